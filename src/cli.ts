@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util';
+import { CommandError, exitCodes } from './cli/command.ts';
+import { runConfig } from './cli/config.ts';
+import { runKeys } from './cli/keys.ts';
+import { SettingsError } from './read-settings.ts';
+import { StoreUnavailable } from './stores/store-unavailable.ts';
+
+const usage = `Usage: campaign-gateway COMMAND [--json]
+
+  keys create --name N --permission P [--permission P2 …]
+              (--account-group G [--account-group G2 …] | --all-account-groups)
+              [--rate-limit 600/60s …] [--expires-in 90d]
+  keys list
+  keys show ID
+  keys revoke ID
+  config
+
+The settings are those of the gateway, read from the environment (see config/gateway.env).
+`;
+
+const options = {
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  name: { type: 'string' },
+  permission: { type: 'string', multiple: true },
+  'account-group': { type: 'string', multiple: true },
+  'all-account-groups': { type: 'boolean' },
+  'rate-limit': { type: 'string', multiple: true },
+  'expires-in': { type: 'string' },
+} as const;
+
+export type Flags = ReturnType<typeof parse>['values'];
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw new CommandError('usage', (error as Error).message.split('. ')[0] ?? 'the options are wrong');
+  }
+}
+
+async function run(args: string[]): Promise<string> {
+  const { values, positionals } = parse(args);
+  const [command, ...rest] = positionals;
+  if (values.help || command === 'help') return usage;
+  switch (command) {
+    case 'keys':
+      return runKeys(rest, values);
+    case 'config':
+      return runConfig(rest, values);
+    default:
+      throw new CommandError(
+        'usage',
+        'Name a command: keys create, keys list, keys show, keys revoke or config; --help tells more.',
+      );
+  }
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommandError) {
+    process.stderr.write(`${error.message}\n`);
+    return exitCodes[error.kind];
+  }
+  if (error instanceof SettingsError) {
+    process.stderr.write(`${error.message}\n`);
+    return exitCodes.settings;
+  }
+  if (error instanceof StoreUnavailable) {
+    process.stderr.write(`The key store is out of reach: ${error.message}.\n`);
+    return exitCodes.store_unavailable;
+  }
+  throw error;
+}
+
+process.exitCode = await run(process.argv.slice(2)).then((output) => {
+  process.stdout.write(output);
+  return 0;
+}, report);

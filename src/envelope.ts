@@ -1,0 +1,18 @@
+import { errorTable, type GatewayError } from './errors.ts';
+
+export const envelopeContentType = 'application/json; charset=utf-8';
+
+/** The success envelope around `data` that is JSON text already. */
+export function successEnvelope(data: string, traceId: string): string {
+  return `{"success":true,"data":${data},"error":null,"traceId":"${traceId}"}`;
+}
+
+export function errorEnvelope(error: GatewayError, traceId: string): string {
+  const { message } = errorTable[error.code];
+  return JSON.stringify({
+    success: false,
+    data: null,
+    error: { code: error.code, message, details: error.details },
+    traceId,
+  });
+}

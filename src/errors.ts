@@ -1,0 +1,78 @@
+/**
+ * Every error that a client can see: its status and its message. The envelope, the README and the tests read this table;
+ * nothing else decides a status.
+ */
+export const errorTable = {
+  VALIDATION_ERROR: { status: 400, message: 'The request is not valid.' },
+  UNAUTHORIZED: { status: 401, message: 'A valid API key is required.' },
+  FORBIDDEN: {
+    status: 403,
+    message: 'This API key is not allowed to do that.',
+  },
+  NOT_FOUND: { status: 404, message: 'There is no such resource.' },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    message: 'This method is not allowed here.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    message: 'The request did not arrive in time.',
+  },
+  PAYLOAD_TOO_LARGE: { status: 413, message: 'The request body is too large.' },
+  URI_TOO_LONG: { status: 414, message: 'The request target is too long.' },
+  RATE_LIMITED: { status: 429, message: 'Too many requests.' },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    message: 'The request headers are too large.',
+  },
+  INTERNAL_ERROR: {
+    status: 500,
+    message: 'The gateway failed to serve the request.',
+  },
+  UPSTREAM_ERROR: {
+    status: 502,
+    message: 'The campaign service did not give a usable answer.',
+  },
+  OVERLOADED: { status: 503, message: 'The gateway is overloaded.' },
+} as const satisfies Record<string, { status: number; message: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** Names and values in turn, as `ServerResponse.writeHead` takes them. */
+export type HeaderList = readonly string[];
+
+/**
+ * A request that ends in an error envelope. `details` is public: a sentence the caller can act on. `reason` (one word)
+ * and `cause` are for the log only.
+ */
+export class GatewayError extends Error {
+  readonly code: ErrorCode;
+  readonly details: string;
+  readonly reason: string | undefined;
+  readonly headers: HeaderList;
+
+  constructor(
+    code: ErrorCode,
+    details: string,
+    inner: { reason?: string; cause?: unknown; headers?: HeaderList } = {},
+  ) {
+    super(`${code}: ${details}`, { cause: inner.cause });
+    this.code = code;
+    this.details = details;
+    this.reason = inner.reason;
+    this.headers = inner.headers ?? [];
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+}
+
+/** What a stage threw, as an error with a public face: anything that is no `GatewayError` is a bug and says nothing outside. */
+export function toGatewayError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError) return thrown;
+  return new GatewayError('INTERNAL_ERROR', 'Try again; if it stays, report the trace id.', {
+    reason: 'bug',
+    cause: thrown,
+  });
+}

@@ -1,0 +1,67 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { GatewayError } from './errors.ts';
+import type { ApiKey } from './stores/keys/api-key.ts';
+import type { Charge } from './stores/limits/limits.ts';
+import type { TraceContext } from './telemetry/trace-context.ts';
+
+/** What the read of a campaign came to: the filtered document as JSON text with its strong entity tag, or nothing there. */
+export type ReadResult =
+  | { readonly outcome: 'found'; readonly data: string; readonly etag: string }
+  | { readonly outcome: 'not_found' };
+
+/** One request on its way through the pipeline: each stage reads what earlier ones left and adds its own. */
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly trace: TraceContext;
+  readonly clientAddress: string;
+  /** `performance.now()` at the moment the head of the request had been read. */
+  readonly startedAt: number;
+
+  /** The endpoint's path template, once one has matched. */
+  route: string | undefined;
+  /** As sent, not yet checked: the stage `validate` decides what may be used. */
+  pathParameters: Readonly<Record<string, string>> = {};
+  /** Left by `authenticate`. */
+  key: ApiKey | undefined;
+  /** Left by `limitRate`. */
+  charge: Charge | undefined;
+  /** Left by `validate`: every one matches its pattern. */
+  parameters: Readonly<Record<string, string>> = {};
+  /** Left by `read`. */
+  result: ReadResult | undefined;
+  /** What the request failed of, if it did. */
+  error: GatewayError | undefined;
+  /** The connection ends with this answer. */
+  closesConnection = false;
+  /** Milliseconds that the campaign service took, if it was asked. */
+  upstreamMs: number | undefined;
+
+  #hangUp: AbortController | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, trace: TraceContext, clientAddress: string) {
+    this.request = request;
+    this.response = response;
+    this.trace = trace;
+    this.clientAddress = clientAddress;
+    this.startedAt = performance.now();
+  }
+
+  /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */
+  get signal(): AbortSignal {
+    this.#hangUp ??= new AbortController();
+    if (this.response.destroyed) this.#hangUp.abort();
+    return this.#hangUp.signal;
+  }
+
+  /** The client has gone. */
+  abandon(): void {
+    this.#hangUp?.abort();
+  }
+
+  /** The key of a request that passed `authenticate`; a stage that asks for it earlier is in the wrong place. */
+  get authenticatedKey(): ApiKey {
+    if (!this.key) throw new Error('the pipeline asks for the key before it has authenticated');
+    return this.key;
+  }
+}

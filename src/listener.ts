@@ -1,0 +1,134 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { envelopeContentType, errorEnvelope } from './envelope.ts';
+import { GatewayError, type HeaderList } from './errors.ts';
+import { baseHeaders } from './pipeline/respond.ts';
+import { randomHex } from './telemetry/trace-context.ts';
+
+/** The limits of the public HTTP server. */
+export const serverLimits = {
+  /** Request line and headers together. */
+  headerBytes: 16_384,
+  /** The request target alone. */
+  targetBytes: 8_192,
+  /** A body has no use here; a declared one up to this is passed over, a larger one refused. */
+  bodyBytes: 65_536,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 15_000,
+  /** Longer than the idle time of the usual load balancers (60 s), so that they close first. */
+  keepAliveTimeoutMs: 75_000,
+} as const;
+
+export interface ListenerOptions {
+  readonly maxConnections: number;
+  readonly handle: (request: IncomingMessage, response: ServerResponse) => void;
+  /** A request that never became one: told for the log. */
+  readonly refused: (error: GatewayError, traceId: string) => void;
+}
+
+/** The public HTTP server: what Node's parser refuses is answered with the envelope too, where HTTP still allows an answer. */
+export function createListener({ maxConnections, handle, refused }: ListenerOptions): Server {
+  /** The latest request of a connection, with its response. */
+  const latest = new WeakMap<Duplex, { request: IncomingMessage; response: ServerResponse }>();
+
+  const server = createServer({
+    maxHeaderSize: serverLimits.headerBytes,
+    headersTimeout: serverLimits.headersTimeoutMs,
+    requestTimeout: serverLimits.requestTimeoutMs,
+    keepAliveTimeout: serverLimits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: 1000,
+    requireHostHeader: false, // Checked in `admit`, where the answer is an envelope.
+    keepAlive: true,
+  });
+  server.maxConnections = maxConnections;
+  server.maxHeadersCount = 0; // Bounded by their bytes; a count would drop the rest without a word.
+
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    latest.set(request.socket, { request, response });
+    handle(request, response);
+  };
+  server.on('request', serve);
+  // No body is wanted: the final answer comes without a 100, and other expectations are as none (RFC 9110, section 10.1.1).
+  server.on('checkContinue', serve);
+  server.on('checkExpectation', serve);
+  server.on('connect', (_request, socket: Duplex) => {
+    answerRaw(socket, badRequest('CONNECT is not served here.'), refused);
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const current = latest.get(socket);
+    const answer = () => answerRaw(socket, toParserError(error), refused);
+    if (!current) answer();
+    // The fault is in a request that has its answer, or will: no second one.
+    else if (!current.request.complete) whenOver(current.response, () => socket.destroy());
+    // The fault is in the next request of the connection: its answer comes after the one under way.
+    else whenOver(current.response, answer);
+  });
+  return server;
+}
+
+function whenOver(response: ServerResponse, then: () => void): void {
+  if (response.writableFinished || response.destroyed) then();
+  else response.once('close', then);
+}
+
+function answerRaw(socket: Duplex, error: GatewayError, refused: ListenerOptions['refused']): void {
+  if (!socket.writable || socket.destroyed) {
+    socket.destroy();
+    return;
+  }
+  const traceId = randomHex(16);
+  refused(error, traceId);
+  const body = errorEnvelope(error, traceId);
+  const own = [
+    'Content-Type',
+    envelopeContentType,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Connection',
+    'close',
+  ];
+  const head = `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}\r\n${formatHeaders([...baseHeaders(traceId), ...own])}\r\n`;
+  socket.on('error', () => {});
+  socket.end(head + body, () => socket.destroy());
+}
+
+function formatHeaders(headers: HeaderList): string {
+  return headers.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('');
+}
+
+function badRequest(details: string): GatewayError {
+  return new GatewayError('VALIDATION_ERROR', details, { reason: 'http' });
+}
+
+function toParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {
+  switch (error.code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new GatewayError('REQUEST_TIMEOUT', 'Send the whole request sooner.', { reason: 'http' });
+    case 'HPE_HEADER_OVERFLOW':
+      return isTargetTooLong(error.rawPacket) ? targetTooLong() : headersTooLarge();
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });
+    default:
+      return badRequest('This is no HTTP request that can be served.');
+  }
+}
+
+/** Whether the overflow is in the request line: as far as the last packet shows it, no line has ended within the limit. */
+function isTargetTooLong(packet: Buffer | undefined): boolean {
+  if (!packet || !/^[A-Z]{3,20} /.test(packet.toString('latin1', 0, 21))) return false;
+  const lineEnd = packet.indexOf('\n');
+  return lineEnd < 0 || lineEnd > serverLimits.targetBytes;
+}
+
+export function targetTooLong(): GatewayError {
+  return new GatewayError('URI_TOO_LONG', `Send a request target of at most ${serverLimits.targetBytes} bytes.`, {
+    reason: 'http',
+  });
+}
+
+function headersTooLarge(): GatewayError {
+  return new GatewayError('HEADERS_TOO_LARGE', `Send at most ${serverLimits.headerBytes} bytes of headers.`, {
+    reason: 'http',
+  });
+}

@@ -1,0 +1,88 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createGateway } from './gateway.ts';
+import { createOperations } from './operations/operations.ts';
+import { readSettings, SettingsError } from './read-settings.ts';
+import { type Settings, settingsNotInForce } from './settings.ts';
+import { openStores } from './stores/open-stores.ts';
+import { createLog } from './telemetry/log.ts';
+import { version } from './version.ts';
+
+/** sysexits.h: something was found in an unconfigured or misconfigured state. */
+const EX_CONFIG = 78;
+
+const settings = readSettingsOrExit();
+const log = createLog(settings);
+
+process.on('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'a bug: the process cannot go on');
+  process.exit(1);
+});
+
+const ignored = settingsNotInForce.filter((name) => process.env[name]);
+if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
+
+const stores = await openStores(settings, log).catch(cannotStart);
+const gateway = createGateway({ settings, stores, log });
+let shuttingDown = false;
+const operations = createOperations({
+  isShuttingDown: () => shuttingDown,
+  dependencies: () => ({ redis: stores.state() }),
+});
+
+process.on('SIGTERM', shutDown);
+process.on('SIGINT', shutDown);
+
+const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(cannotStart);
+const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(cannotStart);
+log.info(
+  {
+    public: publicAddress,
+    operations: operationsAddress,
+    version,
+    node: process.version,
+  },
+  'listening',
+);
+
+/** Something outside is not as it has to be: a sentence, not a stack. */
+function cannotStart(error: Error): never {
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  log.fatal({ error: error.message, cause }, 'the gateway cannot start');
+  process.exit(1);
+}
+
+function readSettingsOrExit(): Settings {
+  try {
+    return readSettings(process.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(EX_CONFIG);
+  }
+}
+
+async function listen(server: Server, host: string, port: number): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen(port, host, resolve);
+  await promise;
+  server.off('error', reject);
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+}
+
+/** Unready at once; then the delay for load balancers, then the drain. A second signal ends the process at once. */
+async function shutDown(signal: NodeJS.Signals): Promise<void> {
+  if (shuttingDown) process.exit(1);
+  shuttingDown = true;
+  log.info({ signal }, 'shutting down');
+  await pause(settings.SHUTDOWN_DELAY_MS);
+  await gateway.drain(settings.SHUTDOWN_GRACE_MS);
+  operations.close();
+  operations.closeAllConnections();
+  await stores.close();
+  log.info('stopped');
+  process.exit(0);
+}

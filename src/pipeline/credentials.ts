@@ -1,0 +1,29 @@
+import type { IncomingMessage } from 'node:http';
+
+/** The key that a request shows. `ambiguous`: two different ones, or one header more than once. */
+export type Credentials =
+  | { readonly kind: 'key'; readonly key: string }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'ambiguous' }
+  | { readonly kind: 'other_scheme' };
+
+/** Reads `X-API-Key: KEY` and `Authorization: Bearer KEY`. An empty one is as none. */
+export function readCredentials(request: IncomingMessage): Credentials {
+  const { authorization } = request.headers;
+  const header = request.headers['x-api-key']; // Node joins several with a comma, which no key contains.
+  const apiKey = typeof header === 'string' && header !== '' ? header : undefined;
+  if (!authorization) return apiKey === undefined ? { kind: 'none' } : { kind: 'key', key: apiKey };
+
+  // Of several Authorization headers Node shows the first alone.
+  if (countHeader(request, 'authorization') > 1) return { kind: 'ambiguous' };
+  const match = /^Bearer(?:[ \t]+(.*))?$/i.exec(authorization);
+  if (!match) return { kind: 'other_scheme' };
+  const bearer = match[1]?.trim() || undefined;
+  if (bearer !== undefined && apiKey !== undefined && bearer !== apiKey) return { kind: 'ambiguous' };
+  const key = apiKey ?? bearer;
+  return key === undefined ? { kind: 'none' } : { kind: 'key', key };
+}
+
+function countHeader(request: IncomingMessage, name: string): number {
+  return request.rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === name).length;
+}

@@ -1,0 +1,61 @@
+import { GatewayError } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
+import type { KeyLookup } from '../stores/keys/key-store.ts';
+import { type Charge, type Limits, parseRateLimits, type RateLimit } from '../stores/limits/limits.ts';
+import { StoreUnavailable } from '../stores/store-unavailable.ts';
+import type { Stage } from './pipeline.ts';
+import { rateLimited } from './rate-limit-headers.ts';
+
+export interface LimitRateOptions {
+  readonly limits: Limits;
+  /** Of keys that have none of their own. */
+  readonly defaultLimit: RateLimit;
+  readonly keys: KeyLookup;
+  /** Run again for a key whose record changed after it was looked up. */
+  readonly authenticate: Stage;
+}
+
+/** A record that changes more often than this within one request is no longer a race. */
+const MAX_CHANGES = 3;
+
+/**
+ * Counts the request against its key, once, whatever it will be answered. The same call to the store says whether the
+ * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
+ */
+export function limitRate({ limits, defaultLimit, keys, authenticate }: LimitRateOptions): Stage {
+  const limitsOf = (texts: readonly string[]) => (texts.length === 0 ? [defaultLimit] : parseRateLimits(texts));
+
+  async function charge(exchange: Exchange): Promise<Charge> {
+    for (let changes = 0; changes <= MAX_CHANGES; changes++) {
+      const { id, version, rateLimits } = exchange.authenticatedKey;
+      const answer = await limits.charge({
+        id,
+        keyVersion: version,
+        limits: limitsOf(rateLimits),
+      });
+      if (answer.outcome !== 'key_changed') return answer;
+      keys.forget(id);
+      await authenticate(exchange);
+    }
+    throw new StoreUnavailable('the key record keeps changing');
+  }
+
+  return async function limitRate(exchange) {
+    const charged = await charge(exchange).catch(limitStoreFailed);
+    exchange.charge = charged;
+    if (charged.outcome === 'limited') {
+      throw rateLimited(charged, 'The rate limit of this key is used up.', {
+        reason: 'key_limit',
+        headers: [],
+      });
+    }
+  };
+}
+
+function limitStoreFailed(error: unknown): never {
+  if (!(error instanceof StoreUnavailable)) throw error;
+  throw new GatewayError('INTERNAL_ERROR', 'Requests cannot be counted at the moment. Try again soon.', {
+    reason: 'limit_store_unavailable',
+    cause: error,
+  });
+}

@@ -1,0 +1,41 @@
+import { envelopeContentType, errorEnvelope, successEnvelope } from '../envelope.ts';
+import type { GatewayError, HeaderList } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
+import { matchesEntityTag } from './conditional.ts';
+import { limitHeaders } from './rate-limit-headers.ts';
+
+/** Sends the document that `read` left, or a 304 to a client that has it (RFC 9110, section 13.1.2). */
+export function respond(exchange: Exchange): void {
+  const { result, request, trace } = exchange;
+  if (result?.outcome !== 'found') throw new Error('the pipeline responds before it has read');
+  const headers = ['ETag', result.etag, 'Cache-Control', 'private, no-cache'];
+  if (matchesEntityTag(request.headers['if-none-match'], result.etag)) send(exchange, 304, headers, undefined);
+  else send(exchange, 200, headers, successEnvelope(result.data, trace.traceId));
+}
+
+/** Sends an error envelope; the only place where one is sent on an exchange. */
+export function respondError(exchange: Exchange, error: GatewayError): void {
+  exchange.error = error;
+  const { response } = exchange;
+  if (response.headersSent || response.destroyed) {
+    response.destroy(); // Half an answer must not look like a whole one.
+    return;
+  }
+  send(exchange, error.status, error.headers, errorEnvelope(error, exchange.trace.traceId));
+}
+
+function send(exchange: Exchange, status: number, own: HeaderList, body: string | undefined): void {
+  const { request, response, trace, charge } = exchange;
+  const headers = [...baseHeaders(trace.traceId), ...(charge ? limitHeaders(charge) : []), ...own];
+  if (body !== undefined) {
+    headers.push('Content-Type', envelopeContentType, 'Content-Length', String(Buffer.byteLength(body)));
+  }
+  if (exchange.closesConnection) headers.push('Connection', 'close');
+  response.writeHead(status, headers);
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** What every answer of the public listener carries. */
+export function baseHeaders(traceId: string): HeaderList {
+  return ['X-Trace-Id', traceId, 'Vary', 'X-API-Key, Authorization', 'X-Content-Type-Options', 'nosniff'];
+}

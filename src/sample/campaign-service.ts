@@ -1,0 +1,71 @@
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { campaigns, type Misbehaviour, misbehaviours, sampleCampaign } from './campaigns.ts';
+
+/**
+ * A campaign service to try the gateway with: a process of its own, with some campaigns and some ids that answer badly.
+ * SAMPLE_HOST and SAMPLE_PORT say where it listens (127.0.0.1, 8081; 0 takes a free port).
+ */
+const PATH = /^\/internal\/v1\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
+const SLOW_MS = 1500;
+
+const server = createServer((request, response) => {
+  const [, accountGroupId = '', campaignId = ''] = PATH.exec(request.url ?? '') ?? [];
+  const misbehaviour = misbehaviours[campaignId];
+  if (misbehaviour) {
+    const campaign = sampleCampaign(accountGroupId, campaignId, 'Troubled campaign', 2);
+    misbehave[misbehaviour](response, JSON.stringify(campaign)).catch(() => response.destroy());
+    return;
+  }
+  const campaign = campaigns.find(({ id, accountGroupId: group }) => id === campaignId && group === accountGroupId);
+  if (campaign) sendJson(response, 200, JSON.stringify(campaign));
+  else sendJson(response, 404, '{"error":"no such campaign"}');
+});
+
+const misbehave: Record<Misbehaviour, (response: ServerResponse, campaign: string) => Promise<void>> = {
+  slow: async (response, campaign) => {
+    await pause(SLOW_MS);
+    sendJson(response, 200, campaign);
+  },
+  silent: async () => {},
+  error: async (response) => sendJson(response, 500, '{"error":"NullPointerException at internal.db:5432"}'),
+  unavailable: async (response) => sendJson(response, 503, '{"error":"down for maintenance"}'),
+  'broken-json': async (response, campaign) => sendJson(response, 200, campaign.slice(0, -200)),
+  'broken-off': async (response, campaign) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(campaign) });
+    response.write(campaign.slice(0, 100), () => response.destroy());
+  },
+  reset: async (response) => {
+    response.socket?.resetAndDestroy();
+  },
+  html: async (response) => {
+    response.writeHead(200, { 'content-type': 'text/html' });
+    response.end('<!doctype html><title>Welcome to nginx</title>');
+  },
+  redirect: async (response) => {
+    response.writeHead(302, { location: 'http://127.0.0.1/elsewhere' });
+    response.end();
+  },
+  'too-large': async (response, campaign) => sendJson(response, 200, campaign + ' '.repeat(2 * 1024 * 1024)),
+  incomplete: async (response) => sendJson(response, 200, '{"id":"cmp_incomplete","name":"No other field"}'),
+  gone: async (response) => sendJson(response, 410, '{"error":"deleted"}'),
+};
+
+function sendJson(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    'set-cookie': 'internal-session=not-for-clients',
+    server: 'sample-campaign-service',
+  });
+  response.end(body);
+}
+
+process.on('SIGTERM', () => process.exit(0));
+process.on('SIGINT', () => process.exit(0));
+
+server.listen(Number(process.env['SAMPLE_PORT'] ?? 8081), process.env['SAMPLE_HOST'] ?? '127.0.0.1', () => {
+  const { address, port } = server.address() as AddressInfo;
+  console.log(`sample campaign service: http://${address}:${port}`);
+});

@@ -1,0 +1,158 @@
+import { z } from 'zod';
+import {
+  boolean,
+  campaignPath,
+  choice,
+  host,
+  integer,
+  jsonPointer,
+  matching,
+  milliseconds,
+  pemFile,
+  port,
+  rate,
+  redisUrl,
+  serviceUrl,
+  trustProxy,
+  visibleAscii,
+  workers,
+} from './setting-forms.ts';
+
+const THIRTY_DAYS_MS = 30 * 86_400_000;
+
+/**
+ * Every setting: its form, its default and what it is for. Names, order and defaults are those of config/gateway.env and
+ * the README; a test holds the three together.
+ */
+export const variables = {
+  HOST: [host.default('0.0.0.0'), 'Address of the public listener.'],
+  PORT: [port.default(8080), 'Port of the public listener; 0 takes a free one.'],
+  OPS_HOST: [
+    host.default('127.0.0.1'),
+    'Address of the operations listener. It tells about the inside: keep it private.',
+  ],
+  OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 takes a free one.'],
+  WORKERS: [
+    workers.default(1),
+    'Processes that share the public port; auto: one a core. More than one needs REDIS_URL.',
+  ],
+  CAMPAIGN_SERVICE_URL: [serviceUrl, 'The campaign service: http(s)://host[:port][/base]. Required.'],
+  CAMPAIGN_SERVICE_PATH: [
+    campaignPath.default('/internal/v1/accounts/{accountGroupId}/campaigns/{campaignId}'),
+    'Path of a campaign there.',
+  ],
+  CAMPAIGN_SERVICE_RESULT_POINTER: [
+    jsonPointer.default(''),
+    'JSON pointer (RFC 6901) to the campaign in the body, such as /data; empty: the body is the campaign.',
+  ],
+  CAMPAIGN_SERVICE_TOKEN: [
+    visibleAscii.optional(),
+    'Bearer token that the gateway shows to the campaign service. Secret.',
+  ],
+  CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: [
+    milliseconds(1, 600_000).default(1000),
+    'How long a connection to it, TLS included, may take.',
+  ],
+  CAMPAIGN_SERVICE_TIMEOUT_MS: [
+    milliseconds(1, 600_000).default(5000),
+    'How long the whole exchange with it may take, last byte included.',
+  ],
+  CAMPAIGN_SERVICE_MAX_BODY_BYTES: [
+    integer(1, 1_073_741_824).default(1_048_576),
+    'How much of an answer is read; a longer one is a 502.',
+  ],
+  CAMPAIGN_SERVICE_MAX_CONCURRENCY: [integer(1, 65_535).default(256), 'Requests under way to it at once; more wait.'],
+  CAMPAIGN_SERVICE_RETRIES: [integer(0, 10).default(1), 'How often a request that is safe to repeat is sent again.'],
+  CAMPAIGN_SERVICE_BREAKER_FAILURES: [integer(1, 1_000_000).default(20), 'Consecutive failures that open the circuit.'],
+  CAMPAIGN_SERVICE_BREAKER_OPEN_MS: [
+    milliseconds(1).default(2000),
+    'How long the circuit stays open until one probe goes out.',
+  ],
+  CAMPAIGN_SERVICE_CA_FILE: [
+    pemFile.optional(),
+    'Certificate authorities (PEM) that the campaign service is checked against, in place of the system’s.',
+  ],
+  CAMPAIGN_SERVICE_CERT_FILE: [
+    pemFile.optional(),
+    'Client certificate (PEM) that the gateway shows to it; goes with the key file.',
+  ],
+  CAMPAIGN_SERVICE_KEY_FILE: [pemFile.optional(), 'Private key (PEM) of that certificate.'],
+  REDIS_URL: [redisUrl.optional(), 'Redis that all gateways share; none: embedded stores of this one process. Secret.'],
+  REDIS_KEY_PREFIX: [
+    matching(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -').default('campaign-gateway'),
+    'What every key in Redis begins with.',
+  ],
+  KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'The key store when there is no REDIS_URL.'],
+  RATE_LIMIT_DEFAULT: [rate.default('600/60s'), 'Limit of a key that has none of its own.'],
+  RATE_LIMIT_ON_REDIS_FAILURE: [
+    choice('local', 'open', 'closed').default('local'),
+    'While Redis is away: local limits each process to its share, open limits nothing, closed answers 500.',
+  ],
+  AUTH_FAILURE_LIMIT: [rate.default('60/60s'), 'Failed keys of one client address.'],
+  KEY_CACHE_TTL_MS: [
+    milliseconds(0).default(60_000),
+    'How long a key that was found is trusted without reading it again.',
+  ],
+  KEY_CACHE_STALE_MS: [
+    milliseconds(0, THIRTY_DAYS_MS).default(600_000),
+    'How much longer while Redis is out of reach.',
+  ],
+  CACHE_TTL_MS: [milliseconds(0).default(30_000), 'How long a campaign is fresh; 0: no cache.'],
+  CACHE_STALE_WHILE_REVALIDATE_MS: [
+    milliseconds(0).default(30_000),
+    'After that: served stale while one refresh is under way (RFC 5861).',
+  ],
+  CACHE_STALE_IF_ERROR_MS: [
+    milliseconds(0, THIRTY_DAYS_MS).default(300_000),
+    'After that: served stale while the campaign service fails (RFC 5861).',
+  ],
+  CACHE_NOT_FOUND_TTL_MS: [milliseconds(0).default(5000), 'How long it is remembered that a campaign is not there.'],
+  CACHE_MAX_BYTES: [integer(0, 68_719_476_736).default(67_108_864), 'Size of the in-process cache.'],
+  TRUST_PROXY: [
+    trustProxy.default(false),
+    'Express’s "trust proxy": true, false, a number of hops, or addresses and networks; decides the client’s address.',
+  ],
+  LOG_LEVEL: [
+    choice('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
+    'Least level that is logged.',
+  ],
+  SHUTDOWN_DELAY_MS: [
+    milliseconds(0, 600_000).default(0),
+    'After SIGTERM: how long the listener stays open while readyz is 503.',
+  ],
+  SHUTDOWN_GRACE_MS: [milliseconds(0, 600_000).default(10_000), 'How long requests under way may then still take.'],
+  MAX_CONNECTIONS: [
+    integer(1, 1_000_000).default(10_000),
+    'Connections to the public listener at once; more are closed.',
+  ],
+  DOCS: [boolean.default(true), 'Whether /docs and / are served.'],
+  TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether a caller’s sampled flag decides.'],
+} as const satisfies Record<string, readonly [z.ZodType, string]>;
+
+type Variables = typeof variables;
+export type SettingName = keyof Variables;
+export type Settings = {
+  readonly [Name in SettingName]: z.output<Variables[Name][0]>;
+};
+
+export const settingNames = Object.keys(variables) as SettingName[];
+/** Each may also come from a file, named by NAME_FILE. */
+export const secretSettings: readonly SettingName[] = ['REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
+
+export function describeSetting(name: SettingName): string {
+  return variables[name][1];
+}
+
+/** Checked at the start like the others, read by nothing yet. */
+export const settingsNotInForce: readonly SettingName[] = [
+  'WORKERS',
+  'CAMPAIGN_SERVICE_RETRIES',
+  'CAMPAIGN_SERVICE_BREAKER_FAILURES',
+  'CAMPAIGN_SERVICE_BREAKER_OPEN_MS',
+  'CACHE_TTL_MS',
+  'CACHE_STALE_WHILE_REVALIDATE_MS',
+  'CACHE_STALE_IF_ERROR_MS',
+  'CACHE_NOT_FOUND_TTL_MS',
+  'CACHE_MAX_BYTES',
+  'DOCS',
+];

@@ -1,0 +1,75 @@
+import { LRUCache } from 'lru-cache';
+import { StoreUnavailable } from '../store-unavailable.ts';
+import type { ApiKey } from './api-key.ts';
+import type { KeyLookup, KeyStore } from './key-store.ts';
+
+export interface CachedKeysOptions {
+  /** How long a key that was found is trusted without asking again. */
+  readonly ttlMs: number;
+  /** How much longer while the store is out of reach. */
+  readonly staleMs: number;
+  readonly maxKeys?: number;
+  readonly now?: () => number;
+}
+
+interface Entry {
+  readonly record: ApiKey;
+  readonly foundAt: number;
+}
+
+/**
+ * Keys that this process has seen. A key that was not found is not remembered, so a new one works at once; that a known
+ * one has changed, the limiter notices in the same round trip that counts the request (see `Subject.keyVersion`).
+ */
+export class CachedKeys implements KeyLookup {
+  readonly #store: KeyStore;
+  readonly #options: CachedKeysOptions;
+  readonly #entries: LRUCache<string, Entry>;
+  readonly #underWay = new Map<string, Promise<ApiKey | undefined>>();
+  readonly #now: () => number;
+
+  constructor(store: KeyStore, options: CachedKeysOptions) {
+    this.#store = store;
+    this.#options = options;
+    this.#entries = new LRUCache({ max: options.maxKeys ?? 100_000 });
+    this.#now = options.now ?? Date.now;
+  }
+
+  async find(id: string): Promise<ApiKey | undefined> {
+    const entry = this.#entries.get(id);
+    const age = entry ? this.#now() - entry.foundAt : Number.POSITIVE_INFINITY;
+    if (entry && age < this.#options.ttlMs) return entry.record;
+    try {
+      return await this.#load(id);
+    } catch (error) {
+      const trusted = entry && age < this.#options.ttlMs + this.#options.staleMs;
+      if (trusted && error instanceof StoreUnavailable) return entry.record;
+      throw error;
+    }
+  }
+
+  forget(id: string): void {
+    this.#entries.delete(id);
+    this.#underWay.delete(id);
+  }
+
+  /** However many requests ask for the same key at once, the store is asked once. */
+  #load(id: string): Promise<ApiKey | undefined> {
+    const underWay = this.#underWay.get(id);
+    if (underWay) return underWay;
+    const load = this.#store.find(id).then((record) => {
+      // A load that `forget` overtook may carry what was before the change: it answers its askers, and is not kept.
+      if (this.#underWay.get(id) === load) {
+        if (record) this.#entries.set(id, { record, foundAt: this.#now() });
+        else this.#entries.delete(id);
+      }
+      return record;
+    });
+    this.#underWay.set(id, load);
+    const done = () => {
+      if (this.#underWay.get(id) === load) this.#underWay.delete(id);
+    };
+    load.then(done, done);
+    return load;
+  }
+}

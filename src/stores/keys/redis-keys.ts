@@ -1,0 +1,57 @@
+import type { RedisLink } from '../redis-link.ts';
+import { StoreUnavailable } from '../store-unavailable.ts';
+import { type ApiKey, apiKeySchema } from './api-key.ts';
+import { byCreation, type KeyStore } from './key-store.ts';
+
+const REPLACE = `
+if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'record', ARGV[3])
+return 1`;
+
+/** One hash a key, with its version beside the record so that the limit script can compare it; a set holds the ids. */
+export class RedisKeys implements KeyStore {
+  readonly #link: RedisLink;
+  readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
+
+  constructor(link: RedisLink) {
+    this.#link = link;
+    this.#replace = link.defineScript('replaceKey', REPLACE);
+  }
+
+  async find(id: string): Promise<ApiKey | undefined> {
+    const text = await this.#link.call((client) => client.hget(this.#name(id), 'record'));
+    return text === null ? undefined : readRecord(text, id);
+  }
+
+  async list(): Promise<ApiKey[]> {
+    const ids = await this.#link.call((client) => client.smembers(this.#link.key('keys')));
+    const records = await Promise.all(ids.map((id) => this.find(id)));
+    return records.filter((record) => record !== undefined).sort(byCreation);
+  }
+
+  async create(record: ApiKey): Promise<void> {
+    // The id first: one without a record is passed over, a record without its id would never be listed.
+    await this.#link.call((client) => client.sadd(this.#link.key('keys'), record.id));
+    const fields = { version: record.version, record: JSON.stringify(record) };
+    await this.#link.call((client) => client.hset(this.#name(record.id), fields));
+  }
+
+  async replace(record: ApiKey, version: string): Promise<boolean> {
+    const args: [string, string, string] = [version, record.version, JSON.stringify(record)];
+    return (await this.#replace([this.#name(record.id)], args)) === 1;
+  }
+
+  #name(id: string): string {
+    return this.#link.key(`{${id}}:key`);
+  }
+}
+
+function readRecord(text: string, id: string): ApiKey {
+  try {
+    const record = apiKeySchema.parse(JSON.parse(text));
+    if (record.id === id) return record;
+  } catch {
+    // Below; the parser's error would quote the record.
+  }
+  throw new StoreUnavailable(`the record of key ${id} in Redis is damaged`);
+}

@@ -1,0 +1,38 @@
+-- Charges up to ARGV[2] requests to one subject and admits as many as fit: all limits or none (GCRA; see gcra.ts).
+-- KEYS[1] the key record, KEYS[2] the buckets: "AT LEVEL LEVEL …", AT in milliseconds of Redis' own clock
+-- ARGV[1] the version of the key record that the caller relies on, or '' for a subject that is no key
+-- ARGV[2] how many requests ask; ARGV[3…] quota and window in milliseconds of each limit
+-- Returns { admitted, level, level, … } with the levels before the charge, or { -1 } when the key record has changed.
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then
+  return { -1 }
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local stored = {}
+for number in string.gmatch(redis.call('GET', KEYS[2]) or '', '%d+') do
+  stored[#stored + 1] = tonumber(number)
+end
+local at = stored[1] or now
+-- A clock that was set back leaks nothing, and the buckets are dated anew below.
+local elapsed = math.max(0, now - at)
+
+local admitted = tonumber(ARGV[2])
+local levels = {}
+for i = 1, (#ARGV - 2) / 2 do
+  local quota, window = tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
+  local level = math.min(stored[i + 1] or 0, quota * window) - elapsed * quota
+  levels[i] = math.max(0, level)
+  admitted = math.min(admitted, math.floor((quota * window - levels[i]) / window))
+end
+
+if admitted > 0 or now < at then
+  local state, drain = string.format('%.0f', now), 1
+  for i, level in ipairs(levels) do
+    local after = level + admitted * ARGV[2 + 2 * i]
+    state = state .. ' ' .. string.format('%.0f', after)
+    drain = math.max(drain, math.ceil(after / ARGV[1 + 2 * i]))
+  end
+  redis.call('SET', KEYS[2], state, 'PX', string.format('%.0f', drain))
+end
+return { admitted, unpack(levels) }

@@ -1,0 +1,96 @@
+import type { Logger } from 'pino';
+import type { Settings } from '../settings.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { CachedKeys } from './keys/cached-keys.ts';
+import { FileKeys } from './keys/file-keys.ts';
+import type { KeyLookup, KeyStore } from './keys/key-store.ts';
+import { RedisKeys } from './keys/redis-keys.ts';
+import { FallbackLimits } from './limits/fallback-limits.ts';
+import type { Limits } from './limits/limits.ts';
+import { MemoryLimits } from './limits/memory-limits.ts';
+import { RedisLimits } from './limits/redis-limits.ts';
+import { RedisLink } from './redis-link.ts';
+import { parseRedisUrl } from './redis-url.ts';
+
+/** What a gateway process keeps and shares. */
+export interface Stores {
+  readonly keys: KeyLookup;
+  /** Limits of keys. */
+  readonly limits: Limits;
+  /** Limits of client addresses on failed keys. */
+  readonly failures: Limits;
+  /** What `readyz` says of the store. */
+  state(): 'embedded' | 'up' | 'away';
+  close(): Promise<void>;
+}
+
+type StoreSettings = Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX' | 'KEYS_FILE'>;
+
+/** How long a start waits for Redis before it goes on without. */
+const START_PATIENCE_MS = 2000;
+
+/** Redis where `REDIS_URL` says so, else the stores of a single process. A Redis that is away is no reason not to start. */
+export async function openStores(settings: Settings, log: Logger): Promise<Stores> {
+  const link = openLink(settings, log);
+  return link ? openShared(link, settings) : openEmbedded(settings);
+}
+
+/** The key store alone, for the command line, which can wait longer for Redis than a request can. */
+export async function openKeyStore(
+  settings: StoreSettings,
+  log: Logger,
+): Promise<{ keys: KeyStore; close(): Promise<void> }> {
+  const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
+  if (!link) return { keys: new FileKeys(settings.KEYS_FILE), close: async () => {} };
+  await link.started(START_PATIENCE_MS);
+  return { keys: new RedisKeys(link), close: () => link.close() };
+}
+
+function openLink(settings: StoreSettings, log: Logger, options: { deadlineMs?: number } = {}): RedisLink | undefined {
+  const address = settings.REDIS_URL === undefined ? undefined : parseRedisUrl(settings.REDIS_URL);
+  return (
+    address &&
+    new RedisLink({
+      address,
+      prefix: settings.REDIS_KEY_PREFIX,
+      log,
+      ...options,
+    })
+  );
+}
+
+async function openShared(link: RedisLink, settings: Settings): Promise<Stores> {
+  const heartbeat = new Heartbeat(link);
+  const keys = new CachedKeys(new RedisKeys(link), {
+    ttlMs: settings.KEY_CACHE_TTL_MS,
+    staleMs: settings.KEY_CACHE_STALE_MS,
+  });
+  const shared = new RedisLimits(link);
+  const withFallback = () =>
+    new FallbackLimits(shared, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
+  await link.started(START_PATIENCE_MS);
+  await heartbeat.beat();
+  return {
+    keys,
+    limits: withFallback(),
+    // In memory of its own: a flood of addresses does not push out what is known of keys.
+    failures: withFallback(),
+    state: () => link.state,
+    close: async () => {
+      await heartbeat.stop();
+      await link.close();
+    },
+  };
+}
+
+async function openEmbedded(settings: Settings): Promise<Stores> {
+  const keys = new FileKeys(settings.KEYS_FILE);
+  await keys.list(); // A damaged file is found at the start, not at the first request.
+  return {
+    keys,
+    limits: new MemoryLimits(),
+    failures: new MemoryLimits(),
+    state: () => 'embedded',
+    close: async () => {},
+  };
+}

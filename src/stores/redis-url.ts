@@ -1,0 +1,87 @@
+interface Login {
+  username?: string;
+  password?: string;
+}
+interface Node {
+  host: string;
+  port: number;
+}
+
+/** Where Redis is, as `REDIS_URL` says it. */
+export type RedisAddress =
+  | {
+      readonly form: 'single';
+      readonly options: Login & Node & { db: number; tls?: object };
+    }
+  | {
+      readonly form: 'sentinel';
+      readonly options: Login & { sentinels: Node[]; name: string };
+    }
+  | {
+      readonly form: 'cluster';
+      readonly nodes: Node[];
+      readonly options: Login;
+    };
+
+const URL_FORM = /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)(?:\/([A-Za-z0-9._-]*))?$/;
+const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
+
+/**
+ * Reads `redis://`, `rediss://` (each `[user:password@]host[:port][/database]`), `redis+sentinel://h1:p1,h2:p2/MASTER`
+ * or `redis+cluster://h1:p1,h2:p2`. Undefined when the text is none of them.
+ */
+export function parseRedisUrl(text: string): RedisAddress | undefined {
+  const match = URL_FORM.exec(text);
+  if (!match) return undefined;
+  const [, scheme, login, hostList, path] = match as unknown as [
+    string,
+    string,
+    string | undefined,
+    string,
+    string | undefined,
+  ];
+  const hosts = hostList.split(',').map((host) => parseHost(host, scheme === 'redis+sentinel' ? 26379 : 6379));
+  const credentials = parseLogin(login);
+  const nodes = hosts.filter((node) => node !== undefined);
+  const [first] = nodes;
+  if (!first || nodes.length !== hosts.length || !credentials) return undefined;
+
+  switch (scheme) {
+    case 'redis+sentinel':
+      return path
+        ? {
+            form: 'sentinel',
+            options: { ...credentials, sentinels: nodes, name: path },
+          }
+        : undefined;
+    case 'redis+cluster':
+      return path ? undefined : { form: 'cluster', nodes, options: credentials };
+    default: {
+      if (nodes.length !== 1 || !/^\d{0,3}$/.test(path ?? '')) return undefined;
+      const tls = scheme === 'rediss' ? { tls: {} } : {};
+      return {
+        form: 'single',
+        options: { ...credentials, ...first, ...tls, db: Number(path ?? 0) },
+      };
+    }
+  }
+}
+
+function parseHost(text: string, defaultPort: number): Node | undefined {
+  const match = HOST_AND_PORT.exec(text);
+  const port = Number(match?.[2] ?? defaultPort);
+  if (!match?.[1] || port < 1 || port > 65_535) return undefined;
+  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+}
+
+function parseLogin(login: string | undefined): Login | undefined {
+  if (login === undefined) return {};
+  try {
+    const colon = login.indexOf(':');
+    const username = decodeURIComponent(colon < 0 ? login : login.slice(0, colon));
+    const password = colon < 0 ? undefined : decodeURIComponent(login.slice(colon + 1));
+    return { ...(username && { username }), ...(password && { password }) };
+  } catch {
+    return undefined;
+  }
+}

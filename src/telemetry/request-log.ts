@@ -1,0 +1,54 @@
+import type { Logger } from 'pino';
+import type { GatewayError } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
+
+/** nginx's number for a client that went away before it had its answer. */
+const CLIENT_CLOSED_REQUEST = 499;
+
+/** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
+export function logRequest(log: Logger, exchange: Exchange): void {
+  const { response, request, trace, error } = exchange;
+  const status = response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST;
+  const line = {
+    trace_id: trace.traceId,
+    span_id: trace.spanId,
+    key_id: exchange.key?.id,
+    method: request.method,
+    route: exchange.route,
+    status,
+    duration_ms: round(performance.now() - exchange.startedAt),
+    upstream_ms: exchange.upstreamMs === undefined ? undefined : round(exchange.upstreamMs),
+    client_address: exchange.clientAddress,
+    account_group_id: exchange.parameters['accountGroupId'],
+    code: error?.code,
+    reason: error?.reason,
+    cause: error?.cause === undefined ? undefined : describeCause(error),
+  };
+  if (status === 500) log.error(line, 'request');
+  else if (status > 500) log.warn(line, 'request');
+  else log.info(line, 'request');
+}
+
+/** A request that the HTTP parser refused. */
+export function logRefusedRequest(log: Logger, error: GatewayError, traceId: string): void {
+  log.info(
+    {
+      trace_id: traceId,
+      status: error.status,
+      code: error.code,
+      reason: error.reason,
+    },
+    'request',
+  );
+}
+
+/** Of a bug the whole stack; of a failed dependency its own words. */
+function describeCause({ cause, reason }: GatewayError): string {
+  if (!(cause instanceof Error)) return String(cause);
+  if (reason === 'bug') return cause.stack ?? cause.message;
+  return cause.cause instanceof Error ? `${cause.message}: ${cause.cause.message}` : cause.message;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

@@ -1,0 +1,103 @@
+import { randomFillSync } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+
+/**
+ * The request's place in its trace: W3C Trace Context level 2. `spanId` is the gateway's own span; `parentSpanId` the
+ * caller's, if it sent one.
+ */
+export interface TraceContext {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string | undefined;
+  readonly flags: number;
+  readonly tracestate: string | undefined;
+}
+
+const SAMPLED = 0x01;
+/** Level 2, section 3.2.2.5.1.2: the trace id's last seven bytes are random. */
+const RANDOM_TRACE_ID = 0x02;
+
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+const ZERO_TRACE_ID = '0'.repeat(32);
+const ZERO_SPAN_ID = '0'.repeat(16);
+
+/**
+ * Continues the caller's trace or starts a new one. A `traceparent` that breaks the specification (several headers
+ * included, which Node joins with a comma) is as none, and its `tracestate` goes with it (level 2, section 4.3).
+ */
+export function openTrace(headers: IncomingHttpHeaders, trustSampled: boolean): TraceContext {
+  const parent = parseTraceparent(headers.traceparent);
+  const spanId = randomHex(8);
+  if (!parent) {
+    return {
+      traceId: randomHex(16),
+      spanId,
+      parentSpanId: undefined,
+      flags: RANDOM_TRACE_ID,
+      tracestate: undefined,
+    };
+  }
+  return {
+    traceId: parent.traceId,
+    spanId,
+    parentSpanId: parent.spanId,
+    flags: parent.flags & (trustSampled ? SAMPLED | RANDOM_TRACE_ID : RANDOM_TRACE_ID),
+    tracestate: parseTracestate(headers.tracestate),
+  };
+}
+
+export function formatTraceparent(trace: TraceContext): string {
+  return `00-${trace.traceId}-${trace.spanId}-0${trace.flags}`;
+}
+
+function parseTraceparent(header: string | string[] | undefined) {
+  const match = typeof header === 'string' ? TRACEPARENT.exec(header) : null;
+  if (!match) return undefined;
+  const [, version, traceId, spanId, flags, rest] = match as unknown as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined;
+  if (traceId === ZERO_TRACE_ID || spanId === ZERO_SPAN_ID) return undefined;
+  return { traceId, spanId, flags: Number.parseInt(flags, 16) };
+}
+
+const MEMBER_KEY = /^[a-z0-9][a-z0-9_\-*/@]{0,255}$/;
+const MEMBER_VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
+const MAX_MEMBERS = 32;
+
+/** The list as one header, or nothing: one bad or repeated member, or a 33rd, spoils the whole (level 2, section 3.3.1). */
+function parseTracestate(header: string | string[] | undefined): string | undefined {
+  if (typeof header !== 'string') return undefined;
+  const members = header
+    .split(',')
+    .map((member) => member.replace(/^[ \t]+|[ \t]+$/g, ''))
+    .filter((member) => member !== '');
+  if (members.length === 0 || members.length > MAX_MEMBERS) return undefined;
+  const keys = new Set<string>();
+  for (const member of members) {
+    const equals = member.indexOf('=');
+    const key = member.slice(0, equals);
+    if (equals < 1 || !MEMBER_KEY.test(key) || !MEMBER_VALUE.test(member.slice(equals + 1))) return undefined;
+    keys.add(key);
+  }
+  return keys.size === members.length ? members.join(',') : undefined;
+}
+
+const pool = Buffer.alloc(4096);
+let used = pool.length;
+
+/** Random lower-case hex from a pool: one call to the operating system for some hundreds of ids. Never all zeros. */
+export function randomHex(bytes: number): string {
+  if (used + bytes > pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const hex = pool.toString('hex', used, used + bytes);
+  used += bytes;
+  return /[^0]/.test(hex) ? hex : randomHex(bytes);
+}

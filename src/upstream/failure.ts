@@ -1,0 +1,84 @@
+/** Why the campaign service gave no usable answer: one word for envelope, log, span and metric, one sentence for the caller. */
+export const failureReasons = {
+  dns: 'the address of the campaign service could not be found',
+  connect: 'the campaign service could not be reached',
+  tls: 'no trusted connection to the campaign service could be made',
+  timeout: 'the campaign service did not answer in time',
+  reset: 'the campaign service broke the connection off before its answer began',
+  truncated: 'the campaign service broke off in the middle of its answer',
+  status: 'the campaign service answered with an unexpected status',
+  too_large: 'the campaign service answered with more than is accepted',
+  not_json: 'the campaign service answered with something that is not JSON',
+  not_a_campaign: 'the campaign service answered with something that is not the campaign asked for',
+  circuit_open: 'the campaign service has failed repeatedly and is being given a pause',
+  overloaded: 'too many requests to the campaign service are under way',
+} as const satisfies Record<string, string>;
+
+export type FailureReason = keyof typeof failureReasons;
+
+/** `message` and `cause` are for the log. */
+export class UpstreamFailure extends Error {
+  readonly reason: FailureReason;
+
+  constructor(reason: FailureReason, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.reason = reason;
+  }
+
+  /** What the caller is told: the reason, a colon, a sentence. */
+  get details(): string {
+    return `${this.reason}: ${failureReasons[this.reason]}.`;
+  }
+}
+
+const DNS_CODES = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME', 'ENODATA', 'ESERVFAIL']);
+const CONNECT_CODES = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ENETDOWN',
+  'EADDRNOTAVAIL',
+  'EACCES',
+  'EPERM',
+  'EMFILE',
+  'ENFILE',
+]);
+
+/** How far an exchange had come when it failed: TCP, TLS, the head of the answer, its body. */
+export type ExchangePhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
+
+/** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
+export function classifyFailure(error: unknown, phase: ExchangePhase): UpstreamFailure {
+  if (error instanceof UpstreamFailure) return error;
+  const code = firstCode(error);
+  const reason = classify(code, phase);
+  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error });
+}
+
+function classify(code: string, phase: ExchangePhase): FailureReason {
+  if (DNS_CODES.has(code)) return 'dns';
+  if (code === 'HPE_HEADER_OVERFLOW') return 'too_large';
+  if (phase === 'reading') return 'truncated';
+  if (code.startsWith('HPE_')) return 'not_json'; // Not even HTTP.
+  if (phase === 'handshaking' || isTlsCode(code)) return 'tls';
+  if (phase === 'connecting' || CONNECT_CODES.has(code)) return 'connect';
+  return code === 'ETIMEDOUT' ? 'timeout' : 'reset';
+}
+
+/** OpenSSL's verification results (`CERT_HAS_EXPIRED` …), Node's own (`ERR_TLS_…`, `ERR_SSL_…`) and the socket's. */
+function isTlsCode(code: string): boolean {
+  return /^(?:ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERROR_IN_CERT|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_|HOSTNAME_MISMATCH|EPROTO$)/.test(
+    code,
+  );
+}
+
+/** Happy eyeballs fails with an `AggregateError` of one error an address. */
+function firstCode(error: unknown): string {
+  const { code, errors } = (error ?? {}) as {
+    code?: unknown;
+    errors?: unknown;
+  };
+  if (typeof code === 'string') return code;
+  return Array.isArray(errors) && errors.length > 0 ? firstCode(errors[0]) : '';
+}

@@ -1,0 +1,191 @@
+import { readFileSync } from 'node:fs';
+import { type ClientRequest, Agent as HttpAgent, IncomingMessage, type ServerResponse } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { Socket } from 'node:net';
+import { Writable } from 'node:stream';
+import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
+import type { Settings } from '../settings.ts';
+import { classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
+
+export interface UpstreamRequest {
+  /** Path after the base of CAMPAIGN_SERVICE_URL. */
+  readonly path: string;
+  /** All that goes out, but for `host` and `connection`. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Aborted when nobody waits for the answer any more: the exchange ends at once. */
+  readonly signal: AbortSignal;
+}
+
+export interface UpstreamReply {
+  readonly status: number;
+  readonly contentEncoding: string | undefined;
+  /** Of a 200 the whole body; of anything else nothing, as only the status counts. */
+  readonly body: Buffer;
+}
+
+/** One request to the campaign service. Rejects with `UpstreamFailure`. */
+export type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
+
+interface Limits {
+  readonly connectTimeoutMs: number;
+  readonly timeoutMs: number;
+  readonly maxBodyBytes: number;
+}
+
+export function createForward(settings: Settings): Forward & { close(): void } {
+  const target = settings.CAMPAIGN_SERVICE_URL;
+  const agent = createAgent(settings);
+  const limits: Limits = {
+    connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
+    timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
+    maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
+  };
+  const proxy = createProxyMiddleware<Attempt>({
+    target,
+    agent,
+    selfHandleResponse: true,
+    // The default plugins answer a failure themselves, in plain text and as a 504; only `on` is wanted.
+    ejectPlugins: true,
+    plugins: [proxyEventsPlugin as never],
+    on: {
+      proxyReq: (upstreamRequest, attempt) => attempt.connecting(upstreamRequest),
+      proxyRes: (reply, attempt) => attempt.answered(reply),
+      error: (error, attempt) => attempt.failed(error),
+      econnreset: (error, attempt) => attempt.failed(error),
+    },
+  });
+  const forward: Forward = (request) => {
+    const attempt = new Attempt(request, target.host, limits);
+    void proxy(attempt, attempt.sink as Writable as ServerResponse);
+    return attempt.reply;
+  };
+  return Object.assign(forward, { close: () => agent.destroy() });
+}
+
+function createAgent(settings: Settings): HttpAgent {
+  const options = {
+    keepAlive: true,
+    maxSockets: settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY,
+    scheduling: 'lifo',
+  } as const;
+  if (settings.CAMPAIGN_SERVICE_URL.protocol === 'http:') return new HttpAgent(options);
+  const pem = (file: string | undefined) => (file === undefined ? undefined : readFileSync(file));
+  return new HttpsAgent({
+    ...options,
+    ca: pem(settings.CAMPAIGN_SERVICE_CA_FILE),
+    cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
+    key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
+  });
+}
+
+/** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
+const nowhere = new Socket();
+
+/**
+ * What http-proxy-middleware takes for the client's request. The real one is never handed over: of its headers, body and
+ * query nothing can go out that is not put in here, and the exchange does not hang on its connection.
+ */
+class Attempt extends IncomingMessage {
+  readonly reply: Promise<UpstreamReply>;
+  /** What it takes for the response: nothing is written to it, and closing it ends the exchange upstream. */
+  readonly sink = new Writable().on('error', () => {});
+
+  readonly #limits: Limits;
+  readonly #settle: PromiseWithResolvers<UpstreamReply>;
+  readonly #deadline: NodeJS.Timeout;
+  #connectTimer: NodeJS.Timeout | undefined;
+  #phase: ExchangePhase = 'connecting';
+
+  constructor({ path, headers, signal }: UpstreamRequest, host: string, limits: Limits) {
+    super(nowhere);
+    this.method = 'GET';
+    this.url = path;
+    this.headers = { ...headers, host };
+    this.push(null);
+
+    this.#limits = limits;
+    this.#settle = Promise.withResolvers();
+    this.reply = this.#settle.promise;
+    this.#deadline = setTimeout(() => {
+      this.failed(new UpstreamFailure('timeout', `no whole answer within ${limits.timeoutMs} ms, ${this.#phase}`));
+    }, limits.timeoutMs);
+    const abandoned = () => this.failed(new UpstreamFailure('reset', 'nobody waits for the answer any more'));
+    if (signal.aborted) abandoned();
+    signal.addEventListener('abort', abandoned, { once: true });
+    const free = () => signal.removeEventListener('abort', abandoned);
+    this.reply.then(free, free);
+  }
+
+  /** A socket is there: a fresh one has to connect in time. */
+  connecting(upstreamRequest: ClientRequest): void {
+    const { socket } = upstreamRequest;
+    if (!socket?.connecting) {
+      this.#phase = 'waiting';
+      return;
+    }
+    const connected = () => {
+      clearTimeout(this.#connectTimer);
+      this.#phase = 'waiting';
+    };
+    this.#connectTimer = setTimeout(() => {
+      const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
+      this.failed(new UpstreamFailure(reason, `no connection within ${this.#limits.connectTimeoutMs} ms`));
+    }, this.#limits.connectTimeoutMs);
+    if ('encrypted' in socket) {
+      socket.once('connect', () => {
+        this.#phase = 'handshaking';
+      });
+      socket.once('secureConnect', connected);
+    } else {
+      socket.once('connect', connected);
+    }
+  }
+
+  /** The head of the answer is there. Its body is read up to the limit, and of a status that decides alone not kept. */
+  answered(reply: IncomingMessage): void {
+    this.#phase = 'reading';
+    const { maxBodyBytes } = this.#limits;
+    const status = reply.statusCode ?? 0;
+    const contentEncoding = reply.headers['content-encoding'];
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+
+    const tooLarge = () =>
+      this.failed(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
+    if (status !== 200) this.#settle.resolve({ status, contentEncoding, body: Buffer.alloc(0) });
+    if (Number(reply.headers['content-length']) > maxBodyBytes) {
+      tooLarge();
+      return;
+    }
+    reply.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > maxBodyBytes) tooLarge();
+      else if (status === 200) chunks.push(chunk);
+    });
+    reply.on('error', (error) => this.failed(error));
+    reply.on('close', () => {
+      if (!reply.complete) this.failed(new UpstreamFailure('truncated', 'the connection closed before the last byte'));
+    });
+    reply.on('end', () => {
+      this.#stopTimers();
+      if (reply.complete)
+        this.#settle.resolve({
+          status,
+          contentEncoding,
+          body: Buffer.concat(chunks, bytes),
+        });
+    });
+  }
+
+  /** Ends the exchange. After an answer has been given this only closes the connection. */
+  failed(error: Error): void {
+    this.#stopTimers();
+    this.#settle.reject(classifyFailure(error, this.#phase));
+    this.sink.destroy();
+  }
+
+  #stopTimers(): void {
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#connectTimer);
+  }
+}

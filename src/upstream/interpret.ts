@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+import type { Endpoint } from '../endpoints/endpoint.ts';
+import type { ReadResult } from '../exchange.ts';
+import { UpstreamFailure } from './failure.ts';
+import type { UpstreamReply } from './forward.ts';
+
+/** What a reply of the campaign service means; `foreign_account_group` is to be told to nobody but the log. */
+export type Meaning = ReadResult | { readonly outcome: 'foreign_account_group' };
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** Reads, checks and filters a reply. Throws `UpstreamFailure` where it is no campaign, or not the one asked for. */
+export function interpretReply(
+  endpoint: Endpoint,
+  parameters: Readonly<Record<string, string>>,
+  reply: UpstreamReply,
+): Meaning {
+  if (reply.status === 404 || reply.status === 410) return { outcome: 'not_found' };
+  if (reply.status !== 200) throw new UpstreamFailure('status', `the status was ${reply.status}`);
+  const document = follow(parseJson(reply), endpoint.resultPointer);
+  const checked = endpoint.response.safeParse(document);
+  if (!checked.success) {
+    const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
+    throw new UpstreamFailure('not_a_campaign', `not as the schema asks: ${fields}`);
+  }
+  const { accountGroupId } = document as { accountGroupId?: unknown };
+  if (accountGroupId !== undefined && accountGroupId !== parameters['accountGroupId']) {
+    return { outcome: 'foreign_account_group' };
+  }
+  if (checked.data['id'] !== parameters[endpoint.idParameter]) {
+    throw new UpstreamFailure('not_a_campaign', 'the id is another than the one asked for');
+  }
+  const data = JSON.stringify(checked.data);
+  return { outcome: 'found', data, etag: entityTag(data) };
+}
+
+/** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */
+function entityTag(data: string): string {
+  return `"${createHash('sha256').update(data).digest('base64url').slice(0, 27)}"`;
+}
+
+function parseJson({ body, contentEncoding }: UpstreamReply): unknown {
+  if (contentEncoding !== undefined && contentEncoding.toLowerCase() !== 'identity') {
+    throw new UpstreamFailure('not_json', 'the body is encoded, though identity was asked for');
+  }
+  try {
+    return JSON.parse(utf8.decode(body));
+  } catch {
+    // The parser's own message would quote the body.
+    throw new UpstreamFailure('not_json', 'the body is no JSON in UTF-8');
+  }
+}
+
+/** RFC 6901. A pointer to nothing gives undefined, which no schema accepts. */
+function follow(document: unknown, pointer: string): unknown {
+  const steps = pointer
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return steps.reduce<unknown>(
+    (value, step) =>
+      typeof value === 'object' && value !== null && Object.hasOwn(value, step) ? value[step as never] : undefined,
+    document,
+  );
+}
