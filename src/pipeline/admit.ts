@@ -28,7 +28,10 @@ function checkHost({ headers, httpVersion, rawHeaders }: IncomingMessage): void 
 /** A body is never read. A small one is passed over; after one whose end is not known, the connection is closed. */
 function checkBody(exchange: Exchange): void {
   const { headers } = exchange.request;
-  if (headers['transfer-encoding'] !== undefined || headers.expect !== undefined) exchange.closesConnection = true;
+  const coding = headers['transfer-encoding'];
+  if (coding !== undefined || headers.expect !== undefined) exchange.closesConnection = true;
+  // RFC 9112, section 6.3: a body whose end cannot be told.
+  if (coding !== undefined && !/(?:^|[\t ,])chunked$/i.test(coding)) throw refuse('Send the request without a body.');
   if (Number(headers['content-length'] ?? 0) <= serverLimits.bodyBytes) return;
   exchange.closesConnection = true;
   throw new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });

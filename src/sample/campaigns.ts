@@ -44,6 +44,8 @@ const NAMES = [
   'Partner introductions',
   'Free trial, day 10',
   'Win-back',
+  'Product launch',
+  'Survey reminders',
 ];
 const STATUSES = ['draft', 'scheduled', 'running', 'paused', 'completed', 'rate_limited'];
 const LANGUAGES = ['en', 'de', 'fr', null];

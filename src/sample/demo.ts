@@ -56,7 +56,7 @@ Operations          http://127.0.0.1:${settings.OPS_PORT}/readyz
 Campaign service    ${service}
 Demo key            ${key}  (ag_north and ag_south)
 
-Other campaigns: cmp_1 … cmp_8 in ag_north, cmp_9 … cmp_16 in ag_south. Troubled ones: cmp_slow, cmp_silent, cmp_error,
+Other campaigns: cmp_1 … cmp_10 in ag_north, cmp_11 … cmp_20 in ag_south. Troubled ones: cmp_slow, cmp_silent, cmp_error,
 cmp_unavailable, cmp_broken_json, cmp_reset, cmp_html, cmp_redirect, cmp_too_large, cmp_incomplete, cmp_gone.
 Ctrl-C ends it all.`);
 

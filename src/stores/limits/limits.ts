@@ -12,7 +12,10 @@ const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 /** `N/Ws`, `N/Wm`, `N/Wh` or `N/Wd`, such as `600/60s`: the product of quota and milliseconds has to stay exact. */
 export const rateLimitText = z
   .string()
-  .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, 'must be a rate such as 600/60s (requests/window; s, m, h or d)')
+  .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, {
+    error: 'must be a rate such as 600/60s (requests/window; s, m, h or d)',
+    abort: true,
+  })
   .refine((text) => {
     const { quota, windowMs } = parseRateLimit(text);
     return quota * windowMs <= Number.MAX_SAFE_INTEGER;

@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { pino } from 'pino';
+import { createGateway, type GatewayParts } from '../../src/gateway.ts';
+import { readSettings } from '../../src/read-settings.ts';
+import { openStores } from '../../src/stores/open-stores.ts';
+import { until } from './wait.ts';
+
+export type LogLine = Record<string, unknown> & { msg?: string; level?: string };
+export type Environment = Readonly<Record<string, string>>;
+
+export interface RunningGateway {
+  readonly url: string;
+  /** The log so far. */
+  readonly log: LogLine[];
+  stop(): Promise<void>;
+}
+
+/** A gateway inside the test's own process, on real sockets all the same. */
+export async function startGateway(
+  environment: Environment,
+  parts: Partial<GatewayParts> = {},
+): Promise<RunningGateway> {
+  const settings = readSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
+  const log: LogLine[] = [];
+  const formatters = { level: (label: string) => ({ level: label }) };
+  const logger = pino(
+    { level: settings.LOG_LEVEL, formatters },
+    { write: (line: string) => log.push(JSON.parse(line)) },
+  );
+  const stores = parts.stores ?? (await openStores(settings, logger));
+  const gateway = createGateway({ settings, log: logger, ...parts, stores });
+  gateway.server.listen(0, '127.0.0.1');
+  await once(gateway.server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`,
+    log,
+    stop: async () => {
+      await gateway.drain(0);
+      await stores.close();
+    },
+  };
+}
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+export interface GatewayProcess extends RunningGateway {
+  readonly operationsUrl: string;
+  readonly process: ChildProcess;
+  /** Resolves with the exit code. */
+  exited(): Promise<number | null>;
+}
+
+/** A gateway process, as `npm start` runs it, on free ports. */
+export async function spawnGateway(environment: Environment): Promise<GatewayProcess> {
+  const child = spawn(process.execPath, [path.join(root, 'src/main.ts')], {
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      NODE_ENV: 'production',
+      HOST: '127.0.0.1',
+      PORT: '0',
+      OPS_PORT: '0',
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const log: LogLine[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => log.push(JSON.parse(line)));
+  const ended = once(child, 'exit').then(([code]) => code as number | null);
+  const listening = await until(() => {
+    if (child.exitCode !== null) throw new Error(`the gateway ended: ${JSON.stringify(log)}`);
+    return log.find(({ msg }) => msg === 'listening');
+  });
+  return {
+    url: String(listening['public']),
+    operationsUrl: String(listening['operations']),
+    log,
+    process: child,
+    exited: () => ended,
+    stop: async () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      }
+    },
+  };
+}
+
+/** Runs a program of this repository to its end. */
+export async function runProgram(program: string, args: readonly string[], environment: Environment) {
+  const child = spawn(process.execPath, [path.join(root, program), ...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout, stderr };
+}

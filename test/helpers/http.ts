@@ -1,0 +1,82 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+
+export interface Envelope {
+  success: boolean;
+  data: Record<string, unknown> | null;
+  error: { code: string; message: string; details: string } | null;
+  traceId: string;
+}
+
+export interface Answered {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly body: Envelope;
+}
+
+/** One request by fetch; the body, where there is one, is read as an envelope. */
+export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answered> {
+  const response = await fetch(url, { method, headers });
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    body: text === '' ? (null as never) : JSON.parse(text),
+  };
+}
+
+/** The bytes that a server sends back for these bytes until it closes, or until `enough` says so. */
+export async function exchangeBytes(
+  url: string,
+  bytes: string | Buffer,
+  enough: (text: string) => boolean = () => false,
+): Promise<string> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  socket.write(bytes);
+  let text = '';
+  socket.setEncoding('latin1').on('data', (chunk) => {
+    text += chunk;
+    if (enough(text)) socket.destroy();
+  });
+  await once(socket, 'close');
+  return text;
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly body: string;
+}
+
+/** All answers in the bytes of a connection, by Content-Length. */
+export function parseAnswers(text: string): RawAnswer[] {
+  const answers: RawAnswer[] = [];
+  let rest = text;
+  while (rest !== '') {
+    const headEnd = rest.indexOf('\r\n\r\n');
+    if (headEnd < 0) throw new Error(`half an answer: ${JSON.stringify(rest)}`);
+    const [statusLine = '', ...lines] = rest.slice(0, headEnd).split('\r\n');
+    const headers = Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
+    );
+    const length = Number(headers['content-length'] ?? 0);
+    answers.push({
+      status: Number(statusLine.split(' ')[1]),
+      headers,
+      body: rest.slice(headEnd + 4, headEnd + 4 + length),
+    });
+    rest = rest.slice(headEnd + 4 + length);
+  }
+  return answers;
+}
+
+/** The `r` and `t` of a RateLimit field. */
+export function rateLimitState({ headers }: Answered): { name: string; r: number; t: number } {
+  const match = /^"([\w-]+)";r=(\d+);t=(\d+)$/.exec(headers.get('ratelimit') ?? '');
+  return { name: match?.[1] ?? '', r: Number(match?.[2]), t: Number(match?.[3]) };
+}

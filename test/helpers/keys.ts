@@ -1,0 +1,24 @@
+import { type ApiKey, generateKey, hashKey, newVersion } from '../../src/stores/keys/api-key.ts';
+
+export type KeyRights = Partial<
+  Pick<ApiKey, 'permissions' | 'accountGroupIds' | 'rateLimits' | 'expiresAt' | 'revokedAt'>
+>;
+
+/** A new key with its record, by default one that may read every campaign of ag_1. */
+export function makeKey(rights: KeyRights = {}): { key: string; record: ApiKey } {
+  const { id, key } = generateKey();
+  const record: ApiKey = {
+    id,
+    hash: hashKey(key),
+    version: newVersion(),
+    name: 'a test',
+    permissions: ['campaigns:read'],
+    accountGroupIds: ['ag_1'],
+    rateLimits: [],
+    createdAt: new Date().toISOString(),
+    expiresAt: null,
+    revokedAt: null,
+    ...rights,
+  };
+  return { key, record };
+}

@@ -1,0 +1,80 @@
+import { pino } from 'pino';
+import type { GatewayParts } from '../../src/gateway.ts';
+import { readSettings } from '../../src/read-settings.ts';
+import type { KeyStore } from '../../src/stores/keys/key-store.ts';
+import { openKeyStore } from '../../src/stores/open-stores.ts';
+import { type Environment, type GatewayProcess, type RunningGateway, spawnGateway, startGateway } from './gateway.ts';
+import { type KeyRights, makeKey } from './keys.ts';
+import { RedisServer } from './redis.ts';
+import { Upstream } from './upstream.ts';
+import { until } from './wait.ts';
+
+/** A Redis, a scripted campaign service, and as many gateways before it as the test asks for. */
+export class Stack {
+  readonly redis: RedisServer;
+  readonly upstream: Upstream;
+  readonly keyStore: KeyStore;
+  readonly #closeKeyStore: () => Promise<void>;
+  readonly #gateways: RunningGateway[] = [];
+
+  private constructor(redis: RedisServer, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
+    this.redis = redis;
+    this.upstream = upstream;
+    this.keyStore = store.keys;
+    this.#closeKeyStore = store.close;
+  }
+
+  static async start(): Promise<Stack> {
+    const [redis, upstream] = await Promise.all([RedisServer.start(), Upstream.start()]);
+    const settings = readSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    return new Stack(redis, upstream, await openKeyStore(settings, pino({ level: 'silent' })));
+  }
+
+  get environment(): Environment {
+    return { REDIS_URL: this.redis.url, CAMPAIGN_SERVICE_URL: this.upstream.url };
+  }
+
+  async gateway(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<RunningGateway> {
+    const gateway = await startGateway({ ...this.environment, ...environment }, parts);
+    this.#gateways.push(gateway);
+    return gateway;
+  }
+
+  async gatewayProcess(environment: Environment = {}): Promise<GatewayProcess> {
+    const gateway = await spawnGateway({ ...this.environment, ...environment });
+    this.#gateways.push(gateway);
+    return gateway;
+  }
+
+  /** Puts a new key into the store and gives the key itself. */
+  async key(rights: KeyRights = {}): Promise<string> {
+    const { key, record } = makeKey(rights);
+    // Right after a restart of Redis the test's own connection may not be back yet.
+    await until(() =>
+      this.keyStore.create(record).then(
+        () => true,
+        () => false,
+      ),
+    );
+    return key;
+  }
+
+  async revoke(key: string): Promise<void> {
+    const record = await this.keyStore.find(key.split('_')[1] ?? '');
+    if (!record) throw new Error('no such key');
+    await this.keyStore.replace(
+      { ...record, version: `${record.version}r`, revokedAt: new Date().toISOString() },
+      record.version,
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.redis.thaw();
+    await Promise.all(this.#gateways.map((gateway) => gateway.stop()));
+    await this.#closeKeyStore();
+    await Promise.all([this.redis.stop(), this.upstream.stop()]);
+  }
+}
+
+/** The path of a campaign that a key made by `Stack.key` may read. */
+export const campaignPath = '/v1/accounts/ag_1/campaigns/cmp_1';

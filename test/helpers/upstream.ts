@@ -1,0 +1,106 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+
+export type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** The ids in the path that the gateway asks for by default. */
+export function idsOf(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
+  const match = /\/accounts\/([^/]+)\/campaigns\/([^/?]+)$/.exec(request.url ?? '');
+  return { accountGroupId: match?.[1] ?? '', campaignId: match?.[2] ?? '' };
+}
+
+/** A whole campaign as the campaign service gives it, workflow definitions included. */
+export function campaignDocument(id: string, accountGroupId?: string): Record<string, unknown> {
+  return {
+    id,
+    ...(accountGroupId !== undefined && { accountGroupId }),
+    name: 'Spring outreach',
+    status: 'draft',
+    description: 'A campaign.',
+    outreachLanguage: 'en',
+    selectedLeadCount: 25,
+    includeConversationHistory: true,
+    autoCancelOnMessageReceived: false,
+    createdAt: '2026-01-01T00:00:00.000Z',
+    updatedAt: '2026-01-02T00:00:00.000Z',
+    startedAt: null,
+    rateLimitedUntil: null,
+    workflowDefinition: { nodes: [{ id: 'n1', secret: 'workflow-secret' }] },
+  };
+}
+
+export const answerCampaign: Answer = (request, response) => {
+  const { accountGroupId, campaignId } = idsOf(request);
+  answerJson(campaignDocument(campaignId, accountGroupId))(request, response);
+};
+
+export function answerJson(document: unknown, status = 200): Answer {
+  return answerBody(JSON.stringify(document), status);
+}
+
+export function answerBody(body: string | Buffer, status = 200, headers: Record<string, string> = {}): Answer {
+  return (_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    response.end(body);
+  };
+}
+
+/** A campaign service whose answers the test scripts; it keeps the requests that reached it. */
+export class Upstream {
+  readonly requests: IncomingMessage[] = [];
+  answer: Answer = answerCampaign;
+  readonly #server;
+
+  private constructor() {
+    const listener: RequestListener = (request, response) => {
+      this.requests.push(request);
+      this.answer(request, response);
+    };
+    this.#server = createServer(listener);
+  }
+
+  static async start(): Promise<Upstream> {
+    const upstream = new Upstream();
+    upstream.#server.listen(0, '127.0.0.1');
+    await once(upstream.#server, 'listening');
+    return upstream;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  connections(): Promise<number> {
+    return new Promise((resolve) => this.#server.getConnections((_error, count) => resolve(count)));
+  }
+
+  async stop(): Promise<void> {
+    this.#server.close();
+    this.#server.closeAllConnections();
+    if (this.#server.listening) await once(this.#server, 'close');
+  }
+}
+
+/** A campaign service below HTTP: the test writes bytes. */
+export async function startRawUpstream(
+  onRequest: (socket: Socket) => void,
+): Promise<{ url: string; sockets: Set<Socket>; stop(): void }> {
+  const sockets = new Set<Socket>();
+  const server = createTcpServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => {});
+    socket.once('data', () => onRequest(socket));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sockets,
+    stop: () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}

@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+
+let stack: Stack;
+let fleet: [GatewayProcess, GatewayProcess];
+
+beforeAll(async () => {
+  stack = await Stack.start();
+  // Refused keys are meant to be refused as such here, however many.
+  const start = () => stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '1000000/1s' });
+  fleet = await Promise.all([start(), start()]);
+});
+afterAll(() => stack.stop());
+
+const read = (i: number, key: string) => get((fleet[i % 2] as GatewayProcess).url + campaignPath, { 'x-api-key': key });
+
+test('of 400 requests at once to two processes against a limit of 100, exactly 100 are admitted', async () => {
+  const key = await stack.key({ rateLimits: ['100/3600s'] });
+  const answers = await Promise.all(Array.from({ length: 400 }, (_, i) => read(i, key)));
+  const count = (status: number) => answers.filter((answered) => answered.status === status).length;
+  expect({ admitted: count(200), refused: count(429) }).toEqual({ admitted: 100, refused: 300 });
+});
+
+test('a revoked key is refused at the next request on every process', async () => {
+  for (let round = 0; round < 10; round++) {
+    const key = await stack.key();
+    expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([200, 200]);
+    await stack.revoke(key);
+    expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([401, 401]);
+  }
+});
+
+test('a revocation under load: no request that began after it is served', async () => {
+  const key = await stack.key({ rateLimits: ['1000000/1s'] });
+  let revoked = false;
+  const wrong: number[] = [];
+  const client = async (i: number) => {
+    for (let n = 0; n < 60; n++) {
+      const late = revoked;
+      const { status } = await read(i + n, key);
+      if (late ? status !== 401 : status !== 200 && status !== 401) wrong.push(status);
+    }
+  };
+  const load = Promise.all(Array.from({ length: 20 }, (_, i) => client(i)));
+  await read(0, key);
+  await stack.revoke(key);
+  revoked = true;
+  await load;
+  expect(wrong).toEqual([]);
+});
+
+test('a new key works at once on every process, also after it was refused as unknown there', async () => {
+  const { makeKey } = await import('../helpers/keys.ts');
+  const { key, record } = makeKey();
+  expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([401, 401]);
+  await stack.keyStore.create(record);
+  expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([200, 200]);
+});

@@ -1,0 +1,129 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { RunningGateway } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+import { until } from '../helpers/wait.ts';
+
+let stack: Stack;
+
+beforeEach(async () => {
+  stack = await Stack.start();
+});
+afterEach(() => stack.stop());
+
+const statusOf = async (gateway: RunningGateway, key: string) =>
+  (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
+
+const saysAway = (gateway: RunningGateway) => until(() => gateway.log.find(({ state }) => state === 'away'));
+const saysBack = (gateway: RunningGateway) => until(() => gateway.log.find(({ msg }) => msg === 'Redis is back'));
+
+/** Two ways for Redis to be away, and the way back. */
+const outages = {
+  killed: { begin: () => stack.redis.kill(), end: () => stack.redis.launch() },
+  frozen: { begin: async () => stack.redis.freeze(), end: async () => stack.redis.thaw() },
+};
+
+describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
+  test('known keys go on, unknown keys are a quick 500, and all is as before when it returns', async () => {
+    const gateway = await stack.gateway();
+    const [known, unknown] = [await stack.key(), await stack.key()];
+    expect(await statusOf(gateway, known)).toBe(200);
+
+    await outages[how].begin();
+    expect(await statusOf(gateway, known)).toBe(200);
+    await saysAway(gateway);
+    const startedAt = performance.now();
+    const refused = await get(gateway.url + campaignPath, { 'x-api-key': unknown });
+    expect([refused.status, refused.body.error?.code]).toEqual([500, 'INTERNAL_ERROR']);
+    expect(refused.text).not.toMatch(/redis|ECONN|127\.0/i);
+    // Not the gateway's promise of milliseconds, which a slow machine would break, but far below any Redis timeout.
+    expect(performance.now() - startedAt).toBeLessThan(5000);
+    expect(await statusOf(gateway, 'cgw_mistyped')).toBe(401);
+
+    await outages[how].end();
+    await saysBack(gateway);
+    if (how === 'frozen') expect(await statusOf(gateway, unknown)).toBe(200);
+    const created = await stack.key();
+    expect(await until(async () => (await statusOf(gateway, created)) === 200)).toBe(true);
+    expect(gateway.log.filter(({ dependency }) => dependency === 'redis')).toHaveLength(2);
+  });
+
+  test('local: each process goes on at its share of the limit', async () => {
+    const fleet = [await stack.gateway(), await stack.gateway()];
+    const key = await stack.key({ rateLimits: ['20/3600s'] });
+    for (const gateway of fleet) expect(await statusOf(gateway, key)).toBe(200);
+    await knowOfEachOther();
+
+    await outages[how].begin();
+    for (const gateway of fleet) {
+      await statusOf(gateway, key);
+      await saysAway(gateway);
+      const statuses = await Promise.all(Array.from({ length: 30 }, () => statusOf(gateway, key)));
+      const admitted = statuses.filter((status) => status === 200).length;
+      expect(admitted).toBeGreaterThanOrEqual(9); // One more was admitted to find out that Redis is away.
+      expect(admitted).toBeLessThanOrEqual(10);
+      expect(statuses.filter((status) => status === 429)).toHaveLength(30 - admitted);
+    }
+  });
+
+  test('open: nothing is limited, and no RateLimit field claims otherwise; closed: 500', async () => {
+    const [open, closed] = [
+      await stack.gateway({ RATE_LIMIT_ON_REDIS_FAILURE: 'open' }),
+      await stack.gateway({ RATE_LIMIT_ON_REDIS_FAILURE: 'closed' }),
+    ];
+    const key = await stack.key({ rateLimits: ['2/3600s'] });
+    for (const gateway of [open, closed]) expect(await statusOf(gateway, key)).toBe(200);
+    await outages[how].begin();
+    for (const gateway of [open, closed]) {
+      await statusOf(gateway, key);
+      await saysAway(gateway);
+    }
+    for (let i = 0; i < 5; i++) {
+      const answered = await get(open.url + campaignPath, { 'x-api-key': key });
+      expect([answered.status, answered.headers.has('ratelimit')]).toEqual([200, false]);
+      expect(await statusOf(closed, key)).toBe(500);
+    }
+  });
+});
+
+/** Waits until both processes have said that they are alive, and each has heard of the other at a later beat. */
+async function knowOfEachOther(): Promise<void> {
+  const beats = async () => {
+    const scores = await stack.redis.client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
+    return scores.filter((_, i) => i % 2 === 1).map(Number);
+  };
+  await until(async () => (await beats()).length === 2);
+  const latest = Math.max(...(await beats()));
+  await until(async () => (await beats()).every((at) => at > latest));
+}
+
+test('a known key is trusted for KEY_CACHE_STALE_MS after its TTL, and no longer', async () => {
+  const gateway = await stack.gateway({ KEY_CACHE_TTL_MS: '1', KEY_CACHE_STALE_MS: '1500' });
+  const key = await stack.key();
+  expect(await statusOf(gateway, key)).toBe(200);
+  await stack.redis.kill();
+  expect(await statusOf(gateway, key)).toBe(200);
+  await until(async () => (await statusOf(gateway, key)) === 500);
+});
+
+test('a gateway starts without Redis, says that it is ready and that Redis is away, and serves once it is there', async () => {
+  const key = await stack.key();
+  await stack.redis.kill();
+  const gateway = await stack.gatewayProcess();
+  const readyz = await fetch(`${gateway.operationsUrl}/readyz`);
+  expect([readyz.status, await readyz.json()]).toEqual([200, { status: 'ready', dependencies: { redis: 'away' } }]);
+  expect(await statusOf(gateway, key)).toBe(500);
+  await stack.redis.launch();
+  const created = await stack.key();
+  await until(async () => (await statusOf(gateway, created)) === 200);
+});
+
+test('a Redis that forgets everything, scripts included, forgets the keys, and nothing else fails', async () => {
+  const gateway = await stack.gateway();
+  const key = await stack.key();
+  expect(await statusOf(gateway, key)).toBe(200);
+  await stack.redis.client.flushall();
+  await stack.redis.client.script('FLUSH');
+  expect(await statusOf(gateway, key)).toBe(401);
+  expect(await statusOf(gateway, await stack.key())).toBe(200);
+});

@@ -1,0 +1,295 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import fc from 'fast-check';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { generateKey, hashKey, matchesHash, readKeyId } from '../../src/stores/keys/api-key.ts';
+import { CachedKeys } from '../../src/stores/keys/cached-keys.ts';
+import { FileKeys } from '../../src/stores/keys/file-keys.ts';
+import type { KeyStore } from '../../src/stores/keys/key-store.ts';
+import { RedisKeys } from '../../src/stores/keys/redis-keys.ts';
+import { RedisLink } from '../../src/stores/redis-link.ts';
+import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { makeKey } from '../helpers/keys.ts';
+import { RedisServer } from '../helpers/redis.ts';
+
+let redis: RedisServer;
+let link: RedisLink;
+let folder: string;
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  link = new RedisLink({
+    address: parseRedisUrl(redis.url) as RedisAddress,
+    prefix: 'test',
+    log: pino({ level: 'silent' }),
+    deadlineMs: 10_000,
+  });
+  await link.started(10_000);
+  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-keys-'));
+});
+afterAll(async () => {
+  await link.close();
+  await redis.stop();
+  await rm(folder, { recursive: true });
+});
+
+let files = 0;
+const newFile = () => path.join(folder, `${files++}`, 'keys.json');
+
+const implementations: [name: string, open: () => Promise<KeyStore>][] = [
+  ['file', async () => new FileKeys(newFile())],
+  [
+    'Redis',
+    async () => {
+      await redis.client.flushall();
+      return new RedisKeys(link);
+    },
+  ],
+];
+
+describe.each(implementations)('keys in a %s', (_name, open) => {
+  test('a created key is found by its id and listed in the order of creation', async () => {
+    const store = await open();
+    const records = ['2026-01-02T00:00:00.000Z', '2026-01-01T00:00:00.000Z'].map((createdAt) => ({
+      ...makeKey().record,
+      createdAt,
+    }));
+    for (const record of records) await store.create(record);
+    expect(await store.find(records[0]?.id ?? '')).toEqual(records[0]);
+    expect(await store.list()).toEqual(records.toReversed());
+    expect(await store.find('0000000000000000')).toBeUndefined();
+  });
+
+  test('a record is replaced only where it is at the version that the change began from', async () => {
+    const store = await open();
+    const { record } = makeKey();
+    await store.create(record);
+    const renamed = { ...record, name: 'renamed', version: 'v2' };
+    expect(await store.replace(renamed, record.version)).toBe(true);
+    expect(await store.replace({ ...record, name: 'lost', version: 'v3' }, record.version)).toBe(false);
+    expect(await store.find(record.id)).toEqual(renamed);
+    expect(await store.replace({ ...makeKey().record }, 'v1')).toBe(false);
+  });
+
+  test('many creations at once lose none', async () => {
+    const store = await open();
+    await Promise.all(Array.from({ length: 20 }, () => store.create(makeKey().record)));
+    expect(await store.list()).toHaveLength(20);
+  });
+});
+
+describe('the keys file', () => {
+  test('is for its owner only, written whole, and holds hashes but no key', async () => {
+    const file = newFile();
+    const { key, record } = makeKey();
+    await new FileKeys(file).create(record);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await stat(path.dirname(file))).mode & 0o777).toBe(0o700);
+    expect(await readdir(path.dirname(file))).toEqual(['keys.json']);
+    const text = await readFile(file, 'utf8');
+    expect(text).toContain(hashKey(key));
+    expect(text).not.toContain(key.slice(21));
+  });
+
+  test('a change by another process is seen at the next look-up', async () => {
+    const file = newFile();
+    const [reader, writer] = [new FileKeys(file), new FileKeys(file)];
+    for (let i = 0; i < 20; i++) {
+      const { record } = makeKey();
+      expect(await reader.find(record.id)).toBeUndefined();
+      await writer.create(record);
+      expect(await reader.find(record.id)).toEqual(record);
+      await writer.replace({ ...record, version: 'v2', revokedAt: record.createdAt }, record.version);
+      expect((await reader.find(record.id))?.revokedAt).toBe(record.createdAt);
+    }
+    await rm(file);
+    expect(await reader.list()).toEqual([]);
+  });
+
+  test('changes by several processes at once lose none', async () => {
+    const file = newFile();
+    const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
+    const create = (i: number) =>
+      promisify(execFile)(
+        process.execPath,
+        [cli, 'keys', 'create', '--name', `k${i}`, '--permission', 'a:b', '--all-account-groups'],
+        {
+          env: { ...process.env, KEYS_FILE: file },
+        },
+      );
+    await Promise.all(Array.from({ length: 6 }, (_, i) => create(i)));
+    expect(await new FileKeys(file).list()).toHaveLength(6);
+  });
+
+  test.each([
+    ['no JSON', '{"format":1,'],
+    ['another form', '[]'],
+    ['a record with a bad hash', JSON.stringify({ format: 1, keys: [{ ...makeKey().record, hash: 'x' }] })],
+    [
+      'a record with a field that is not known',
+      JSON.stringify({ format: 1, keys: [{ ...makeKey().record, admin: true }] }),
+    ],
+  ])('damaged (%s), it lets nobody in, is not overwritten, and works again once repaired', async (_what, damage) => {
+    const file = newFile();
+    const store = new FileKeys(file);
+    const { record } = makeKey();
+    await store.create(record);
+    const good = await readFile(file);
+    await writeFile(file, damage);
+    await expect(store.find(record.id)).rejects.toThrow(StoreUnavailable);
+    await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailable);
+    expect(await readFile(file, 'utf8')).toBe(damage);
+    await writeFile(file, good);
+    expect(await store.find(record.id)).toEqual(record);
+  });
+
+  test('a lock that a dead process left behind is taken over', async () => {
+    const file = newFile();
+    const store = new FileKeys(file);
+    await store.create(makeKey().record);
+    await writeFile(`${file}.lock`, '');
+    await promisify(execFile)('touch', ['-d', '1 minute ago', `${file}.lock`]);
+    await store.create(makeKey().record);
+    expect(await store.list()).toHaveLength(2);
+  });
+
+  test('that cannot be written says so and keeps what was there', async () => {
+    const file = newFile();
+    const store = new FileKeys(file);
+    await store.create(makeKey().record);
+    await chmod(path.dirname(file), 0o500);
+    const isRoot = process.getuid?.() === 0; // Root writes everywhere.
+    if (!isRoot) await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailable);
+    await chmod(path.dirname(file), 0o700);
+    expect(await store.list()).toHaveLength(1);
+  });
+});
+
+describe('keys in Redis', () => {
+  test('are kept as hashes, under the prefix', async () => {
+    await redis.client.flushall();
+    const { key, record } = makeKey();
+    await new RedisKeys(link).create(record);
+    expect((await redis.client.keys('*')).sort()).toEqual(['test:keys', `test:{${record.id}}:key`].sort());
+    const stored = JSON.stringify(await redis.client.hgetall(`test:{${record.id}}:key`));
+    expect(stored).toContain(hashKey(key));
+    expect(stored).not.toContain(key.slice(21));
+  });
+
+  test.each(['nonsense', '{}', '[]', 'null'])(
+    'a damaged record (%s) is an unavailable key, not an unknown one',
+    async (damage) => {
+      const store = new RedisKeys(link);
+      const { record } = makeKey();
+      await store.create(record);
+      await redis.client.hset(`test:{${record.id}}:key`, 'record', damage);
+      await expect(store.find(record.id)).rejects.toThrow(StoreUnavailable);
+    },
+  );
+
+  test('a record that stands under another id is not taken for its own', async () => {
+    const store = new RedisKeys(link);
+    const [mine, other] = [makeKey().record, makeKey().record];
+    await redis.client.hset(`test:{${mine.id}}:key`, { version: 'v', record: JSON.stringify(other) });
+    await expect(store.find(mine.id)).rejects.toThrow(StoreUnavailable);
+  });
+});
+
+describe('keys that a process has seen', () => {
+  /** A store that can be switched off, and a clock. */
+  function setUp() {
+    const { record } = makeKey();
+    const state = { now: 0, away: false, asked: 0, record: record as typeof record | undefined };
+    const store = {
+      find: async () => {
+        state.asked++;
+        if (state.away) throw new StoreUnavailable('away');
+        return state.record;
+      },
+    } as unknown as KeyStore;
+    const keys = new CachedKeys(store, { ttlMs: 100, staleMs: 1000, now: () => state.now });
+    return { state, record, find: () => keys.find(record.id), forget: () => keys.forget(record.id) };
+  }
+
+  test('are trusted for the TTL, and while the store is away for the stale time after it', async () => {
+    const { state, record, find } = setUp();
+    expect(await find()).toBe(record);
+    state.away = true;
+    state.now = 99;
+    expect(await find()).toBe(record);
+    expect(state.asked).toBe(1);
+    state.now = 1099;
+    expect(await find()).toBe(record);
+    state.now = 1100;
+    await expect(find()).rejects.toThrow(StoreUnavailable);
+  });
+
+  test('after the TTL what the store says counts, and a key that is gone is gone', async () => {
+    const { state, find } = setUp();
+    await find();
+    state.record = undefined;
+    state.now = 100;
+    expect(await find()).toBeUndefined();
+    state.away = true;
+    await expect(find()).rejects.toThrow(StoreUnavailable);
+  });
+
+  test('a forgotten key is not trusted even while the store is away', async () => {
+    const { state, find, forget } = setUp();
+    await find();
+    forget();
+    state.away = true;
+    await expect(find()).rejects.toThrow(StoreUnavailable);
+  });
+
+  test('many requests for a cold key are one look-up', async () => {
+    const { state, find } = setUp();
+    await Promise.all(Array.from({ length: 100 }, find));
+    expect(state.asked).toBe(1);
+  });
+
+  test('a look-up that a change overtook is not kept', async () => {
+    const { state, record, find, forget } = setUp();
+    const before = find();
+    forget();
+    expect(await before).toBe(record);
+    state.record = { ...record, version: 'v2' };
+    expect((await find())?.version).toBe('v2');
+  });
+});
+
+describe('a key', () => {
+  test('has its form, and shows its id only where form and checksum hold', () => {
+    for (let i = 0; i < 200; i++) {
+      const { id, key } = generateKey();
+      expect(key).toMatch(/^cgw_[0-9a-z]{16}_[0-9A-Za-z]{49}$/);
+      expect(readKeyId(key)).toBe(id);
+    }
+  });
+
+  test('no other text shows an id', () => {
+    fc.assert(
+      fc.property(fc.string({ maxLength: 100 }), (text) => {
+        expect(readKeyId(text)).toBeUndefined();
+      }),
+    );
+    const { key } = generateKey();
+    fc.assert(
+      fc.property(fc.nat({ max: key.length - 1 }), fc.string({ minLength: 1, maxLength: 1 }), (at, letter) => {
+        fc.pre(key[at] !== letter);
+        expect(readKeyId(key.slice(0, at) + letter + key.slice(at + 1))).toBeUndefined();
+      }),
+    );
+  });
+
+  test('matches its own hash and no other', () => {
+    const [mine, other] = [makeKey(), makeKey()];
+    expect(matchesHash(mine.key, mine.record)).toBe(true);
+    expect(matchesHash(mine.key, other.record)).toBe(false);
+  });
+});

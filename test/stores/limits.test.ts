@@ -1,0 +1,274 @@
+import fc from 'fast-check';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type ChargeAnswer, type Limits, parseRateLimits, rateLimitText } from '../../src/stores/limits/limits.ts';
+import { MemoryLimits } from '../../src/stores/limits/memory-limits.ts';
+import { RedisLimits } from '../../src/stores/limits/redis-limits.ts';
+import { RedisLink } from '../../src/stores/redis-link.ts';
+import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { RedisServer } from '../helpers/redis.ts';
+
+let redis: RedisServer;
+const links: RedisLink[] = [];
+
+/** Every process of a fleet has a link of its own. */
+async function connect(): Promise<RedisLink> {
+  const address = parseRedisUrl(redis.url) as RedisAddress;
+  const link = new RedisLink({ address, prefix: 'test', log: pino({ level: 'silent' }), deadlineMs: 10_000 });
+  links.push(link);
+  await link.started(10_000);
+  return link;
+}
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+});
+afterAll(async () => {
+  await Promise.all(links.map((link) => link.close()));
+  await redis.stop();
+});
+
+let subjects = 0;
+const newSubject = (...limits: string[]) => ({ id: `s${subjects++}`, limits: parseRateLimits(limits) });
+
+const admitted = (answers: ChargeAnswer[]) => answers.filter(({ outcome }) => outcome === 'allowed').length;
+const remainingOf = (answer: ChargeAnswer) =>
+  'states' in answer ? answer.states.map(({ remaining }) => remaining) : [];
+
+const implementations: [name: string, open: () => Promise<Limits>][] = [
+  ['memory', async () => new MemoryLimits()],
+  ['Redis', async () => new RedisLimits(await connect())],
+];
+
+describe.each(implementations)('limits in %s', (_name, open) => {
+  test('of N requests at once exactly the quota is admitted, and each has a place of its own', async () => {
+    const limits = await open();
+    const subject = newSubject('100/3600s');
+    const answers = await Promise.all(Array.from({ length: 400 }, () => limits.charge(subject)));
+    expect(admitted(answers)).toBe(100);
+    const places = answers.filter(({ outcome }) => outcome === 'allowed').flatMap(remainingOf);
+    expect(places.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
+  });
+
+  test('quotas of any size are exact, the largest too', async () => {
+    const limits = await open();
+    for (const text of ['1/1s', '3/7s', '7/3600s', '600/60s', '999/86400s']) {
+      const subject = newSubject(text);
+      const quota = subject.limits[0]?.quota ?? 0;
+      const answers = await Promise.all(Array.from({ length: quota + 5 }, () => limits.charge(subject)));
+      // A short window gives back a little while the requests are made.
+      expect(admitted(answers)).toBeGreaterThanOrEqual(quota);
+      expect([text, admitted(answers)]).toEqual([
+        text,
+        text === '1/1s' || text === '3/7s' ? expect.any(Number) : quota,
+      ]);
+    }
+    const huge = await limits.charge(newSubject('1000000000/2500h'));
+    expect(remainingOf(huge)).toEqual([999_999_999]);
+  });
+
+  test('a refused request is told when one more is free, and is not charged', async () => {
+    const limits = await open();
+    const subject = newSubject('2/3600s');
+    await limits.charge(subject);
+    await limits.charge(subject);
+    for (let i = 0; i < 3; i++) {
+      const answer = await limits.charge(subject);
+      expect(answer).toMatchObject({ outcome: 'limited', states: [{ remaining: 0 }] });
+      const [state] = 'states' in answer ? answer.states : [];
+      expect(state?.nextMs).toBeGreaterThan(1_700_000);
+      expect(state?.nextMs).toBeLessThanOrEqual(1_800_000);
+    }
+  });
+
+  test('several limits: a request that one of them refuses is charged to none', async () => {
+    const limits = await open();
+    const subject = newSubject('2/3600s', '1000/86400s');
+    const answers = await Promise.all(Array.from({ length: 10 }, () => limits.charge(subject)));
+    expect(answers.map(remainingOf).at(-1)).toEqual([0, 998]);
+    expect(admitted(answers)).toBe(2);
+  });
+
+  test('subjects do not share a quota', async () => {
+    const limits = await open();
+    const answers = await Promise.all(Array.from({ length: 20 }, () => limits.charge(newSubject('1/3600s'))));
+    expect(admitted(answers)).toBe(20);
+  });
+});
+
+/** A bucket by the definition, on rational numbers, as a second opinion. */
+class Model {
+  readonly #limit;
+  #spent: { at: bigint; level: bigint } = { at: 0n, level: 0n };
+  constructor(quota: number, windowMs: number) {
+    this.#limit = { quota: BigInt(quota), windowMs: BigInt(windowMs) };
+  }
+  charge(now: number): { outcome: string; remaining: number } {
+    const { quota, windowMs } = this.#limit;
+    const elapsed = BigInt(now) - this.#spent.at;
+    const left = this.#spent.level - elapsed * quota;
+    const level = left > 0n ? left : 0n;
+    const allowed = level + windowMs <= quota * windowMs;
+    const after = allowed ? level + windowMs : level;
+    this.#spent = { at: BigInt(now), level: after };
+    return { outcome: allowed ? 'allowed' : 'limited', remaining: Number((quota * windowMs - after) / windowMs) };
+  }
+}
+
+const anyLimit = fc.record({ quota: fc.integer({ min: 1, max: 50 }), seconds: fc.integer({ min: 1, max: 100 }) });
+const steps = fc.array(
+  fc.oneof(
+    { weight: 2, arbitrary: fc.constant(0) },
+    fc.integer({ min: 0, max: 5000 }),
+    fc.integer({ min: 0, max: 100_000 }),
+  ),
+  { minLength: 1, maxLength: 120 },
+);
+
+test('whatever the limit and the times, the embedded limiter decides as the definition does, and names a time within the window', () => {
+  fc.assert(
+    fc.property(anyLimit, steps, ({ quota, seconds }, pauses) => {
+      let now = 1_800_000_000_000;
+      const limits = new MemoryLimits({ now: () => now });
+      const model = new Model(quota, seconds * 1000);
+      const [limit] = parseRateLimits([`${quota}/${seconds}s`]);
+      if (!limit) throw new Error('no limit');
+      for (const pause of pauses) {
+        now += pause;
+        const { outcome, states } = limits.chargeNow('s', [limit]);
+        const [state] = states;
+        expect({ outcome, remaining: state?.remaining }).toEqual(model.charge(now));
+        if (outcome !== 'limited') continue;
+        expect(state?.nextMs).toBeGreaterThan(0);
+        expect(state?.nextMs).toBeLessThanOrEqual(seconds * 1000);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('in no window of time is more than twice the quota admitted, and after nextMs a refused request is admitted', () => {
+  let now = 1_800_000_000_000;
+  const limits = new MemoryLimits({ now: () => now });
+  const [limit] = parseRateLimits(['10/60s']);
+  if (!limit) throw new Error('no limit');
+  const admittedAt: number[] = [];
+  for (let i = 0; i < 5000; i++) {
+    const { outcome, states } = limits.chargeNow('s', [limit]);
+    if (outcome === 'allowed') admittedAt.push(now);
+    else {
+      now += (states[0]?.nextMs ?? 0) - 1;
+      expect(limits.chargeNow('s', [limit]).outcome).toBe('limited');
+      now += 1;
+    }
+  }
+  for (const start of admittedAt) {
+    const within = admittedAt.filter((at) => at >= start && at < start + 60_000).length;
+    expect(within).toBeLessThanOrEqual(20);
+  }
+  expect(admittedAt.length).toBeGreaterThan(2000);
+});
+
+describe('the limit script in Redis', () => {
+  test('decides as the embedded limiter does, whatever the limits and however many ask at once', async () => {
+    const shared = new RedisLimits(await connect());
+    // Windows of decades: what leaks out while the test runs is less than one request.
+    const limit = fc
+      .tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 9000, max: 9999 }))
+      .map(([n, days]) => `${n}/${days}d`);
+    const limitTexts = fc.uniqueArray(limit, { minLength: 1, maxLength: 3, selector: (text) => text.split('/')[1] });
+    const turns = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 5 });
+    await fc.assert(
+      fc.asyncProperty(limitTexts, turns, async (texts, sizes) => {
+        const own = new MemoryLimits({ now: () => 1_800_000_000_000 });
+        const subject = newSubject(...texts);
+        for (const size of sizes) {
+          const turn = Array.from({ length: size }, () => subject);
+          const fromRedis = await Promise.all(turn.map((it) => shared.charge(it)));
+          const fromMemory = await Promise.all(turn.map((it) => own.charge(it)));
+          const essence = (answer: ChargeAnswer) => [answer.outcome, ...remainingOf(answer)];
+          expect(fromRedis.map(essence)).toEqual(fromMemory.map(essence));
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('requests of one turn of the event loop for one key are one call', async () => {
+    const limits = new RedisLimits(await connect());
+    const calls = async () =>
+      Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1] ?? 0);
+    const subject = newSubject('100/3600s');
+    await limits.charge(subject); // Loads the script.
+    const before = await calls();
+    await Promise.all(Array.from({ length: 50 }, () => limits.charge(subject)));
+    expect((await calls()) - before).toBe(1);
+  });
+
+  test('is loaded again where Redis has forgotten it', async () => {
+    const limits = new RedisLimits(await connect());
+    const subject = newSubject('10/3600s');
+    await limits.charge(subject);
+    await redis.client.script('FLUSH');
+    expect(remainingOf(await limits.charge(subject))).toEqual([8]);
+  });
+
+  test('a clock that was set back, or a state from the future, costs no more than one window', async () => {
+    const limits = new RedisLimits(await connect());
+    const subject = newSubject('5/3600s');
+    const future = Date.now() + 365 * 86_400_000;
+    await redis.client.set(`test:{${subject.id}}:limit`, `${future} ${5 * 3_600_000}`);
+    const refused = await limits.charge(subject);
+    expect(refused).toMatchObject({ outcome: 'limited', states: [{ nextMs: 720_000 }] });
+    const [at] = ((await redis.client.get(`test:{${subject.id}}:limit`)) ?? '').split(' ');
+    expect(Number(at)).toBeLessThan(Date.now() + 60_000);
+  });
+
+  test.each(['nonsense', '', '1 2 3 4 5 6', '99999999999999999999 99999999999999999999', '-5 -5'])(
+    'a damaged state %j admits no more than the quota',
+    async (damage) => {
+      const limits = new RedisLimits(await connect());
+      const subject = newSubject('5/3600s');
+      await redis.client.set(`test:{${subject.id}}:limit`, damage);
+      const answers = await Promise.all(Array.from({ length: 20 }, () => limits.charge(subject)));
+      expect(admitted(answers)).toBeLessThanOrEqual(5);
+    },
+  );
+
+  test('its state goes when the bucket is empty again', async () => {
+    const limits = new RedisLimits(await connect());
+    const subject = newSubject('10/100s');
+    await limits.charge(subject);
+    const ttl = await redis.client.pttl(`test:{${subject.id}}:limit`);
+    expect(ttl).toBeGreaterThan(0);
+    expect(ttl).toBeLessThanOrEqual(10_000);
+  });
+
+  test('of several processes at once exactly the quota is admitted', async () => {
+    const fleet = await Promise.all(Array.from({ length: 4 }, async () => new RedisLimits(await connect())));
+    const subject = newSubject('100/3600s');
+    const answers = await Promise.all(Array.from({ length: 1000 }, (_, i) => (fleet[i % 4] as Limits).charge(subject)));
+    expect(admitted(answers)).toBe(100);
+  });
+});
+
+test.each(['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s'])('%s is a rate', (text) => {
+  expect(rateLimitText.safeParse(text).success).toBe(true);
+});
+
+test.each([
+  '',
+  '600',
+  '600/60',
+  '0/60s',
+  '600/0s',
+  '-1/60s',
+  '1.5/60s',
+  '600/60ms',
+  '600 / 60s',
+  '600/60S',
+  '1e3/60s',
+  '9999999999/9999999d',
+])('%j is no rate', (text) => {
+  expect(rateLimitText.safeParse(text).success).toBe(false);
+});
