@@ -36,7 +36,7 @@ function parse(args: string[]) {
   try {
     return parseArgs({ args, options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new CommandError('usage', (error as Error).message.split('. ')[0] ?? 'the options are wrong');
+    throw new CommandError('usage', `${(error as Error).message.split(/[.\n]/)[0]}.`);
   }
 }
 

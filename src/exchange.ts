@@ -32,19 +32,33 @@ export class Exchange {
   result: ReadResult | undefined;
   /** What the request failed of, if it did. */
   error: GatewayError | undefined;
-  /** The connection ends with this answer. */
-  closesConnection = false;
+  /** Something in the request is such that no other can follow it. */
+  spoilsConnection = false;
   /** Milliseconds that the campaign service took, if it was asked. */
   upstreamMs: number | undefined;
 
   #hangUp: AbortController | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, trace: TraceContext, clientAddress: string) {
+  readonly #listener: { readonly draining: boolean };
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    trace: TraceContext,
+    clientAddress: string,
+    listener: { readonly draining: boolean },
+  ) {
+    this.#listener = listener;
     this.request = request;
     this.response = response;
     this.trace = trace;
     this.clientAddress = clientAddress;
     this.startedAt = performance.now();
+  }
+
+  /** Whether the connection ends with the answer. */
+  get endsConnection(): boolean {
+    return this.spoilsConnection || this.#listener.draining;
   }
 
   /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */

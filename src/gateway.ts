@@ -95,11 +95,10 @@ export function createGateway({
     });
   }
 
-  let draining = false;
+  const listener = { draining: false };
   function handle(request: IncomingMessage, response: ServerResponse): void {
     const trace = openTrace(request.headers, settings.TRACE_TRUST_SAMPLED);
-    const exchange = new Exchange(request, response, trace, clientAddress(request));
-    exchange.closesConnection = draining;
+    const exchange = new Exchange(request, response, trace, clientAddress(request), listener);
     response.on('close', () => {
       if (!response.writableFinished) exchange.abandon();
       logRequest(log, exchange);
@@ -123,7 +122,7 @@ export function createGateway({
   });
 
   async function drain(graceMs: number): Promise<void> {
-    draining = true;
+    listener.draining = true;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
     const force = setTimeout(() => server.closeAllConnections(), graceMs);

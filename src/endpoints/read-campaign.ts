@@ -7,7 +7,7 @@ import { rfc3339Timestamp } from './rfc3339.ts';
 const orNull = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
 
 /** The twelve public fields. Workflow definitions are none of them, and neither is anything else. */
-export const campaign = z.object({
+const campaign = z.object({
   id: z.string(),
   name: z.string(),
   status: z.string(),

@@ -30,7 +30,7 @@ function send(exchange: Exchange, status: number, own: HeaderList, body: string 
   if (body !== undefined) {
     headers.push('Content-Type', envelopeContentType, 'Content-Length', String(Buffer.byteLength(body)));
   }
-  if (exchange.closesConnection) headers.push('Connection', 'close');
+  if (exchange.endsConnection) headers.push('Connection', 'close');
   response.writeHead(status, headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }

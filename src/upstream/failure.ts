@@ -1,5 +1,5 @@
 /** Why the campaign service gave no usable answer: one word for envelope, log, span and metric, one sentence for the caller. */
-export const failureReasons = {
+const failureReasons = {
   dns: 'the address of the campaign service could not be found',
   connect: 'the campaign service could not be reached',
   tls: 'no trusted connection to the campaign service could be made',

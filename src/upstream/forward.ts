@@ -7,7 +7,7 @@ import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware'
 import type { Settings } from '../settings.ts';
 import { classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
 
-export interface UpstreamRequest {
+interface UpstreamRequest {
   /** Path after the base of CAMPAIGN_SERVICE_URL. */
   readonly path: string;
   /** All that goes out, but for `host` and `connection`. */

@@ -9,7 +9,7 @@ import { readSettings } from '../../src/read-settings.ts';
 import { openStores } from '../../src/stores/open-stores.ts';
 import { until } from './wait.ts';
 
-export type LogLine = Record<string, unknown> & { msg?: string; level?: string };
+type LogLine = Record<string, unknown> & { msg?: string; level?: string };
 export type Environment = Readonly<Record<string, string>>;
 
 export interface RunningGateway {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
-export interface Envelope {
+interface Envelope {
   success: boolean;
   data: Record<string, unknown> | null;
   error: { code: string; message: string; details: string } | null;

@@ -137,6 +137,18 @@ function stampOf(stats: BigIntStats): string {
 }
 
 function parseKeys(text: string): Map<string, ApiKey> {
-  const { keys } = fileSchema.parse(JSON.parse(text));
-  return new Map(keys.map((record) => [record.id, record]));
+  const result = fileSchema.safeParse(parseJson(text));
+  if (!result.success) {
+    const places = result.error.issues.map((issue) => issue.path.join('.') || 'the whole');
+    throw new Error(`not as it has to be: ${places.join(', ')}`);
+  }
+  return new Map(result.data.keys.map((record) => [record.id, record]));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error('it is no JSON'); // The parser's own message would quote the file.
+  }
 }

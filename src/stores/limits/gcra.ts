@@ -6,7 +6,7 @@ import type { Charge, LimitState, RateLimit } from './limits.ts';
  * request pours windowMs units in, quota units leak out each millisecond. The same arithmetic stands in
  * redis-limits.lua; the contract tests hold the two together.
  */
-export const capacity = (limit: RateLimit): number => limit.quota * limit.windowMs;
+const capacity = (limit: RateLimit): number => limit.quota * limit.windowMs;
 
 /** What is left of `level` after `elapsedMs`. A level that no bucket of this limit can have is cut to a full one. */
 export function leak(limit: RateLimit, level: number, elapsedMs: number): number {
@@ -20,11 +20,6 @@ export function room(limits: readonly RateLimit[], levels: readonly number[]): n
 
 export function pour(limits: readonly RateLimit[], levels: readonly number[], requests: number): number[] {
   return limits.map((limit, i) => (levels[i] ?? 0) + requests * limit.windowMs);
-}
-
-/** How long until every bucket has run empty, in milliseconds. */
-export function drainMs(limits: readonly RateLimit[], levels: readonly number[]): number {
-  return Math.max(...limits.map((limit, i) => Math.ceil((levels[i] ?? 0) / limit.quota)));
 }
 
 /** The answer for a request after which the buckets stand at `levels`. */

@@ -1,0 +1,26 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { errorEnvelope } from '../../src/envelope.ts';
+import { errorTable, GatewayError, toGatewayError } from '../../src/errors.ts';
+
+test('the README lists the errors of the table, each with its status', async () => {
+  const text = await readFile(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
+  const listed = [...text.matchAll(/^\| (\d{3}) \| `([A-Z_]+)` \|/gm)].map(([, status, code]) => [
+    code,
+    Number(status),
+  ]);
+  expect(Object.fromEntries(listed)).toEqual(
+    Object.fromEntries(Object.entries(errorTable).map(([code, { status }]) => [code, status])),
+  );
+});
+
+test('anything thrown that is no GatewayError is a 500 that says nothing of the inside', () => {
+  for (const thrown of [new TypeError('secret at 10.0.0.7'), 'secret', null, undefined, { code: 'UNAUTHORIZED' }]) {
+    const error = toGatewayError(thrown);
+    expect([error.status, error.reason]).toEqual([500, 'bug']);
+    expect(errorEnvelope(error, 'a'.repeat(32))).not.toMatch(/secret|10\.0/);
+  }
+  const known = new GatewayError('NOT_FOUND', 'There is nothing here.');
+  expect(toGatewayError(known)).toBe(known);
+});

@@ -1,0 +1,181 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { runProgram } from '../helpers/gateway.ts';
+import { freePort, RedisServer } from '../helpers/redis.ts';
+
+let redis: RedisServer;
+let folder: string;
+
+beforeAll(async () => {
+  [redis, folder] = await Promise.all([RedisServer.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-cli-'))]);
+});
+afterAll(async () => {
+  await redis.stop();
+  await rm(folder, { recursive: true });
+});
+
+let runs = 0;
+const stores: [string, () => Record<string, string>][] = [
+  ['Redis', () => ({ REDIS_URL: redis.url, REDIS_KEY_PREFIX: `cli${runs}` })],
+  ['a file', () => ({ KEYS_FILE: path.join(folder, `${runs}.json`) })],
+];
+beforeEach(() => {
+  runs++;
+});
+
+const create = ['keys', 'create', '--name', 'Acme', '--permission', 'campaigns:read'];
+
+describe.each(stores)('keys in %s', (_name, environment) => {
+  const cli = (...args: string[]) => runProgram('src/cli.ts', args, environment());
+  const json = async (...args: string[]) => {
+    const { code, stdout, stderr } = await cli(...args, '--json');
+    expect([code, stderr]).toEqual([0, '']);
+    return JSON.parse(stdout);
+  };
+
+  test('a key goes through its life: created, shown once, listed, shown, revoked', async () => {
+    const created = await json(
+      ...create,
+      '--account-group',
+      'ag_1',
+      '--account-group',
+      'ag_2',
+      '--rate-limit',
+      '10/1s',
+      '--rate-limit',
+      '5000/1h',
+      '--expires-in',
+      '90d',
+    );
+    expect(Object.keys(created)).toEqual([
+      'id',
+      'key',
+      'name',
+      'permissions',
+      'accountGroupIds',
+      'rateLimits',
+      'createdAt',
+      'expiresAt',
+    ]);
+    expect(created).toMatchObject({
+      key: expect.stringMatching(/^cgw_/),
+      name: 'Acme',
+      permissions: ['campaigns:read'],
+      accountGroupIds: ['ag_1', 'ag_2'],
+      rateLimits: ['10/1s', '5000/1h'],
+    });
+    expect(Date.parse(created.expiresAt) - Date.parse(created.createdAt)).toBe(90 * 86_400_000);
+
+    const { key, ...shown } = created;
+    expect(await json('keys', 'list')).toEqual([{ ...shown, revokedAt: null, status: 'active' }]);
+    expect(await json('keys', 'show', created.id)).toEqual({ ...shown, revokedAt: null, status: 'active' });
+    const revoked = await json('keys', 'revoke', created.id);
+    expect(revoked).toMatchObject({ id: created.id, status: 'revoked', revokedAt: expect.stringMatching(/Z$/) });
+    expect(await json('keys', 'revoke', created.id)).toEqual(revoked);
+
+    const forPeople = (await Promise.all([cli('keys', 'list'), cli('keys', 'show', created.id)]))
+      .map(({ stdout }) => stdout)
+      .join('');
+    expect(forPeople).toContain(created.id);
+    expect(forPeople).toContain('revoked');
+    expect(forPeople).not.toContain(key);
+  });
+
+  test('a key may have all account groups, no end and the default limit', async () => {
+    const created = await json(...create, '--all-account-groups');
+    expect(created).toMatchObject({ accountGroupIds: '*', rateLimits: [], expiresAt: null });
+  });
+
+  test('a key that does not exist: 66 and one sentence', async () => {
+    for (const action of ['show', 'revoke']) {
+      for (const id of ['0000000000000000', 'nonsense', '../../etc/passwd']) {
+        const { code, stdout, stderr } = await cli('keys', action, id, '--json');
+        expect([code, stdout]).toEqual([66, '']);
+        expect(stderr).toMatch(/^[^\n]+\.\n$/);
+      }
+    }
+  });
+});
+
+const wrongUses = [
+  [],
+  ['nonsense'],
+  ['keys'],
+  ['keys', 'destroy'],
+  ['keys', 'show'],
+  ['keys', 'show', 'a', 'b'],
+  ['keys', 'revoke'],
+  ['keys', 'list', 'a'],
+  ['keys', 'create', 'a'],
+  ['keys', 'create'],
+  ['keys', 'create', '--name', 'Acme', '--all-account-groups'],
+  ['keys', 'create', '--permission', 'a:b', '--all-account-groups'],
+  create,
+  [...create, '--account-group', 'ag_1', '--all-account-groups'],
+  [...create, '--account-group', 'ag.1'],
+  [...create, '--account-group', ''],
+  [...create, '--all-account-groups', '--name', ''],
+  [...create, '--all-account-groups', '--name', 'tab\there'],
+  [...create, '--all-account-groups', '--name', 'x'.repeat(101)],
+  [...create, '--all-account-groups', '--permission', 'campaigns'],
+  [...create, '--all-account-groups', '--permission', 'Campaigns:Read'],
+  [...create, '--all-account-groups', '--rate-limit', '600'],
+  [...create, '--all-account-groups', '--rate-limit', '10/1s', '--rate-limit', '20/1s'],
+  [...create, '--all-account-groups', '--expires-in', '90'],
+  [...create, '--all-account-groups', '--expires-in', '0d'],
+  [...create, '--all-account-groups', '--expires-in', '9999999999d'],
+  [...create, '--all-account-groups', '--unknown'],
+  [...create, '--all-account-groups', '--name'],
+  ['config', 'extra'],
+];
+
+test.each(wrongUses.map((args) => [args.join(' '), args] as const))(
+  'a wrong use, "%s": 64, one sentence, nothing created',
+  async (_words, args) => {
+    const file = path.join(folder, `wrong-${runs}.json`);
+    const { code, stdout, stderr } = await runProgram('src/cli.ts', [...args, '--json'], {
+      KEYS_FILE: file,
+      CAMPAIGN_SERVICE_URL: 'http://a',
+    });
+    expect([code, stdout]).toEqual([64, '']);
+    expect(stderr).toMatch(/^[^\n]+\.\n$/);
+    await expect(readFile(file)).rejects.toThrow('ENOENT');
+  },
+);
+
+test('a store out of reach: 69 and one sentence, without its password', async () => {
+  const environment = { REDIS_URL: `redis://:hunter2@127.0.0.1:${await freePort()}` };
+  const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', 'list', '--json'], environment);
+  expect([code, stdout]).toEqual([69, '']);
+  expect(stderr).toMatch(/^The key store is out of reach[^\n]*\.\n$/);
+  expect(stderr).not.toContain('hunter2');
+  const unreadable = await runProgram('src/cli.ts', ['keys', 'list'], { KEYS_FILE: folder });
+  expect([unreadable.code, unreadable.stderr]).toEqual([69, expect.stringMatching(/^[^\n]+\.\n$/)]);
+});
+
+test('config shows the settings in force, secrets masked; bad ones exit 78', async () => {
+  const environment = { CAMPAIGN_SERVICE_URL: 'http://a:1/base', CAMPAIGN_SERVICE_TOKEN: 'hunter2', PORT: '1234' };
+  const { code, stdout } = await runProgram('src/cli.ts', ['config', '--json'], environment);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({
+    PORT: 1234,
+    CAMPAIGN_SERVICE_URL: 'http://a:1/base',
+    CAMPAIGN_SERVICE_TOKEN: '********',
+    REDIS_URL: null,
+    RATE_LIMIT_DEFAULT: '600/60s',
+  });
+  const people = await runProgram('src/cli.ts', ['config'], environment);
+  expect(people.stdout).toMatch(/^PORT +1234$/m);
+  expect(people.stdout + stdout).not.toContain('hunter2');
+  const bad = await runProgram('src/cli.ts', ['config'], { PORT: 'x' });
+  expect([bad.code, bad.stdout]).toEqual([78, '']);
+});
+
+test('--help tells the commands', async () => {
+  const { code, stdout } = await runProgram('src/cli.ts', ['--help'], {});
+  expect(code).toBe(0);
+  for (const words of ['keys create', 'keys list', 'keys show', 'keys revoke', 'config'])
+    expect(stdout).toContain(words);
+});
