@@ -235,6 +235,14 @@ describe('the limit script in Redis', () => {
     },
   );
 
+  test('a state of another type is written over', async () => {
+    const limits = new RedisLimits(await connect());
+    const subject = newSubject('5/3600s');
+    await redis.client.rpush(`test:{${subject.id}}:limit`, 'foreign');
+    expect(remainingOf(await limits.charge(subject))).toEqual([4]);
+    expect(remainingOf(await limits.charge(subject))).toEqual([3]);
+  });
+
   test('its state goes when the bucket is empty again', async () => {
     const limits = new RedisLimits(await connect());
     const subject = newSubject('10/100s');

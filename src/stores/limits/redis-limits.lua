@@ -9,8 +9,10 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A value of another type is as none, and written over.
+local state = redis.pcall('GET', KEYS[2])
 local stored = {}
-for number in string.gmatch(redis.call('GET', KEYS[2]) or '', '%d+') do
+for number in string.gmatch(type(state) == 'string' and state or '', '%d+') do
   stored[#stored + 1] = tonumber(number)
 end
 local at = stored[1] or now
@@ -27,12 +29,12 @@ for i = 1, (#ARGV - 2) / 2 do
 end
 
 if admitted > 0 or now < at then
-  local state, drain = string.format('%.0f', now), 1
+  local text, drain = string.format('%.0f', now), 1
   for i, level in ipairs(levels) do
     local after = level + admitted * ARGV[2 + 2 * i]
-    state = state .. ' ' .. string.format('%.0f', after)
+    text = text .. ' ' .. string.format('%.0f', after)
     drain = math.max(drain, math.ceil(after / ARGV[1 + 2 * i]))
   end
-  redis.call('SET', KEYS[2], state, 'PX', string.format('%.0f', drain))
+  redis.call('SET', KEYS[2], text, 'PX', string.format('%.0f', drain))
 end
 return { admitted, unpack(levels) }
