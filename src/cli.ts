@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-import { parseArgs } from 'node:util';
 import { CommandError, exitCodes } from './cli/command.ts';
 import { runConfig } from './cli/config.ts';
+import { parseFlags } from './cli/flags.ts';
 import { runKeys } from './cli/keys.ts';
 import { SettingsError } from './read-settings.ts';
 import { StoreUnavailable } from './stores/store-unavailable.ts';
@@ -19,29 +19,8 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
 The settings are those of the gateway, read from the environment (see config/gateway.env).
 `;
 
-const options = {
-  json: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
-  name: { type: 'string' },
-  permission: { type: 'string', multiple: true },
-  'account-group': { type: 'string', multiple: true },
-  'all-account-groups': { type: 'boolean' },
-  'rate-limit': { type: 'string', multiple: true },
-  'expires-in': { type: 'string' },
-} as const;
-
-export type Flags = ReturnType<typeof parse>['values'];
-
-function parse(args: string[]) {
-  try {
-    return parseArgs({ args, options, allowPositionals: true, strict: true });
-  } catch (error) {
-    throw new CommandError('usage', `${(error as Error).message.split(/[.\n]/)[0]}.`);
-  }
-}
-
 async function run(args: string[]): Promise<string> {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = parseFlags(args);
   const [command, ...rest] = positionals;
   if (values.help || command === 'help') return usage;
   switch (command) {

@@ -1,4 +1,4 @@
-import { errorTable, type GatewayError } from './errors.ts';
+import { errorTable, type GatewayError, type HeaderList } from './errors.ts';
 
 export const envelopeContentType = 'application/json; charset=utf-8';
 
@@ -15,4 +15,9 @@ export function errorEnvelope(error: GatewayError, traceId: string): string {
     error: { code: error.code, message, details: error.details },
     traceId,
   });
+}
+
+/** What every answer of the public listener carries. */
+export function baseHeaders(traceId: string): HeaderList {
+  return ['X-Trace-Id', traceId, 'Vary', 'X-API-Key, Authorization', 'X-Content-Type-Options', 'nosniff'];
 }

@@ -1,9 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { envelopeContentType, errorEnvelope } from './envelope.ts';
+import { baseHeaders, envelopeContentType, errorEnvelope } from './envelope.ts';
 import { GatewayError, type HeaderList } from './errors.ts';
-import { baseHeaders } from './pipeline/respond.ts';
 import { randomHex } from './telemetry/trace-context.ts';
 
 /** The limits of the public HTTP server. */

@@ -1,6 +1,6 @@
-import type { Flags } from '../cli.ts';
 import { maskSettings, readSettings } from '../read-settings.ts';
 import { CommandError, printJson, printTable } from './command.ts';
+import type { Flags } from './flags.ts';
 
 /** `config`: the settings in force, secrets masked. */
 export function runConfig(args: readonly string[], flags: Flags): string {

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Flags } from '../cli.ts';
 import { identifier } from '../endpoints/identifier.ts';
 import { readSettings } from '../read-settings.ts';
 import { type ApiKey, generateKey, hashKey, keyStatus, newVersion, permission } from '../stores/keys/api-key.ts';
@@ -8,6 +7,7 @@ import { rateLimitText } from '../stores/limits/limits.ts';
 import { openKeyStore } from '../stores/open-stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
+import type { Flags } from './flags.ts';
 
 /** A command on the opened key store; `json` asks for one JSON value in place of text for people. */
 type KeyCommand = (store: KeyStore, json: boolean) => Promise<string>;

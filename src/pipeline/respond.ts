@@ -1,4 +1,4 @@
-import { envelopeContentType, errorEnvelope, successEnvelope } from '../envelope.ts';
+import { baseHeaders, envelopeContentType, errorEnvelope, successEnvelope } from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { matchesEntityTag } from './conditional.ts';
@@ -33,9 +33,4 @@ function send(exchange: Exchange, status: number, own: HeaderList, body: string 
   if (exchange.endsConnection) headers.push('Connection', 'close');
   response.writeHead(status, headers);
   response.end(request.method === 'HEAD' ? undefined : body);
-}
-
-/** What every answer of the public listener carries. */
-export function baseHeaders(traceId: string): HeaderList {
-  return ['X-Trace-Id', traceId, 'Vary', 'X-API-Key, Authorization', 'X-Content-Type-Options', 'nosniff'];
 }

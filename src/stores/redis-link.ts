@@ -103,7 +103,7 @@ export class RedisLink {
   #away(cause: Error): void {
     if (this.#state === 'closed') return;
     if (this.#state !== 'away') {
-      this.#log.warn({ dependency: 'redis', state: 'away', err: { message: cause.message } }, 'Redis is away');
+      this.#log.warn({ dependency: 'redis', state: 'away', cause: cause.message }, 'Redis is away');
       this.#state = 'away';
     }
     if (this.#client.status === 'ready') this.#sendProbe();

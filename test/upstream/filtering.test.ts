@@ -71,6 +71,17 @@ const timestamp = fc
   .date({ min: new Date(0), max: new Date('9999-12-31T23:59:59Z'), noInvalidDate: true })
   .map((date) => date.toISOString());
 
+const required = [
+  'id',
+  'name',
+  'status',
+  'selectedLeadCount',
+  'includeConversationHistory',
+  'autoCancelOnMessageReceived',
+  'createdAt',
+  'updatedAt',
+] as const;
+
 /** Campaigns of any shape that the contract allows. */
 const campaign = fc.record(
   {
@@ -88,16 +99,7 @@ const campaign = fc.record(
     rateLimitedUntil: nullable(timestamp),
   },
   {
-    requiredKeys: [
-      'id',
-      'name',
-      'status',
-      'selectedLeadCount',
-      'includeConversationHistory',
-      'autoCancelOnMessageReceived',
-      'createdAt',
-      'updatedAt',
-    ],
+    requiredKeys: [...required],
   },
 );
 
@@ -155,16 +157,6 @@ test('in place of a public field nothing structured comes out: it is a 502', () 
   );
 });
 
-const required = [
-  'id',
-  'name',
-  'status',
-  'selectedLeadCount',
-  'includeConversationHistory',
-  'autoCancelOnMessageReceived',
-  'createdAt',
-  'updatedAt',
-];
 const timestamps = ['createdAt', 'updatedAt', 'startedAt', 'rateLimitedUntil'];
 
 const violations: [field: string, value: unknown][] = [

@@ -1,0 +1,25 @@
+import { parseArgs } from 'node:util';
+import { CommandError } from './command.ts';
+
+const options = {
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  name: { type: 'string' },
+  permission: { type: 'string', multiple: true },
+  'account-group': { type: 'string', multiple: true },
+  'all-account-groups': { type: 'boolean' },
+  'rate-limit': { type: 'string', multiple: true },
+  'expires-in': { type: 'string' },
+} as const;
+
+/** What was given with `--`, as text; each command checks what it uses. */
+export type Flags = ReturnType<typeof parseFlags>['values'];
+
+/** Splits a command line into its words and its flags. Throws `CommandError` where a flag is unknown or lacks its value. */
+export function parseFlags(args: string[]) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw new CommandError('usage', `${(error as Error).message.split(/[.\n]/)[0]}.`);
+  }
+}
