@@ -4,7 +4,7 @@ import { runConfig } from './cli/config.ts';
 import { parseFlags } from './cli/flags.ts';
 import { runKeys } from './cli/keys.ts';
 import { SettingsError } from './read-settings.ts';
-import { StoreUnavailable } from './stores/store-unavailable.ts';
+import { DamagedRecord, StoreUnavailable } from './stores/store-unavailable.ts';
 
 const usage = `Usage: campaign-gateway COMMAND [--json]
 
@@ -46,7 +46,9 @@ function report(error: unknown): number {
     return exitCodes.settings;
   }
   if (error instanceof StoreUnavailable) {
-    process.stderr.write(`The key store is out of reach: ${error.message}.\n`);
+    const what =
+      error instanceof DamagedRecord ? 'The key store holds something unreadable' : 'The key store is out of reach';
+    process.stderr.write(`${what}: ${error.message}.\n`);
     return exitCodes.store_unavailable;
   }
   throw error;

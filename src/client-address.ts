@@ -32,7 +32,10 @@ export function clientAddressReader(trustProxy: TrustProxy): (request: IncomingM
   };
 }
 
-/** One subject of the limit on failed keys: an IPv4 address, or the /64 of an IPv6 one, which is one customer's network. */
+/**
+ * One subject of the limit on failed keys: an IPv4 address (mapped into IPv6 or not), or the /64 of an IPv6 one, which is
+ * one customer's network.
+ */
 export function addressNetwork(address: string): string {
   if (isIP(address) !== 6) return address;
   const [left = [], right] = address
@@ -42,6 +45,7 @@ export function addressNetwork(address: string): string {
   // An IPv4 address at the end stands for two groups.
   const width = left.length + (right?.length ?? 0) + (address.includes('.') ? 1 : 0);
   const groups = [...left, ...Array<string>(8 - width).fill('0'), ...(right ?? [])];
+  if (groups.slice(0, 5).every((group) => /^0+$/.test(group)) && /^ffff$/i.test(groups[5] ?? '')) return address;
   const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
   return `${network.join(':')}::/64`;
 }

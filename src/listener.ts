@@ -13,6 +13,8 @@ export const serverLimits = {
   targetBytes: 8_192,
   /** A body has no use here; a declared one up to this is passed over, a larger one refused. */
   bodyBytes: 65_536,
+  /** Requests of one connection that may wait behind the one under way; a client that sends more is cut off. */
+  pipelinedRequests: 100,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 15_000,
   /** Longer than the idle time of the usual load balancers (60 s), so that they close first. */
@@ -28,8 +30,8 @@ export interface ListenerOptions {
 
 /** The public HTTP server: what Node's parser refuses is answered with the envelope too, where HTTP still allows an answer. */
 export function createListener({ maxConnections, handle, refused }: ListenerOptions): Server {
-  /** The latest request of a connection, with its response. */
-  const latest = new WeakMap<Duplex, { request: IncomingMessage; response: ServerResponse }>();
+  /** The latest request of a connection, with its response, and how many wait behind the one under way. */
+  const latest = new WeakMap<Duplex, { request: IncomingMessage; response: ServerResponse; waiting: number }>();
 
   const server = createServer({
     maxHeaderSize: serverLimits.headerBytes,
@@ -43,9 +45,15 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
   server.maxConnections = maxConnections;
   server.maxHeadersCount = 0; // Bounded by their bytes; a count would drop the rest without a word.
 
+  // Node hands pipelined requests over all at once. One connection has one request under way, or it could have them all.
   const serve = (request: IncomingMessage, response: ServerResponse) => {
-    latest.set(request.socket, { request, response });
-    handle(request, response);
+    const { socket } = request;
+    const previous = latest.get(socket);
+    const waiting = previous && !isOver(previous.response) ? previous.waiting + 1 : 0;
+    latest.set(socket, { request, response, waiting });
+    if (waiting > serverLimits.pipelinedRequests) socket.destroy();
+    else if (waiting > 0 && previous) whenOver(previous.response, () => handle(request, response));
+    else handle(request, response);
   };
   server.on('request', serve);
   // No body is wanted: the final answer comes without a 100, and other expectations are as none (RFC 9110, section 10.1.1).
@@ -66,8 +74,12 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
   return server;
 }
 
+function isOver(response: ServerResponse): boolean {
+  return response.writableFinished || response.destroyed;
+}
+
 function whenOver(response: ServerResponse, then: () => void): void {
-  if (response.writableFinished || response.destroyed) then();
+  if (isOver(response)) then();
   else response.once('close', then);
 }
 

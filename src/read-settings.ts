@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import {
@@ -73,11 +74,13 @@ function readVariable(environment: Environment, name: SettingName, problems: str
   if (secretFile === undefined) return value;
   if (value !== undefined) problems.push(`${name} and ${name}_FILE must not both be set`);
   try {
-    return readFileSync(secretFile, 'utf8').trim() || undefined;
+    const secret = readFileSync(secretFile, 'utf8').trim();
+    if (secret !== '') return secret;
   } catch {
-    problems.push(`${name}_FILE must be the path of a file that can be read`);
-    return value;
+    // Said below.
   }
+  problems.push(`${name}_FILE must be the path of a file that can be read and is not empty`);
+  return value;
 }
 
 function conflicts(settings: Partial<Settings>): string[] {
@@ -98,8 +101,10 @@ function isUsableForTls(settings: Partial<Settings>): boolean {
   const pem = (file: string | null | undefined) => (file ? readFileSync(file) : undefined);
   const { CAMPAIGN_SERVICE_CA_FILE, CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE } = settings;
   try {
+    const ca = pem(CAMPAIGN_SERVICE_CA_FILE);
+    if (ca) new X509Certificate(ca); // The context passes over what is no certificate.
     createSecureContext({
-      ca: pem(CAMPAIGN_SERVICE_CA_FILE),
+      ca,
       cert: pem(CAMPAIGN_SERVICE_CERT_FILE),
       key: pem(CAMPAIGN_SERVICE_KEY_FILE),
     });

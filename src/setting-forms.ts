@@ -34,10 +34,12 @@ export const rate = z
     'a rate such as 600/60s (s, m, h or d; requests × window below 2^53 ms)',
   );
 
-export const workers = z.union(
-  [z.literal('auto').transform(() => availableParallelism()), integer(1, 256)],
-  'a whole number from 1 to 256, or auto',
-);
+const WORKERS = 'a whole number from 1 to 256, or auto';
+export const workers = z
+  .string()
+  .regex(/^(?:auto|\d{1,3})$/, WORKERS)
+  .transform((text) => (text === 'auto' ? availableParallelism() : Number(text)))
+  .refine((count) => count >= 1 && count <= 256, WORKERS);
 
 const SERVICE_URL = 'http(s)://host[:port][/base]';
 export const serviceUrl = z
@@ -68,6 +70,7 @@ export function matching(pattern: RegExp, must: string) {
 function parseServiceUrl(text: string): URL | undefined {
   if (!/^https?:\/\/[^\s?#@\\]+$/i.test(text) || !URL.canParse(text)) return undefined;
   const url = new URL(text);
+  if (url.port === '0') return undefined;
   url.pathname = url.pathname.replace(/\/+$/, '');
   return url;
 }

@@ -23,3 +23,9 @@ export function parseFlags(args: string[]) {
     throw new CommandError('usage', `${(error as Error).message.split(/[.\n]/)[0]}.`);
   }
 }
+
+/** For a command that has no flags of its own. */
+export function refuseFlags({ json: _json, help: _help, ...others }: Flags, command: string): void {
+  const [name] = Object.keys(others);
+  if (name !== undefined) throw new CommandError('usage', `--${name} means nothing to ${command}.`);
+}

@@ -5,9 +5,10 @@ import { type ApiKey, generateKey, hashKey, keyStatus, newVersion, permission } 
 import type { KeyStore } from '../stores/keys/key-store.ts';
 import { rateLimitText } from '../stores/limits/limits.ts';
 import { openKeyStore } from '../stores/open-stores.ts';
+import { DamagedRecord } from '../stores/store-unavailable.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import type { Flags } from './flags.ts';
+import { type Flags, refuseFlags } from './flags.ts';
 
 /** A command on the opened key store; `json` asks for one JSON value in place of text for people. */
 type KeyCommand = (store: KeyStore, json: boolean) => Promise<string>;
@@ -25,6 +26,7 @@ export async function runKeys([action, ...args]: readonly string[], flags: Flags
 }
 
 function chooseCommand(action: string | undefined, args: readonly string[], flags: Flags): KeyCommand {
+  if (action !== 'create') refuseFlags(flags, `keys ${action ?? ''}`.trim());
   switch (action) {
     case 'create':
       if (args.length > 0) throw new CommandError('usage', 'keys create takes options only, such as --name.');
@@ -111,14 +113,15 @@ function createKey(wanted: z.output<typeof newKey>): KeyCommand {
 }
 
 async function listKeys(store: KeyStore, json: boolean): Promise<string> {
-  const records = await store.list();
-  if (json) return printJson(records.map(publicView));
-  if (records.length === 0) return 'There are no keys yet.\n';
+  const { records, damagedIds } = await store.list();
+  if (json) return printJson([...records.map(publicView), ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
+  if (records.length + damagedIds.length === 0) return 'There are no keys yet.\n';
   const rows = records.map((record) => {
     const groups = record.accountGroupIds === '*' ? 'all' : record.accountGroupIds.join(' ');
     return [record.id, keyStatus(record, Date.now()), record.name, record.permissions.join(' '), groups];
   });
-  return printTable([['ID', 'STATUS', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'], ...rows]);
+  const damaged = damagedIds.map((id) => [id, 'damaged']);
+  return printTable([['ID', 'STATUS', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'], ...rows, ...damaged]);
 }
 
 function showKey(id: string): KeyCommand {
@@ -128,17 +131,29 @@ function showKey(id: string): KeyCommand {
   };
 }
 
-/** Revoking twice is no error, and the first time stands. */
 function revokeKey(id: string): KeyCommand {
   return async (store, json) => {
+    const revoked = await revoke(store, id);
+    if (!revoked) return json ? printJson({ id, status: 'removed' }) : `The damaged record of key ${id} is removed.\n`;
+    if (json) return printJson(publicView(revoked));
+    return `Key ${id} (${revoked.name}) is revoked since ${revoked.revokedAt}.\n`;
+  };
+}
+
+/** Revoking twice is no error, and the first time stands. A record that cannot be read is removed instead: undefined. */
+async function revoke(store: KeyStore, id: string): Promise<ApiKey | undefined> {
+  try {
     for (;;) {
       const record = await findKey(store, id);
+      if (record.revokedAt !== null) return record;
       const revoked = { ...record, version: newVersion(), revokedAt: new Date().toISOString() };
-      if (record.revokedAt === null && !(await store.replace(revoked, record.version))) continue;
-      const shown = record.revokedAt === null ? revoked : record;
-      return json ? printJson(publicView(shown)) : `Key ${id} (${shown.name}) is revoked since ${shown.revokedAt}.\n`;
+      if (await store.replace(revoked, record.version)) return revoked;
     }
-  };
+  } catch (error) {
+    if (!(error instanceof DamagedRecord)) throw error;
+    await store.remove(id);
+    return undefined;
+  }
 }
 
 async function findKey(store: KeyStore, id: string): Promise<ApiKey> {

@@ -12,10 +12,10 @@ export function readCredentials(request: IncomingMessage): Credentials {
   const { authorization } = request.headers;
   const header = request.headers['x-api-key']; // Node joins several with a comma, which no key contains.
   const apiKey = typeof header === 'string' && header !== '' ? header : undefined;
+  // Of several Authorization headers Node shows the first alone.
+  if (authorization !== undefined && countHeader(request, 'authorization') > 1) return { kind: 'ambiguous' };
   if (!authorization) return apiKey === undefined ? { kind: 'none' } : { kind: 'key', key: apiKey };
 
-  // Of several Authorization headers Node shows the first alone.
-  if (countHeader(request, 'authorization') > 1) return { kind: 'ambiguous' };
   const match = /^Bearer(?:[ \t]+(.*))?$/i.exec(authorization);
   if (!match) return { kind: 'other_scheme' };
   const bearer = match[1]?.trim() || undefined;

@@ -21,7 +21,12 @@ export function respondError(exchange: Exchange, error: GatewayError): void {
     response.destroy(); // Half an answer must not look like a whole one.
     return;
   }
-  send(exchange, error.status, error.headers, errorEnvelope(error, exchange.trace.traceId));
+  send(
+    exchange,
+    error.status,
+    [...error.headers, 'Cache-Control', 'no-store'],
+    errorEnvelope(error, exchange.trace.traceId),
+  );
 }
 
 function send(exchange: Exchange, status: number, own: HeaderList, body: string | undefined): void {

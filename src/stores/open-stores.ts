@@ -9,7 +9,7 @@ import { FallbackLimits } from './limits/fallback-limits.ts';
 import type { Limits } from './limits/limits.ts';
 import { MemoryLimits } from './limits/memory-limits.ts';
 import { RedisLimits } from './limits/redis-limits.ts';
-import { RedisLink } from './redis-link.ts';
+import { RedisLink, type RedisState } from './redis-link.ts';
 import { parseRedisUrl } from './redis-url.ts';
 
 /** What a gateway process keeps and shares. */
@@ -20,7 +20,7 @@ export interface Stores {
   /** Limits of client addresses on failed keys. */
   readonly failures: Limits;
   /** What `readyz` says of the store. */
-  state(): 'embedded' | 'up' | 'away';
+  state(): 'embedded' | RedisState;
   close(): Promise<void>;
 }
 
@@ -43,7 +43,7 @@ export async function openKeyStore(
   const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
   if (!link) return { keys: new FileKeys(settings.KEYS_FILE), close: async () => {} };
   await link.started(START_PATIENCE_MS);
-  return { keys: new RedisKeys(link), close: () => link.close() };
+  return { keys: new RedisKeys(link), close: async () => link.close() };
 }
 
 function openLink(settings: StoreSettings, log: Logger, options: { deadlineMs?: number } = {}): RedisLink | undefined {
@@ -78,7 +78,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     state: () => link.state,
     close: async () => {
       await heartbeat.stop();
-      await link.close();
+      link.close();
     },
   };
 }

@@ -13,22 +13,33 @@ export interface RedisLinkOptions {
 
 type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
 
-/** A connected Redis that leaves a PING without an answer for so long is connected in name only: it is called anew. */
-const PROBE_PATIENCE_MS = 2000;
+/** `degraded`: Redis answers, but has answered with an error (no memory, no right, read-only …) a moment ago. */
+export type RedisState = 'up' | 'degraded' | 'away';
+
+const CHECK_MS = 200;
+/** A connection that has not answered a PING for so long is one in name only: it is made anew. */
+const PATIENCE_MS = 2000;
+/** After so long without an error reply Redis is no longer degraded. */
+const DEGRADED_MS = 5000;
 
 /**
  * The one connection to Redis. A call is answered, or rejected with `StoreUnavailable`, within the deadline; once one has
- * failed for want of a connection or of an answer, Redis counts as away and calls are rejected at once, until a probe
- * has been answered. Logs when Redis goes and when it returns, not for each call.
+ * failed for want of a connection or of an answer, Redis counts as away and calls are rejected at once, until a PING has
+ * been answered. Logs when a state begins and when it ends, not for each call.
  */
 export class RedisLink {
   readonly #client: Redis | Cluster;
   readonly #prefix: string;
   readonly #log: Logger;
   readonly #deadlineMs: number;
-  #state: 'connecting' | 'up' | 'away' | 'closed' = 'connecting';
-  #probe: NodeJS.Timeout | undefined;
+  #reach: 'connecting' | 'up' | 'away' | 'closed' = 'connecting';
+  #degraded: NodeJS.Timeout | undefined;
   #lastError: Error | undefined;
+  /** Runs for as long as Redis is not up. */
+  #check: NodeJS.Timeout | undefined;
+  /** The PING under way, if any. Its answer may take what it takes: a frozen Redis gives it on waking. */
+  #ping: Promise<unknown> | undefined;
+  #silentSince = performance.now();
   #waitingForStart: (() => void)[] = [];
 
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
@@ -39,17 +50,25 @@ export class RedisLink {
     this.#client.on('error', (error: Error) => {
       this.#lastError = error;
     });
-    this.#client.on('ready', () => this.#sendProbe());
-    this.#client.on('close', () => this.#away(this.#lastError ?? new Error('the connection was closed')));
+    this.#client.on('connect', () => {
+      this.#silentSince = performance.now();
+    });
+    this.#client.on('ready', () => this.#sendPing());
+    this.#client.on('close', () => {
+      this.#ping = undefined; // ioredis may leave it without an end.
+      this.#away(this.#lastError ?? new Error('the connection was closed'));
+    });
+    this.#check = setInterval(() => this.#checkConnection(), CHECK_MS);
   }
 
-  get state(): 'up' | 'away' {
-    return this.#state === 'up' ? 'up' : 'away';
+  get state(): RedisState {
+    if (this.#reach !== 'up') return 'away';
+    return this.#degraded ? 'degraded' : 'up';
   }
 
   /** Resolves once the first connection stands, or after `patienceMs` without one. */
   started(patienceMs: number): Promise<void> {
-    if (this.#state === 'up') return Promise.resolve();
+    if (this.#reach === 'up') return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, patienceMs);
     this.#waitingForStart.push(() => {
@@ -76,18 +95,20 @@ export class RedisLink {
   }
 
   async call<T>(command: (client: Redis | Cluster) => Promise<T>): Promise<T> {
-    if (this.#state !== 'up') throw new StoreUnavailable('Redis is away');
+    if (this.#reach !== 'up') throw new StoreUnavailable('Redis is away');
     try {
       return await this.#withinDeadline(command(this.#client));
     } catch (error) {
       if (error instanceof DeadlineExceeded) this.#away(error);
-      throw new StoreUnavailable('Redis did not answer', { cause: error });
+      if (isErrorReply(error)) this.#degrade(error);
+      throw new StoreUnavailable('Redis did not do as asked', { cause: error });
     }
   }
 
-  async close(): Promise<void> {
-    this.#state = 'closed';
-    clearTimeout(this.#probe);
+  close(): void {
+    this.#reach = 'closed';
+    clearInterval(this.#check);
+    clearTimeout(this.#degraded);
     this.#client.disconnect();
   }
 
@@ -101,39 +122,69 @@ export class RedisLink {
   }
 
   #away(cause: Error): void {
-    if (this.#state === 'closed') return;
-    if (this.#state !== 'away') {
-      this.#log.warn({ dependency: 'redis', state: 'away', cause: cause.message }, 'Redis is away');
-      this.#state = 'away';
-    }
-    if (this.#client.status === 'ready') this.#sendProbe();
+    if (this.#reach === 'closed' || this.#reach === 'away') return;
+    this.#log.warn({ dependency: 'redis', state: 'away', cause: cause.message }, 'Redis is away');
+    this.#reach = 'away';
+    this.#silentSince = performance.now();
+    this.#check ??= setInterval(() => this.#checkConnection(), CHECK_MS);
+    this.#sendPing();
   }
 
-  /** One PING, however long its answer takes: a frozen Redis answers it on waking, a dead connection rejects it. */
-  #sendProbe(): void {
-    if (this.#probe || this.#state === 'closed') return;
-    this.#probe = setTimeout(() => this.#client.disconnect(true), PROBE_PATIENCE_MS).unref();
+  /** Asks again where nobody is asking, and gives a connection up that is open and says nothing. */
+  #checkConnection(): void {
+    this.#sendPing();
+    const isOpen = this.#client.status === 'connect' || this.#client.status === 'ready';
+    if (!isOpen || performance.now() - this.#silentSince < PATIENCE_MS) return;
+    this.#silentSince = performance.now();
+    this.#ping = undefined;
+    this.#client.disconnect(true);
+  }
+
+  #sendPing(): void {
+    if (this.#ping || this.#client.status !== 'ready' || this.#reach === 'closed') return;
+    const ping = this.#client.ping();
+    this.#ping = ping;
     const finish = (answered: boolean) => {
-      clearTimeout(this.#probe);
-      this.#probe = undefined;
+      if (this.#ping !== ping) return;
+      this.#ping = undefined;
       if (answered) this.#returned();
     };
-    this.#client.ping().then(
+    ping.then(
       () => finish(true),
-      () => finish(false),
+      (error) => finish(isErrorReply(error)), // Whoever can refuse is there.
     );
   }
 
   #returned(): void {
-    if (this.#state === 'closed' || this.#state === 'up') return;
-    if (this.#state === 'away') this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis is back');
-    this.#state = 'up';
+    if (this.#reach === 'closed' || this.#reach === 'up') return;
+    if (this.#reach === 'away') this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis is back');
+    this.#reach = 'up';
     this.#lastError = undefined;
+    clearInterval(this.#check);
+    this.#check = undefined;
     for (const resolve of this.#waitingForStart.splice(0)) resolve();
+  }
+
+  #degrade(reply: Error): void {
+    if (this.#degraded) {
+      this.#degraded.refresh();
+      return;
+    }
+    // Of an error reply the first word is its code; the rest may quote what was sent.
+    const code = reply.message.split(' ', 1)[0];
+    this.#log.warn({ dependency: 'redis', state: 'degraded', code }, 'Redis answers with errors');
+    this.#degraded = setTimeout(() => {
+      this.#degraded = undefined;
+      this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis answers without errors again');
+    }, DEGRADED_MS).unref();
   }
 }
 
 class DeadlineExceeded extends Error {}
+
+function isErrorReply(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
 
 /**
  * ioredis' defaults would queue commands while Redis is away, for more than a minute, and send again a script whose reply

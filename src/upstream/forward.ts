@@ -55,6 +55,7 @@ export function createForward(settings: Settings): Forward & { close(): void } {
     },
   });
   const forward: Forward = (request) => {
+    if (request.signal.aborted) return Promise.reject(abandoned());
     const attempt = new Attempt(request, target.host, limits);
     void proxy(attempt, attempt.sink as Writable as ServerResponse);
     return attempt.reply;
@@ -76,6 +77,10 @@ function createAgent(settings: Settings): HttpAgent {
     cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
     key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
   });
+}
+
+function abandoned(): UpstreamFailure {
+  return new UpstreamFailure('reset', 'nobody waits for the answer any more');
 }
 
 /** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
@@ -109,16 +114,20 @@ class Attempt extends IncomingMessage {
     this.#deadline = setTimeout(() => {
       this.failed(new UpstreamFailure('timeout', `no whole answer within ${limits.timeoutMs} ms, ${this.#phase}`));
     }, limits.timeoutMs);
-    const abandoned = () => this.failed(new UpstreamFailure('reset', 'nobody waits for the answer any more'));
-    if (signal.aborted) abandoned();
-    signal.addEventListener('abort', abandoned, { once: true });
-    const free = () => signal.removeEventListener('abort', abandoned);
+    const abandon = () => this.failed(abandoned());
+    signal.addEventListener('abort', abandon, { once: true });
+    const free = () => signal.removeEventListener('abort', abandon);
     this.reply.then(free, free);
   }
 
   /** A socket is there: a fresh one has to connect in time. */
   connecting(upstreamRequest: ClientRequest): void {
     const { socket } = upstreamRequest;
+    // A 101 that nobody asked for: Node would close the connection without a word.
+    upstreamRequest.once('upgrade', (_reply, upgraded) => {
+      upgraded.destroy();
+      this.failed(new UpstreamFailure('status', 'the status was 101'));
+    });
     if (!socket?.connecting) {
       this.#phase = 'waiting';
       return;

@@ -18,20 +18,24 @@ export function interpretReply(
   if (reply.status === 404 || reply.status === 410) return { outcome: 'not_found' };
   if (reply.status !== 200) throw new UpstreamFailure('status', `the status was ${reply.status}`);
   const document = follow(parseJson(reply), endpoint.resultPointer);
+  // Before its fields are looked at: whatever it is, nothing of it is for this caller.
+  if (isForeign(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
   const checked = endpoint.response.safeParse(document);
   if (!checked.success) {
     const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
     throw new UpstreamFailure('not_a_campaign', `not as the schema asks: ${fields}`);
-  }
-  const { accountGroupId } = document as { accountGroupId?: unknown };
-  if (accountGroupId !== undefined && accountGroupId !== parameters['accountGroupId']) {
-    return { outcome: 'foreign_account_group' };
   }
   if (checked.data['id'] !== parameters[endpoint.idParameter]) {
     throw new UpstreamFailure('not_a_campaign', 'the id is another than the one asked for');
   }
   const data = JSON.stringify(checked.data);
   return { outcome: 'found', data, etag: entityTag(data) };
+}
+
+/** Whether the document says that it belongs to another account group. One that does not say is the asked one's. */
+function isForeign(document: unknown, accountGroupId: string | undefined): boolean {
+  if (typeof document !== 'object' || document === null || !Object.hasOwn(document, 'accountGroupId')) return false;
+  return (document as { accountGroupId: unknown }).accountGroupId !== accountGroupId;
 }
 
 /** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */

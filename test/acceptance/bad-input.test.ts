@@ -3,6 +3,7 @@ import { errorTable } from '../../src/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, parseAnswers } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
+import { answerCampaign } from '../helpers/upstream.ts';
 
 let stack: Stack;
 let gateway: RunningGateway;
@@ -169,4 +170,20 @@ test('a body that turns bad after its request was answered gets no second answer
 test('a connection that does not send a whole request in time gets a 408', async () => {
   // The server's own limit of ten seconds; the test only waits for the answer.
   expect((await send('GET / HTTP/1.1\r\nHost: a\r\nX-Slow')).statuses).toEqual([408]);
+});
+
+test('pipelined requests are served one after another, so that one connection cannot take all of the campaign service', async () => {
+  let underWay = 0;
+  let most = 0;
+  stack.upstream.answer = (request, response) => {
+    most = Math.max(most, ++underWay);
+    response.on('close', () => underWay--);
+    setImmediate(() => answerCampaign(request, response));
+  };
+  const good = request(campaignPath).replace('Connection: close\r\n', '');
+  expect((await send(good.repeat(50) + request(campaignPath))).statuses).toEqual(Array.from({ length: 51 }, () => 200));
+  expect(most).toBe(1);
+  stack.upstream.answer = answerCampaign;
+  const flood = await exchangeBytes(gateway.url, good.repeat(3000));
+  expect(parseAnswers(flood.slice(0, flood.lastIndexOf('HTTP/1.1'))).length).toBeLessThan(3000);
 });

@@ -66,6 +66,9 @@ test.each([
   ['X-API-Key: KEY', 'Authorization: Basic abc'],
   ['X-API-Key: nonsense', 'Authorization: Bearer KEY'],
   ['X-API-Key: KEY', 'Authorization: Bearer KEY', 'Authorization: Bearer KEY'],
+  ['X-API-Key: KEY', 'Authorization:', 'Authorization: Bearer OTHER'],
+  ['X-API-Key: KEY', 'Authorization:', 'Authorization:'],
+  ['X-API-Key:', 'X-API-Key:', 'Authorization: Bearer KEY'],
   ['Api-Key: KEY'],
   ['Cookie: X-API-Key=KEY'],
 ])('401: %s %s', async (...lines) => {

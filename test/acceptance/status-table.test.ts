@@ -32,6 +32,8 @@ function expectError(answered: Answered, code: ErrorCode): void {
     traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
   });
   expectCommonHeaders(answered);
+  // RFC 9111, section 4.2.2: a 404 without it may be cached.
+  expect(answered.headers.get('cache-control')).toBe('no-store');
 }
 
 function expectCommonHeaders({ headers, body }: Answered): void {

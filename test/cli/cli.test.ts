@@ -99,6 +99,22 @@ describe.each(stores)('keys in %s', (_name, environment) => {
   });
 });
 
+test('a damaged record is listed as such, named when shown, and removed by revoking it', async () => {
+  const environment = { REDIS_URL: redis.url, REDIS_KEY_PREFIX: 'damaged' };
+  const cli = (...args: string[]) => runProgram('src/cli.ts', args, environment);
+  const { id } = JSON.parse((await cli(...create, '--all-account-groups', '--json')).stdout);
+  await redis.client.hset(`damaged:{${id}}:key`, 'record', '{"hunter2":');
+  expect(JSON.parse((await cli('keys', 'list', '--json')).stdout)).toEqual([{ id, status: 'damaged' }]);
+  expect((await cli('keys', 'list')).stdout).toContain(`${id}  damaged`);
+  const shown = await cli('keys', 'show', id);
+  expect([shown.code, shown.stderr]).toEqual([
+    69,
+    `The key store holds something unreadable: the record of key ${id} is damaged.\n`,
+  ]);
+  expect((await cli('keys', 'revoke', id)).code).toBe(0);
+  expect((await cli('keys', 'show', id)).code).toBe(66);
+});
+
 const wrongUses = [
   [],
   ['nonsense'],
@@ -108,6 +124,9 @@ const wrongUses = [
   ['keys', 'show', 'a', 'b'],
   ['keys', 'revoke'],
   ['keys', 'list', 'a'],
+  ['keys', 'list', '--name', 'a'],
+  ['keys', 'revoke', 'a', '--permission', 'a:b'],
+  ['config', '--expires-in', '1d'],
   ['keys', 'create', 'a'],
   ['keys', 'create'],
   ['keys', 'create', '--name', 'Acme', '--all-account-groups'],

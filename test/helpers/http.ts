@@ -43,7 +43,7 @@ export async function exchangeBytes(
     text += chunk;
     if (enough(text)) socket.destroy();
   });
-  await once(socket, 'close');
+  await new Promise((resolve) => socket.once('close', resolve)); // A reset may come first: what was received counts.
   return text;
 }
 

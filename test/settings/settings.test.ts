@@ -125,6 +125,7 @@ const badValues: Record<string, string[]> = {
     'http://user:pass@a',
     'http://a?x=1',
     'http://a#b',
+    'http://a:0',
     'http://a b',
     '//a',
   ],
@@ -217,6 +218,9 @@ test('settings that contradict each other are refused', async () => {
   expect(problemsOf({ CAMPAIGN_SERVICE_CERT_FILE: files.ca, CAMPAIGN_SERVICE_KEY_FILE })).toEqual([
     expect.stringMatching(/key that fits/),
   ]);
+  expect(problemsOf({ CAMPAIGN_SERVICE_CA_FILE: files.key })).toEqual([
+    expect.stringMatching(/^CAMPAIGN_SERVICE_CA_FILE/),
+  ]);
   await remove();
 });
 
@@ -228,6 +232,8 @@ test('a secret may come from a file, and not from both', async () => {
   expect(problemsOf({ CAMPAIGN_SERVICE_TOKEN_FILE: file, CAMPAIGN_SERVICE_TOKEN: 'x' })).toEqual([
     expect.stringMatching(/must not both be set/),
   ]);
+  await writeFile(file, ' \n');
+  expect(problemsOf({ REDIS_URL_FILE: file })).toEqual([expect.stringMatching(/^REDIS_URL_FILE must be/)]);
   expect(problemsOf({ REDIS_URL_FILE: '/nonexistent' })).toEqual([expect.stringMatching(/^REDIS_URL_FILE must be/)]);
   await chmod(folder, 0o700);
   await rm(folder, { recursive: true });

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { chmod, lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -8,12 +9,13 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generateKey, hashKey, matchesHash, readKeyId } from '../../src/stores/keys/api-key.ts';
 import { CachedKeys } from '../../src/stores/keys/cached-keys.ts';
+import { DurableFile } from '../../src/stores/keys/durable-file.ts';
 import { FileKeys } from '../../src/stores/keys/file-keys.ts';
 import type { KeyStore } from '../../src/stores/keys/key-store.ts';
 import { RedisKeys } from '../../src/stores/keys/redis-keys.ts';
 import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
-import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { DamagedRecord, StoreUnavailable } from '../../src/stores/store-unavailable.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
@@ -61,7 +63,7 @@ describe.each(implementations)('keys in a %s', (_name, open) => {
     }));
     for (const record of records) await store.create(record);
     expect(await store.find(records[0]?.id ?? '')).toEqual(records[0]);
-    expect(await store.list()).toEqual(records.toReversed());
+    expect(await store.list()).toEqual({ records: records.toReversed(), damagedIds: [] });
     expect(await store.find('0000000000000000')).toBeUndefined();
   });
 
@@ -76,10 +78,19 @@ describe.each(implementations)('keys in a %s', (_name, open) => {
     expect(await store.replace({ ...makeKey().record }, 'v1')).toBe(false);
   });
 
+  test('a removed key is neither found nor listed', async () => {
+    const store = await open();
+    const { record } = makeKey();
+    await store.create(record);
+    await store.remove(record.id);
+    await store.remove('0000000000000000');
+    expect([await store.find(record.id), (await store.list()).records]).toEqual([undefined, []]);
+  });
+
   test('many creations at once lose none', async () => {
     const store = await open();
     await Promise.all(Array.from({ length: 20 }, () => store.create(makeKey().record)));
-    expect(await store.list()).toHaveLength(20);
+    expect((await store.list()).records).toHaveLength(20);
   });
 });
 
@@ -108,7 +119,7 @@ describe('the keys file', () => {
       expect((await reader.find(record.id))?.revokedAt).toBe(record.createdAt);
     }
     await rm(file);
-    expect(await reader.list()).toEqual([]);
+    expect((await reader.list()).records).toEqual([]);
   });
 
   test('changes by several processes at once lose none', async () => {
@@ -123,7 +134,7 @@ describe('the keys file', () => {
         },
       );
     await Promise.all(Array.from({ length: 6 }, (_, i) => create(i)));
-    expect(await new FileKeys(file).list()).toHaveLength(6);
+    expect((await new FileKeys(file).list()).records).toHaveLength(6);
   });
 
   test.each([
@@ -155,7 +166,29 @@ describe('the keys file', () => {
     await writeFile(`${file}.lock`, '');
     await promisify(execFile)('touch', ['-d', '1 minute ago', `${file}.lock`]);
     await store.create(makeKey().record);
-    expect(await store.list()).toHaveLength(2);
+    expect((await store.list()).records).toHaveLength(2);
+  });
+
+  test('a change whose lock was taken over by another process is not made', async () => {
+    const file = newFile();
+    const durable = new DurableFile(file);
+    await durable.change(() => 'first');
+    const change = durable.change(() => {
+      writeFileSync(`${file}.lock`, 'another');
+      return 'second';
+    });
+    await expect(change).rejects.toThrow('the lock was lost');
+    expect(await readFile(file, 'utf8')).toBe('first');
+    expect((await readdir(path.dirname(file))).sort()).toEqual(['keys.json', 'keys.json.lock']);
+  });
+
+  test('a link to it stays a link', async () => {
+    const file = newFile();
+    await new DurableFile(file).change(() => 'first');
+    const link = path.join(path.dirname(file), 'link.json');
+    await symlink(file, link);
+    await new DurableFile(link).change(() => 'second');
+    expect([await readFile(file, 'utf8'), (await lstat(link)).isSymbolicLink()]).toEqual(['second', true]);
   });
 
   test('that cannot be written says so and keeps what was there', async () => {
@@ -166,7 +199,7 @@ describe('the keys file', () => {
     const isRoot = process.getuid?.() === 0; // Root writes everywhere.
     if (!isRoot) await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailable);
     await chmod(path.dirname(file), 0o700);
-    expect(await store.list()).toHaveLength(1);
+    expect((await store.list()).records).toHaveLength(1);
   });
 });
 
@@ -188,7 +221,10 @@ describe('keys in Redis', () => {
       const { record } = makeKey();
       await store.create(record);
       await redis.client.hset(`test:{${record.id}}:key`, 'record', damage);
-      await expect(store.find(record.id)).rejects.toThrow(StoreUnavailable);
+      await expect(store.find(record.id)).rejects.toThrow(DamagedRecord);
+      expect((await store.list()).damagedIds).toContain(record.id);
+      await store.remove(record.id);
+      expect(await store.find(record.id)).toBeUndefined();
     },
   );
 

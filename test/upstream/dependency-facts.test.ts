@@ -49,6 +49,7 @@ test('an IPv6 address is its /64, an IPv4 address itself', () => {
   ]) {
     expect(addressNetwork(address)).toBe('2001:db8:1:2::/64');
   }
+  expect(addressNetwork('::ffff:102:304')).not.toBe(addressNetwork('::ffff:102:305'));
   expect(addressNetwork('::1')).toBe('0:0:0:0::/64');
   expect(addressNetwork('fe80::1%eth0')).toBe('fe80:0:0:0::/64');
   expect(addressNetwork('1::')).toBe('1:0:0:0::/64');

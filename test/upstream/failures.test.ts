@@ -145,6 +145,7 @@ test.each(answers)('%s', async (_what, answer, reason) => {
 });
 
 const rawAnswers: [what: string, bytes: string, reason: FailureReason][] = [
+  ['status 101', 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', 'status'],
   ['no HTTP at all', 'SSH-2.0-OpenSSH_9.2\r\n', 'not_json'],
   ['a broken status line', 'HTTP/1.1 abc\r\n\r\n', 'not_json'],
   ['a broken header', 'HTTP/1.1 200 OK\r\nno colon\r\n\r\n', 'not_json'],

@@ -220,6 +220,8 @@ test.each(['ag_2', '', null, 1, ['ag_1'], {}])(
   'a document with the account group %j is not found',
   (accountGroupId) => {
     expect(interpret({ ...campaignDocument('cmp_1'), accountGroupId })).toEqual({ outcome: 'foreign_account_group' });
+    // The same however broken it is: the difference would tell that there is something.
+    expect(interpret({ accountGroupId, name: 1 })).toEqual({ outcome: 'foreign_account_group' });
   },
 );
 

@@ -1,34 +1,28 @@
-import { randomUUID } from 'node:crypto';
-import { type BigIntStats, readFileSync, statSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { z } from 'zod';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import { byCreation, type KeyLookup, type KeyStore } from './key-store.ts';
+import { DurableFile } from './durable-file.ts';
+import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-store.ts';
 
-const fileSchema = z.strictObject({
-  format: z.literal(1),
-  keys: z.array(apiKeySchema),
-});
-
-/** A writer that has held the lock for so long has died. */
-const LOCK_LEASE_MS = 10_000;
-const LOCK_PATIENCE_MS = 5_000;
+const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
 
 /**
  * Keys in one JSON file, for one machine. A look-up compares the file's stamp with the one last read (about 2 µs), so a
- * change is in force at the next request. A file that cannot be read stops the look-ups, not only the changes: better a
- * 500 than a revoked key let in.
+ * change is in force at the next request. A file that cannot be read, or is damaged in any place, stops all look-ups:
+ * better a 500 than a revoked key let in.
  */
 export class FileKeys implements KeyStore, KeyLookup {
-  readonly #file: string;
+  readonly #path: string;
+  readonly #file: DurableFile;
   #stamp = '';
-  #keys = new Map<string, ApiKey>();
+  /** What the file says at that stamp, or what is wrong with it. */
+  #content: ReadonlyMap<string, ApiKey> | Error = new Map();
 
   constructor(file: string) {
-    this.#file = path.resolve(file);
+    this.#path = path.resolve(file);
+    this.#file = new DurableFile(this.#path);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
@@ -39,8 +33,8 @@ export class FileKeys implements KeyStore, KeyLookup {
     // Nothing is kept beyond what the file says now.
   }
 
-  async list(): Promise<ApiKey[]> {
-    return [...this.#read().values()].sort(byCreation);
+  async list(): Promise<KeyList> {
+    return { records: [...this.#read().values()].sort(byCreation), damagedIds: [] };
   }
 
   async create(record: ApiKey): Promise<void> {
@@ -48,107 +42,57 @@ export class FileKeys implements KeyStore, KeyLookup {
   }
 
   async replace(record: ApiKey, version: string): Promise<boolean> {
-    return this.#change((keys) => {
-      if (keys.get(record.id)?.version !== version) return false;
-      keys.set(record.id, record);
-      return true;
+    let replaced = false;
+    await this.#change((keys) => {
+      replaced = keys.get(record.id)?.version === version;
+      return replaced ? keys.set(record.id, record) : undefined;
     });
+    return replaced;
   }
 
-  #read(): Map<string, ApiKey> {
+  async remove(id: string): Promise<void> {
+    await this.#change((keys) => (keys.delete(id) ? keys : undefined));
+  }
+
+  #read(): ReadonlyMap<string, ApiKey> {
     try {
-      const stats = statSync(this.#file, {
-        bigint: true,
-        throwIfNoEntry: false,
-      });
-      const stamp = stats ? stampOf(stats) : 'absent';
+      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
+      const stamp = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'absent';
       if (stamp !== this.#stamp) {
-        this.#keys = stats ? parseKeys(readFileSync(this.#file, 'utf8')) : new Map();
+        this.#content = stats ? parseKeys(readFileSync(this.#path, 'utf8')) : new Map();
         this.#stamp = stamp;
       }
-      return this.#keys;
+      if (this.#content instanceof Error) throw this.#content;
+      return this.#content;
     } catch (error) {
-      throw new StoreUnavailable(`the keys file ${this.#file} cannot be read`, {
-        cause: error,
-      });
+      throw new StoreUnavailable(`the keys file ${this.#path} cannot be read`, { cause: error });
     }
   }
 
-  /** Reads, changes and writes the whole file under a lock, so that two commands at once lose nothing. */
-  async #change<T>(change: (keys: Map<string, ApiKey>) => T): Promise<T> {
-    const unlock = await this.#lock();
+  /** `change` gives the keys to be written, or nothing to leave the file alone. */
+  async #change(change: (keys: Map<string, ApiKey>) => Map<string, ApiKey> | undefined): Promise<void> {
     try {
-      const keys = new Map(this.#read());
-      const answer = change(keys);
-      if (answer !== false) await this.#write([...keys.values()]);
-      return answer;
+      await this.#file.change(() => {
+        const keys = change(new Map(this.#read()));
+        return keys && `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n`;
+      });
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error;
-      throw new StoreUnavailable(`the keys file ${this.#file} cannot be written`, { cause: error });
-    } finally {
-      await unlock();
-    }
-  }
-
-  /** Written whole beside the old file, then renamed: a reader sees the old keys or the new, never half of them. */
-  async #write(keys: ApiKey[]): Promise<void> {
-    const draft = `${this.#file}.${randomUUID()}`;
-    try {
-      const handle = await open(draft, 'wx', 0o600);
-      try {
-        await handle.writeFile(`${JSON.stringify({ format: 1, keys }, null, 2)}\n`);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(draft, this.#file);
-    } catch (error) {
-      await rm(draft, { force: true });
-      throw error;
-    }
-  }
-
-  async #lock(): Promise<() => Promise<void>> {
-    const lock = `${this.#file}.lock`;
-    const patientUntil = Date.now() + LOCK_PATIENCE_MS;
-    try {
-      await mkdir(path.dirname(this.#file), { recursive: true, mode: 0o700 });
-      for (;;) {
-        const handle = await open(lock, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-          if (error.code !== 'EEXIST') throw error;
-        });
-        if (handle) {
-          await handle.close();
-          return () => rm(lock, { force: true });
-        }
-        const stats = statSync(lock, { throwIfNoEntry: false });
-        if (stats && Date.now() - stats.mtimeMs > LOCK_LEASE_MS) await rm(lock, { force: true });
-        else if (Date.now() > patientUntil) throw new Error(`another process holds ${lock}`);
-        else await pause(20);
-      }
-    } catch (error) {
-      throw new StoreUnavailable(`the keys file ${this.#file} cannot be locked for a change`, { cause: error });
+      throw new StoreUnavailable(`the keys file ${this.#path} cannot be changed`, { cause: error });
     }
   }
 }
 
-function stampOf(stats: BigIntStats): string {
-  return `${stats.ino} ${stats.mtimeNs} ${stats.size}`;
-}
-
-function parseKeys(text: string): Map<string, ApiKey> {
-  const result = fileSchema.safeParse(parseJson(text));
-  if (!result.success) {
-    const places = result.error.issues.map((issue) => issue.path.join('.') || 'the whole');
-    throw new Error(`not as it has to be: ${places.join(', ')}`);
-  }
-  return new Map(result.data.keys.map((record) => [record.id, record]));
-}
-
-function parseJson(text: string): unknown {
+/** The keys, or what is wrong with the text; nothing of it is quoted. */
+function parseKeys(text: string): Map<string, ApiKey> | Error {
+  let json: unknown;
   try {
-    return JSON.parse(text);
+    json = JSON.parse(text);
   } catch {
-    throw new Error('it is no JSON'); // The parser's own message would quote the file.
+    return new Error('it is no JSON');
   }
+  const result = fileSchema.safeParse(json);
+  if (result.success) return new Map(result.data.keys.map((record) => [record.id, record]));
+  const places = result.error.issues.map((issue) => issue.path.join('.') || 'the whole');
+  return new Error(`it is not as it has to be: ${places.join(', ')}`);
 }

@@ -1,7 +1,7 @@
 import type { RedisLink } from '../redis-link.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
+import { DamagedRecord } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import { byCreation, type KeyStore } from './key-store.ts';
+import { byCreation, type KeyList, type KeyStore } from './key-store.ts';
 
 const REPLACE = `
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
@@ -23,10 +23,20 @@ export class RedisKeys implements KeyStore {
     return text === null ? undefined : readRecord(text, id);
   }
 
-  async list(): Promise<ApiKey[]> {
+  async list(): Promise<KeyList> {
     const ids = await this.#link.call((client) => client.smembers(this.#link.key('keys')));
-    const records = await Promise.all(ids.map((id) => this.find(id)));
-    return records.filter((record) => record !== undefined).sort(byCreation);
+    const damagedIds: string[] = [];
+    const findOrNote = (id: string) =>
+      this.find(id).catch((error: unknown) => {
+        if (!(error instanceof DamagedRecord)) throw error;
+        damagedIds.push(id);
+        return undefined;
+      });
+    const records = await Promise.all(ids.map(findOrNote));
+    return {
+      records: records.filter((record) => record !== undefined).sort(byCreation),
+      damagedIds: damagedIds.sort(),
+    };
   }
 
   async create(record: ApiKey): Promise<void> {
@@ -41,6 +51,11 @@ export class RedisKeys implements KeyStore {
     return (await this.#replace([this.#name(record.id)], args)) === 1;
   }
 
+  async remove(id: string): Promise<void> {
+    await this.#link.call((client) => client.del(this.#name(id)));
+    await this.#link.call((client) => client.srem(this.#link.key('keys'), id));
+  }
+
   #name(id: string): string {
     return this.#link.key(`{${id}}:key`);
   }
@@ -53,5 +68,5 @@ function readRecord(text: string, id: string): ApiKey {
   } catch {
     // Below; the parser's error would quote the record.
   }
-  throw new StoreUnavailable(`the record of key ${id} in Redis is damaged`);
+  throw new DamagedRecord(`the record of key ${id} is damaged`);
 }

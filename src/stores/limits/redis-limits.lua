@@ -3,7 +3,7 @@
 -- ARGV[1] the version of the key record that the caller relies on, or '' for a subject that is no key
 -- ARGV[2] how many requests ask; ARGV[3…] quota and window in milliseconds of each limit
 -- Returns { admitted, level, level, … } with the levels before the charge, or { -1 } when the key record has changed.
-if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then
+if ARGV[1] ~= '' and redis.pcall('HGET', KEYS[1], 'version') ~= ARGV[1] then
   return { -1 }
 end
 

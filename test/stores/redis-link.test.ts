@@ -1,0 +1,125 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { pino } from 'pino';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { RedisLink } from '../../src/stores/redis-link.ts';
+import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { RedisServer } from '../helpers/redis.ts';
+import { until } from '../helpers/wait.ts';
+
+let redis: RedisServer;
+const links: RedisLink[] = [];
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+});
+afterEach(() => {
+  for (const link of links.splice(0)) link.close();
+});
+afterAll(() => redis.stop());
+
+function open(url = redis.url) {
+  const log: Record<string, unknown>[] = [];
+  const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
+  const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
+  links.push(link);
+  const states = () => log.map(({ state }) => state);
+  return { link, log, states, ping: () => link.call((client) => client.ping()) };
+}
+
+/** A proxy before Redis that can stop passing bytes on for every connection that is or becomes open meanwhile. */
+async function startProxy(): Promise<{ url: string; hang(): void; resume(): void; stop(): void }> {
+  let hanging = false;
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}));
+    if (hanging) return; // For ever, though others may come through later.
+    const upstream = connect(redis.port, '127.0.0.1').on('error', () => {});
+    sockets.add(upstream);
+    socket.on('data', (bytes) => !hanging && upstream.write(bytes));
+    upstream.on('data', (bytes) => !hanging && socket.write(bytes));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    hang: () => {
+      hanging = true;
+    },
+    resume: () => {
+      hanging = false;
+    },
+    stop: () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+describe('the link to Redis', () => {
+  test('comes back where the first answer to its probe is an error', async () => {
+    await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
+    const { link, states } = open(redis.url.replace('//', '//gateway:password@'));
+    const dbSize = () => link.call((client) => client.dbsize());
+    await link.started(10_000);
+    await expect(dbSize()).resolves.toBeTypeOf('number');
+    redis.freeze();
+    await expect(dbSize()).rejects.toThrow(StoreUnavailable);
+    expect(link.state).toBe('away');
+    redis.thaw();
+    await until(() => link.state === 'up');
+    await expect(dbSize()).resolves.toBeTypeOf('number');
+    expect(states()).toEqual(['away', 'up']);
+  });
+
+  test('gives up a connection that is accepted and then silent, at the handshake too', async () => {
+    const proxy = await startProxy();
+    const { link, ping } = open(proxy.url);
+    await link.started(10_000);
+    proxy.hang();
+    await expect(ping()).rejects.toThrow(StoreUnavailable);
+    // Long enough for a first new connection, which hangs as well.
+    await until(() => link.state === 'away');
+    const since = performance.now();
+    await until(() => performance.now() - since > 3000);
+    proxy.resume();
+    await until(() => link.state === 'up');
+    await expect(ping()).resolves.toBe('PONG');
+    proxy.stop();
+  });
+
+  test('rejects at once while Redis is away, and logs the outage once', async () => {
+    const { link, ping, log, states } = open();
+    await link.started(10_000);
+    redis.freeze();
+    await expect(ping()).rejects.toThrow('Redis did not do as asked');
+    for (let i = 0; i < 100; i++) await expect(ping()).rejects.toThrow('Redis is away');
+    redis.thaw();
+    await until(() => link.state === 'up');
+    expect(states()).toEqual(['away', 'up']);
+    expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', cause: 'no answer within 100 ms' });
+  });
+
+  test('says once that Redis answers with errors, by their code alone, and once that it no longer does', async () => {
+    const { link, log, states } = open();
+    await link.started(10_000);
+    for (let i = 0; i < 10; i++) {
+      await expect(link.call((client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(StoreUnavailable);
+    }
+    expect([link.state, states()]).toEqual(['degraded', ['degraded']]);
+    expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis answers with errors' });
+    expect(JSON.stringify(log)).not.toContain('hunter2');
+    await until(() => link.state === 'up');
+    expect(states()).toEqual(['degraded', 'up']);
+  });
+
+  test('a call that was given up is not sent again, and its late answer harms nothing', async () => {
+    const { link } = open();
+    await link.started(10_000);
+    redis.freeze();
+    await expect(link.call((client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailable);
+    redis.thaw();
+    await until(() => link.state === 'up');
+    expect(await redis.client.get('test:once')).toBe('1');
+  });
+});
