@@ -21,7 +21,7 @@ export class Exchange {
   /** The endpoint's path template, once one has matched. */
   route: string | undefined;
   /** As sent, not yet checked: the stage `validate` decides what may be used. */
-  pathParameters: Readonly<Record<string, string>> = {};
+  rawParameters: Readonly<Record<string, string>> = {};
   /** Left by `authenticate`. */
   key: ApiKey | undefined;
   /** Left by `limitRate`. */
@@ -33,7 +33,7 @@ export class Exchange {
   /** What the request failed of, if it did. */
   error: GatewayError | undefined;
   /** Something in the request is such that no other can follow it. */
-  spoilsConnection = false;
+  mustClose = false;
   /** Milliseconds that the campaign service took, if it was asked. */
   upstreamMs: number | undefined;
 
@@ -57,8 +57,8 @@ export class Exchange {
   }
 
   /** Whether the connection ends with the answer. */
-  get endsConnection(): boolean {
-    return this.spoilsConnection || this.#listener.draining;
+  get closesAfterAnswer(): boolean {
+    return this.mustClose || this.#listener.draining;
   }
 
   /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */

@@ -4,16 +4,18 @@ import type { Logger } from 'pino';
 import { clientAddressReader } from './client-address.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { readCampaign } from './endpoints/read-campaign.ts';
-import { GatewayError, toGatewayError } from './errors.ts';
+import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import { createListener } from './listener.ts';
-import { toExpressPath } from './path-template.ts';
+import { routablePath, toExpressPath } from './paths.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
+import { whereKeyShown } from './pipeline/credentials.ts';
 import { limitRate } from './pipeline/limit-rate.ts';
 import { runPipeline, type Stage } from './pipeline/pipeline.ts';
 import { read } from './pipeline/read.ts';
+import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
 import { respond, respondError } from './pipeline/respond.ts';
 import { validate } from './pipeline/validate.ts';
@@ -67,7 +69,7 @@ export function createGateway({
 
   /** The way of every request to an endpoint. A stage that refuses it ends it there. */
   const pipeline = (endpoint: Endpoint): readonly Stage[] => [
-    checkKey, // first: without a key nobody learns anything, not even which paths are well-formed
+    checkKey, // first: without a key nobody learns anything but that there is an endpoint
     countRequest, // before every check of the request itself, so that bad requests count too
     authorize(endpoint.permission),
     validate(endpoint.parameters), // before the ids are used for anything
@@ -80,19 +82,21 @@ export function createGateway({
     respond,
   ];
 
+  /** For answers that need no key. One that is shown is checked and counted all the same. */
+  const refusal = (refuse: Stage): readonly Stage[] => [whereKeyShown(checkKey), whereKeyShown(countRequest), refuse];
+  const [refusedPath, refusedMethod] = [refusal(noSuchPath), refusal(methodNotAllowed)];
+
   const router = express.Router({ caseSensitive: true, strict: true });
   for (const endpoint of endpoints(settings)) {
     const stages = pipeline(endpoint);
-    const path = toExpressPath(endpoint.path);
-    router.get(path, (request) =>
-      serve(exchangeOf(request), endpoint, stages, request.params as Record<string, string>),
-    );
-    router.all(path, (request) => {
-      exchangeOf(request).route = endpoint.path;
-      throw new GatewayError('METHOD_NOT_ALLOWED', 'Use GET or HEAD.', {
-        headers: ['Allow', 'GET, HEAD'],
-      });
-    });
+    const served = (stagesOfMethod: readonly Stage[]) => (request: express.Request) => {
+      const exchange = exchangeOf(request);
+      exchange.route = endpoint.path;
+      exchange.rawParameters = request.params as Record<string, string>;
+      serve(exchange, stagesOfMethod);
+    };
+    router.get(toExpressPath(endpoint.path), served(stages)); // HEAD too
+    router.all(toExpressPath(endpoint.path), served(refusedMethod));
   }
 
   const listener = { draining: false };
@@ -103,14 +107,16 @@ export function createGateway({
       if (!response.writableFinished) exchange.abandon();
       logRequest(log, exchange);
     });
-    const refuse = (error: unknown) => respondError(exchange, error ? toGatewayError(error) : noSuchPath());
     try {
       admit(exchange);
       (request as RoutedRequest).exchange = exchange;
       request.url = routablePath(request.url ?? '');
-      router(request as express.Request, response as express.Response, refuse);
+      router(request as express.Request, response as express.Response, (error: unknown) => {
+        if (error) respondError(exchange, toGatewayError(error));
+        else serve(exchange, refusedPath);
+      });
     } catch (error) {
-      refuse(error);
+      respondError(exchange, toGatewayError(error));
     }
   }
 
@@ -139,34 +145,12 @@ function exchangeOf(request: express.Request): Exchange {
   return (request as unknown as RoutedRequest).exchange;
 }
 
-function serve(
-  exchange: Exchange,
-  endpoint: Endpoint,
-  stages: readonly Stage[],
-  parameters: Record<string, string>,
-): void {
-  exchange.route = endpoint.path;
-  exchange.pathParameters = parameters;
+/** Runs the stages and answers, whatever comes of it. */
+function serve(exchange: Exchange, stages: readonly Stage[]): void {
   const fail = (error: unknown) => respondError(exchange, toGatewayError(error));
   try {
     runPipeline(stages, exchange)?.catch(fail);
   } catch (error) {
     fail(error);
   }
-}
-
-function noSuchPath(): GatewayError {
-  return new GatewayError('NOT_FOUND', 'There is nothing at this path.', {
-    reason: 'route',
-  });
-}
-
-/**
- * The path as sent, in a form that Express's router gives back letter for letter: it would decode `%2e`, cut at `#` and
- * trim some spaces. The query goes, and so do scheme and authority of an absolute-form target (RFC 9112, section 3.2.2).
- */
-function routablePath(target: string): string {
-  const query = target.indexOf('?');
-  const path = (query < 0 ? target : target.slice(0, query)).replace(/^https?:\/\/[^/]*/i, '');
-  return path.replace(/[^\w\-./~]/g, encodeURIComponent);
 }

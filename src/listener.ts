@@ -56,7 +56,7 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
     else handle(request, response);
   };
   server.on('request', serve);
-  // No body is wanted: the final answer comes without a 100, and other expectations are as none (RFC 9110, section 10.1.1).
+  // No body is wanted: the final answer comes without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
   server.on('connect', (_request, socket: Duplex) => {

@@ -29,14 +29,14 @@ export const variables = {
   PORT: [port.default(8080), 'Port of the public listener; 0 takes a free one.'],
   OPS_HOST: [
     host.default('127.0.0.1'),
-    'Address of the operations listener. It tells about the inside: keep it private.',
+    'Address of the operations listener. It exposes internal state: keep it private.',
   ],
   OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 takes a free one.'],
   WORKERS: [
     workers.default(1),
     'Processes that share the public port; auto: one a core. More than one needs REDIS_URL.',
   ],
-  CAMPAIGN_SERVICE_URL: [serviceUrl, 'The campaign service: http(s)://host[:port][/base]. Required.'],
+  CAMPAIGN_SERVICE_URL: [serviceUrl, 'The campaign service: http(s)://host[:port][/base].'],
   CAMPAIGN_SERVICE_PATH: [
     campaignPath.default('/internal/v1/accounts/{accountGroupId}/campaigns/{campaignId}'),
     'Path of a campaign there.',

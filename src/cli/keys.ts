@@ -3,7 +3,7 @@ import { identifier } from '../endpoints/identifier.ts';
 import { readSettings } from '../read-settings.ts';
 import { type ApiKey, generateKey, hashKey, keyStatus, newVersion, permission } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
-import { rateLimitText } from '../stores/limits/limits.ts';
+import { parseRateLimit, rateLimitText } from '../stores/limits/limits.ts';
 import { openKeyStore } from '../stores/open-stores.ts';
 import { DamagedRecord } from '../stores/store-unavailable.ts';
 import { createLog } from '../telemetry/log.ts';
@@ -58,7 +58,7 @@ const duration = z
   .transform((text) => Number(text.slice(0, -1)) * UNIT_MS[text.at(-1) as keyof typeof UNIT_MS])
   .refine((ms) => ms <= MAX_DURATION_MS, 'must be at most 100 years');
 
-const windowOf = (limit: string) => limit.split('/')[1];
+const windowOf = (limit: string) => parseRateLimit(limit).windowMs;
 
 const newKey = z.object({
   name: z
@@ -69,7 +69,7 @@ const newKey = z.object({
   'all-account-groups': z.boolean().optional(),
   'rate-limit': z
     .array(rateLimitText)
-    .max(5, 'must be given at most 5 times')
+    .max(5, { error: 'must be given at most 5 times', abort: true })
     .refine((limits) => new Set(limits.map(windowOf)).size === limits.length, 'must not name one window twice')
     .optional(),
   'expires-in': duration.optional(),

@@ -29,11 +29,11 @@ function checkHost({ headers, httpVersion, rawHeaders }: IncomingMessage): void 
 function checkBody(exchange: Exchange): void {
   const { headers } = exchange.request;
   const coding = headers['transfer-encoding'];
-  if (coding !== undefined || headers.expect !== undefined) exchange.spoilsConnection = true;
+  if (coding !== undefined || headers.expect !== undefined) exchange.mustClose = true;
   // RFC 9112, section 6.3: a body whose end cannot be told.
   if (coding !== undefined && !/(?:^|[\t ,])chunked$/i.test(coding)) throw refuse('Send the request without a body.');
   if (Number(headers['content-length'] ?? 0) <= serverLimits.bodyBytes) return;
-  exchange.spoilsConnection = true;
+  exchange.mustClose = true;
   throw new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });
 }
 

@@ -28,7 +28,7 @@ export function authenticate({ keys, failures, failureLimit, now }: Authenticate
       exchange.key = verdict;
       return;
     }
-    // No key is no guess at one.
+    // A request without a key does not try to guess one.
     if (verdict !== 'missing') await countFailure(exchange, failures, failureLimit, verdict);
     throw unauthorized(verdict);
   };

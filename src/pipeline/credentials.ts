@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Stage } from './pipeline.ts';
 
 /** The key that a request shows. `ambiguous`: two different ones, or one header more than once. */
 export type Credentials =
@@ -22,6 +23,13 @@ export function readCredentials(request: IncomingMessage): Credentials {
   if (bearer !== undefined && apiKey !== undefined && bearer !== apiKey) return { kind: 'ambiguous' };
   const key = apiKey ?? bearer;
   return key === undefined ? { kind: 'none' } : { kind: 'key', key };
+}
+
+/** A stage that is passed over by requests that show no key, not even a bad one. */
+export function whereKeyShown(stage: Stage): Stage {
+  return function whereKeyShown(exchange) {
+    return readCredentials(exchange.request).kind === 'none' ? undefined : stage(exchange);
+  };
 }
 
 function countHeader(request: IncomingMessage, name: string): number {

@@ -11,11 +11,11 @@ export interface LimitRateOptions {
   /** Of keys that have none of their own. */
   readonly defaultLimit: RateLimit;
   readonly keys: KeyLookup;
-  /** Run again for a key whose record changed after it was looked up. */
+  /** Run again for a key whose record changed after it was looked up: it puts the new one into the exchange, or refuses. */
   readonly authenticate: Stage;
 }
 
-/** A record that changes more often than this within one request is no longer a race. */
+/** A record that changes more often than this during one request is a fault, not a race. */
 const MAX_CHANGES = 3;
 
 /**

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../errors.ts';
 import type { Exchange, ReadResult } from '../exchange.ts';
-import { compilePathTemplate } from '../path-template.ts';
+import { compilePathTemplate } from '../paths.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Forward } from '../upstream/forward.ts';
 import { interpretReply } from '../upstream/interpret.ts';
@@ -49,7 +49,7 @@ export function read(endpoint: Endpoint, { forward, headers, log }: ReadOptions)
     }
     if (exchange.result.outcome === 'not_found')
       throw new GatewayError('NOT_FOUND', endpoint.notFound, {
-        reason: 'campaign',
+        reason: 'document',
       });
   };
 }

@@ -35,7 +35,7 @@ function send(exchange: Exchange, status: number, own: HeaderList, body: string 
   if (body !== undefined) {
     headers.push('Content-Type', envelopeContentType, 'Content-Length', String(Buffer.byteLength(body)));
   }
-  if (exchange.endsConnection) headers.push('Connection', 'close');
+  if (exchange.closesAfterAnswer) headers.push('Connection', 'close');
   response.writeHead(status, headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }

@@ -8,13 +8,13 @@ export function validate(parameters: Endpoint['parameters']): Stage {
   return function validate(exchange) {
     const problems: string[] = [];
     for (const [name, schema] of schemas) {
-      const result = schema.safeParse(exchange.pathParameters[name]);
+      const result = schema.safeParse(exchange.rawParameters[name]);
       if (!result.success) problems.push(`${name} ${result.error.issues[0]?.message}`);
     }
     if (problems.length > 0)
       throw new GatewayError('VALIDATION_ERROR', `${problems.join('; ')}.`, {
         reason: 'parameters',
       });
-    exchange.parameters = exchange.pathParameters;
+    exchange.parameters = exchange.rawParameters;
   };
 }

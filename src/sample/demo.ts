@@ -29,9 +29,9 @@ const settings = {
   PORT: String(await freePort(Number(process.env['PORT'] || 8080))),
   OPS_PORT: String(await freePort(Number(process.env['OPS_PORT'] || 9090))),
   HOST: '127.0.0.1',
+  LOG_LEVEL: 'info',
   CAMPAIGN_SERVICE_URL: service,
   KEYS_FILE: path.join(folder, 'keys.json'),
-  REDIS_URL: '',
 };
 const key = await createDemoKey();
 await start('src/main.ts', settings, /"msg":"listening"/);
@@ -63,7 +63,7 @@ Ctrl-C ends it all.`);
 /** Starts a program of this repository and waits for the line that says it is up; gives what the line's group caught. */
 async function start(program: string, environment: Record<string, string>, up: RegExp): Promise<string> {
   const child = spawn(process.execPath, [path.join(root, program)], {
-    env: { ...process.env, ...environment },
+    env: { PATH: process.env['PATH'], ...environment }, // Not the shell's own settings: those may name a real Redis.
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   children.push(child);
@@ -85,7 +85,7 @@ async function createDemoKey(): Promise<string> {
   const words =
     'keys create --name demo --permission campaigns:read --account-group ag_north --account-group ag_south --json';
   const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, 'src/cli.ts'), ...words.split(' ')], {
-    env: { ...process.env, ...settings },
+    env: { PATH: process.env['PATH'], ...settings },
   });
   return JSON.parse(stdout).key;
 }

@@ -195,6 +195,7 @@ const options = {
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
   connectTimeout: 1000,
+  disconnectTimeout: 100,
   retryStrategy: (attempt: number) => Math.min(50 * attempt, 500),
   // After a failover the old master is a read-only replica.
   reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),

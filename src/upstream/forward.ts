@@ -23,10 +23,14 @@ export interface UpstreamReply {
   readonly body: Buffer;
 }
 
-/** One request to the campaign service. Rejects with `UpstreamFailure`. */
+/**
+ * One request to the campaign service, through http-proxy-middleware. It takes neither the client's request nor its
+ * response but stand-ins of our own (see `Attempt`), so that nothing of the one goes out and nothing of the other hangs on
+ * the campaign service. Rejects with `UpstreamFailure`.
+ */
 export type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
 
-interface Limits {
+interface Bounds {
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly maxBodyBytes: number;
@@ -35,7 +39,7 @@ interface Limits {
 export function createForward(settings: Settings): Forward & { close(): void } {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
-  const limits: Limits = {
+  const bounds: Bounds = {
     connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
     timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
     maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
@@ -56,7 +60,7 @@ export function createForward(settings: Settings): Forward & { close(): void } {
   });
   const forward: Forward = (request) => {
     if (request.signal.aborted) return Promise.reject(abandoned());
-    const attempt = new Attempt(request, target.host, limits);
+    const attempt = new Attempt(request, target.host, bounds);
     void proxy(attempt, attempt.sink as Writable as ServerResponse);
     return attempt.reply;
   };
@@ -95,25 +99,25 @@ class Attempt extends IncomingMessage {
   /** What it takes for the response: nothing is written to it, and closing it ends the exchange upstream. */
   readonly sink = new Writable().on('error', () => {});
 
-  readonly #limits: Limits;
+  readonly #bounds: Bounds;
   readonly #settle: PromiseWithResolvers<UpstreamReply>;
   readonly #deadline: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: ExchangePhase = 'connecting';
 
-  constructor({ path, headers, signal }: UpstreamRequest, host: string, limits: Limits) {
+  constructor({ path, headers, signal }: UpstreamRequest, host: string, bounds: Bounds) {
     super(nowhere);
     this.method = 'GET';
     this.url = path;
     this.headers = { ...headers, host };
     this.push(null);
 
-    this.#limits = limits;
+    this.#bounds = bounds;
     this.#settle = Promise.withResolvers();
     this.reply = this.#settle.promise;
     this.#deadline = setTimeout(() => {
-      this.failed(new UpstreamFailure('timeout', `no whole answer within ${limits.timeoutMs} ms, ${this.#phase}`));
-    }, limits.timeoutMs);
+      this.failed(new UpstreamFailure('timeout', `no whole answer within ${bounds.timeoutMs} ms, ${this.#phase}`));
+    }, bounds.timeoutMs);
     const abandon = () => this.failed(abandoned());
     signal.addEventListener('abort', abandon, { once: true });
     const free = () => signal.removeEventListener('abort', abandon);
@@ -138,8 +142,8 @@ class Attempt extends IncomingMessage {
     };
     this.#connectTimer = setTimeout(() => {
       const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
-      this.failed(new UpstreamFailure(reason, `no connection within ${this.#limits.connectTimeoutMs} ms`));
-    }, this.#limits.connectTimeoutMs);
+      this.failed(new UpstreamFailure(reason, `no connection within ${this.#bounds.connectTimeoutMs} ms`));
+    }, this.#bounds.connectTimeoutMs);
     if ('encrypted' in socket) {
       socket.once('connect', () => {
         this.#phase = 'handshaking';
@@ -153,7 +157,7 @@ class Attempt extends IncomingMessage {
   /** The head of the answer is there. Its body is read up to the limit, and of a status that decides alone not kept. */
   answered(reply: IncomingMessage): void {
     this.#phase = 'reading';
-    const { maxBodyBytes } = this.#limits;
+    const { maxBodyBytes } = this.#bounds;
     const status = reply.statusCode ?? 0;
     const contentEncoding = reply.headers['content-encoding'];
     const chunks: Buffer[] = [];

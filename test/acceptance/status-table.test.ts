@@ -243,6 +243,17 @@ test('every request with a valid key counts once, whatever it is answered', asyn
   expect(answers.map((answered) => rateLimitState(answered).r)).toEqual([99, 98, 97, 96]);
 });
 
+test('a 404 or a 405 needs no key, but one that is shown is checked and counted', async () => {
+  const counted = await stack.key({ rateLimits: ['3/86400s'] });
+  const ask = (shown: Record<string, string>) => [read('/nowhere', shown), read(campaignPath, shown, 'POST')];
+  const statuses = async (shown: Record<string, string>) => (await Promise.all(ask(shown))).map(({ status }) => status);
+  expect(await statuses({})).toEqual([404, 405]);
+  expect(await statuses({ 'x-api-key': `${counted}x` })).toEqual([401, 401]);
+  expect(await statuses({ 'x-api-key': counted })).toEqual([404, 405]);
+  expect(rateLimitState(await read(campaignPath, { 'x-api-key': counted })).r).toBe(0);
+  expect(await statuses({ 'x-api-key': counted })).toEqual([429, 429]);
+});
+
 test('several limits of one key: all in the policy, the tightest in the state, all or nothing charged', async () => {
   const limited = await stack.key({ rateLimits: ['2/3600s', '100/86400s'] });
   const answers = [];

@@ -142,6 +142,8 @@ const wrongUses = [
   [...create, '--all-account-groups', '--permission', 'Campaigns:Read'],
   [...create, '--all-account-groups', '--rate-limit', '600'],
   [...create, '--all-account-groups', '--rate-limit', '10/1s', '--rate-limit', '20/1s'],
+  [...create, '--all-account-groups', '--rate-limit', '20/3600s', '--rate-limit', '30/60m'],
+  [...create, '--all-account-groups', '--rate-limit', '20/3600s', '--rate-limit', 'nonsense'],
   [...create, '--all-account-groups', '--expires-in', '90'],
   [...create, '--all-account-groups', '--expires-in', '0d'],
   [...create, '--all-account-groups', '--expires-in', '9999999999d'],

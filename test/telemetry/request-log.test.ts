@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerJson } from '../helpers/upstream.ts';
+import { answerCampaign, answerJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -15,6 +15,9 @@ beforeAll(async () => {
   key = await stack.key();
 });
 afterAll(() => stack.stop());
+beforeEach(() => {
+  stack.upstream.answer = answerCampaign;
+});
 
 const lineOf = (traceId: string | null) =>
   until(() => gateway.log.find((line) => line.msg === 'request' && line['trace_id'] === traceId));

@@ -32,11 +32,11 @@ export function parseRateLimit(text: string, name = 'default'): RateLimit {
   };
 }
 
-/** Several limits of one key, each under a name of its own: the window tells them apart (`10/1s` is `per-1s`). */
+/** The limits of one key, each under a name of its own: a single one is `default`, of several each has its window's (`per-3600s`). */
 export function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
-  const [only, ...others] = texts;
-  if (only !== undefined && others.length === 0) return [parseRateLimit(only)];
-  return texts.map((text) => parseRateLimit(text, `per-${text.split('/')[1]}`));
+  const limits = texts.map((text) => parseRateLimit(text));
+  if (limits.length === 1) return limits;
+  return limits.map((limit) => ({ ...limit, name: `per-${limit.windowMs / 1000}s` }));
 }
 
 /** Whom a request is counted against. `keyVersion` is the version of the key record that this process relies on. */

@@ -10,3 +10,13 @@ export function compilePathTemplate(template: string): (parameters: Readonly<Rec
 export function toExpressPath(template: string): string {
   return template.replace(PLACEHOLDER, ':$1');
 }
+
+/**
+ * The path as sent, in a form that Express's router gives back letter for letter: it would decode `%2e`, cut at `#` and
+ * trim some spaces. The query goes, and so do scheme and authority of an absolute-form target (RFC 9112, section 3.2.2).
+ */
+export function routablePath(target: string): string {
+  const query = target.indexOf('?');
+  const path = (query < 0 ? target : target.slice(0, query)).replace(/^https?:\/\/[^/]*/i, '');
+  return path.replace(/[^\w\-./~]/g, encodeURIComponent);
+}
