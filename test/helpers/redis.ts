@@ -13,6 +13,7 @@ export class RedisServer {
   readonly url: string;
   readonly #folder: string;
   readonly #args: readonly string[];
+  #config: readonly string[] = [];
   #process: ChildProcess | undefined;
   #client: Redis | undefined;
 
@@ -30,19 +31,20 @@ export class RedisServer {
     return server;
   }
 
+  /** A sentinel with this configuration file, which it rewrites. */
+  static async startSentinel(config: string): Promise<RedisServer> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-redis-'));
+    const sentinel = new RedisServer(await freePort(), folder, ['--sentinel']);
+    sentinel.#config = [config];
+    await sentinel.launch();
+    return sentinel;
+  }
+
   /** Starts it (again) on the same port and folder. */
   async launch(): Promise<void> {
-    const args = [
-      '--port',
-      String(this.port),
-      '--bind',
-      '127.0.0.1',
-      '--save',
-      '',
-      '--dir',
-      this.#folder,
-      ...this.#args,
-    ];
+    const port = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder];
+    const save = this.#args.includes('--sentinel') ? [] : ['--save', ''];
+    const args = [...this.#config, ...port, ...save, ...this.#args];
     this.#process = spawn('redis-server', args, { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }
