@@ -17,6 +17,9 @@ export function errorEnvelope(error: GatewayError, traceId: string): string {
   });
 }
 
+/** An error is stored nowhere: a 404 without this may be (RFC 9111, section 4.2.2). */
+export const errorCaching: HeaderList = ['Cache-Control', 'no-store'];
+
 /** What every answer of the public listener carries. */
 export function baseHeaders(traceId: string): HeaderList {
   return ['X-Trace-Id', traceId, 'Vary', 'X-API-Key, Authorization', 'X-Content-Type-Options', 'nosniff'];

@@ -5,34 +5,16 @@
 export const errorTable = {
   VALIDATION_ERROR: { status: 400, message: 'The request is not valid.' },
   UNAUTHORIZED: { status: 401, message: 'A valid API key is required.' },
-  FORBIDDEN: {
-    status: 403,
-    message: 'This API key is not allowed to do that.',
-  },
+  FORBIDDEN: { status: 403, message: 'This API key is not allowed to do that.' },
   NOT_FOUND: { status: 404, message: 'There is no such resource.' },
-  METHOD_NOT_ALLOWED: {
-    status: 405,
-    message: 'This method is not allowed here.',
-  },
-  REQUEST_TIMEOUT: {
-    status: 408,
-    message: 'The request did not arrive in time.',
-  },
+  METHOD_NOT_ALLOWED: { status: 405, message: 'This method is not allowed here.' },
+  REQUEST_TIMEOUT: { status: 408, message: 'The request did not arrive in time.' },
   PAYLOAD_TOO_LARGE: { status: 413, message: 'The request body is too large.' },
   URI_TOO_LONG: { status: 414, message: 'The request target is too long.' },
   RATE_LIMITED: { status: 429, message: 'Too many requests.' },
-  HEADERS_TOO_LARGE: {
-    status: 431,
-    message: 'The request headers are too large.',
-  },
-  INTERNAL_ERROR: {
-    status: 500,
-    message: 'The gateway failed to serve the request.',
-  },
-  UPSTREAM_ERROR: {
-    status: 502,
-    message: 'The campaign service did not give a usable answer.',
-  },
+  HEADERS_TOO_LARGE: { status: 431, message: 'The request headers are too large.' },
+  INTERNAL_ERROR: { status: 500, message: 'The gateway failed to serve the request.' },
+  UPSTREAM_ERROR: { status: 502, message: 'The campaign service did not give a usable answer.' },
   OVERLOADED: { status: 503, message: 'The gateway is overloaded.' },
 } as const satisfies Record<string, { status: number; message: string }>;
 

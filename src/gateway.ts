@@ -74,11 +74,7 @@ export function createGateway({
     authorize(endpoint.permission),
     validate(endpoint.parameters), // before the ids are used for anything
     requireAccountGroup, // before the campaign service is asked: the answer is the same whether the campaign exists or not
-    read(endpoint, {
-      forward,
-      headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN),
-      log,
-    }),
+    read(endpoint, { forward, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log }),
     respond,
   ];
 
@@ -121,11 +117,7 @@ export function createGateway({
   }
 
   const refused = (error: GatewayError, traceId: string) => logRefusedRequest(log, error, traceId);
-  const server = createListener({
-    maxConnections: settings.MAX_CONNECTIONS,
-    handle,
-    refused,
-  });
+  const server = createListener({ maxConnections: settings.MAX_CONNECTIONS, handle, refused });
 
   async function drain(graceMs: number): Promise<void> {
     listener.draining = true;

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { baseHeaders, envelopeContentType, errorEnvelope } from './envelope.ts';
+import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope } from './envelope.ts';
 import { GatewayError, type HeaderList } from './errors.ts';
 import { randomHex } from './telemetry/trace-context.ts';
 
@@ -52,8 +52,8 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
     const waiting = previous && !isOver(previous.response) ? previous.waiting + 1 : 0;
     latest.set(socket, { request, response, waiting });
     if (waiting > serverLimits.pipelinedRequests) socket.destroy();
-    else if (waiting > 0 && previous) whenOver(previous.response, () => handle(request, response));
-    else handle(request, response);
+    else if (waiting === 0 || !previous) handle(request, response);
+    else whenOver(previous.response, () => socket.writable && handle(request, response)); // It may have been the last.
   };
   server.on('request', serve);
   // No body is wanted: the final answer comes without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
@@ -91,17 +91,12 @@ function answerRaw(socket: Duplex, error: GatewayError, refused: ListenerOptions
   const traceId = randomHex(16);
   refused(error, traceId);
   const body = errorEnvelope(error, traceId);
-  const own = [
-    'Content-Type',
-    envelopeContentType,
-    'Content-Length',
-    String(Buffer.byteLength(body)),
-    'Connection',
-    'close',
-  ];
-  const head = `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}\r\n${formatHeaders([...baseHeaders(traceId), ...own])}\r\n`;
+  const length = String(Buffer.byteLength(body));
+  const own = ['Content-Type', envelopeContentType, 'Content-Length', length, 'Connection', 'close'];
+  const headers = [...baseHeaders(traceId), ...errorCaching, 'Date', new Date().toUTCString(), ...own];
+  const statusLine = `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}\r\n`;
   socket.on('error', () => {});
-  socket.end(head + body, () => socket.destroy());
+  socket.end(`${statusLine}${formatHeaders(headers)}\r\n${body}`, () => socket.destroy());
 }
 
 function formatHeaders(headers: HeaderList): string {

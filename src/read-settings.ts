@@ -103,11 +103,7 @@ function isUsableForTls(settings: Partial<Settings>): boolean {
   try {
     const ca = pem(CAMPAIGN_SERVICE_CA_FILE);
     if (ca) new X509Certificate(ca); // The context passes over what is no certificate.
-    createSecureContext({
-      ca,
-      cert: pem(CAMPAIGN_SERVICE_CERT_FILE),
-      key: pem(CAMPAIGN_SERVICE_KEY_FILE),
-    });
+    createSecureContext({ ca, cert: pem(CAMPAIGN_SERVICE_CERT_FILE), key: pem(CAMPAIGN_SERVICE_KEY_FILE) });
     return true;
   } catch {
     return false;

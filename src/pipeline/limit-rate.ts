@@ -28,11 +28,7 @@ export function limitRate({ limits, defaultLimit, keys, authenticate }: LimitRat
   async function charge(exchange: Exchange): Promise<Charge> {
     for (let changes = 0; changes <= MAX_CHANGES; changes++) {
       const { id, version, rateLimits } = exchange.authenticatedKey;
-      const answer = await limits.charge({
-        id,
-        keyVersion: version,
-        limits: limitsOf(rateLimits),
-      });
+      const answer = await limits.charge({ id, keyVersion: version, limits: limitsOf(rateLimits) });
       if (answer.outcome !== 'key_changed') return answer;
       keys.forget(id);
       await authenticate(exchange);
@@ -44,10 +40,7 @@ export function limitRate({ limits, defaultLimit, keys, authenticate }: LimitRat
     const charged = await charge(exchange).catch(limitStoreFailed);
     exchange.charge = charged;
     if (charged.outcome === 'limited') {
-      throw rateLimited(charged, 'The rate limit of this key is used up.', {
-        reason: 'key_limit',
-        headers: [],
-      });
+      throw rateLimited(charged, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
     }
   };
 }

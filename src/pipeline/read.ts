@@ -20,11 +20,7 @@ export function read(endpoint: Endpoint, { forward, headers, log }: ReadOptions)
 
   async function fetchDocument(exchange: Exchange): Promise<ReadResult> {
     const { parameters, signal, trace } = exchange;
-    const reply = await forward({
-      path: pathOf(parameters),
-      headers: headers(exchange),
-      signal,
-    });
+    const reply = await forward({ path: pathOf(parameters), headers: headers(exchange), signal });
     const meaning = interpretReply(endpoint, parameters, reply);
     if (meaning.outcome !== 'foreign_account_group') return meaning;
     log.warn(
@@ -40,16 +36,11 @@ export function read(endpoint: Endpoint, { forward, headers, log }: ReadOptions)
       exchange.result = await fetchDocument(exchange);
     } catch (error) {
       if (!(error instanceof UpstreamFailure)) throw error;
-      throw new GatewayError('UPSTREAM_ERROR', error.details, {
-        reason: error.reason,
-        cause: error,
-      });
+      throw new GatewayError('UPSTREAM_ERROR', error.details, { reason: error.reason, cause: error });
     } finally {
       exchange.upstreamMs = performance.now() - startedAt;
     }
     if (exchange.result.outcome === 'not_found')
-      throw new GatewayError('NOT_FOUND', endpoint.notFound, {
-        reason: 'document',
-      });
+      throw new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
   };
 }

@@ -1,4 +1,4 @@
-import { baseHeaders, envelopeContentType, errorEnvelope, successEnvelope } from '../envelope.ts';
+import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope, successEnvelope } from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { matchesEntityTag } from './conditional.ts';
@@ -21,12 +21,8 @@ export function respondError(exchange: Exchange, error: GatewayError): void {
     response.destroy(); // Half an answer must not look like a whole one.
     return;
   }
-  send(
-    exchange,
-    error.status,
-    [...error.headers, 'Cache-Control', 'no-store'],
-    errorEnvelope(error, exchange.trace.traceId),
-  );
+  const headers = [...error.headers, ...errorCaching];
+  send(exchange, error.status, headers, errorEnvelope(error, exchange.trace.traceId));
 }
 
 function send(exchange: Exchange, status: number, own: HeaderList, body: string | undefined): void {

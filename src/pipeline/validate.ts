@@ -12,9 +12,7 @@ export function validate(parameters: Endpoint['parameters']): Stage {
       if (!result.success) problems.push(`${name} ${result.error.issues[0]?.message}`);
     }
     if (problems.length > 0)
-      throw new GatewayError('VALIDATION_ERROR', `${problems.join('; ')}.`, {
-        reason: 'parameters',
-      });
+      throw new GatewayError('VALIDATION_ERROR', `${problems.join('; ')}.`, { reason: 'parameters' });
     exchange.parameters = exchange.rawParameters;
   };
 }

@@ -48,15 +48,7 @@ export async function openKeyStore(
 
 function openLink(settings: StoreSettings, log: Logger, options: { deadlineMs?: number } = {}): RedisLink | undefined {
   const address = settings.REDIS_URL === undefined ? undefined : parseRedisUrl(settings.REDIS_URL);
-  return (
-    address &&
-    new RedisLink({
-      address,
-      prefix: settings.REDIS_KEY_PREFIX,
-      log,
-      ...options,
-    })
-  );
+  return address && new RedisLink({ address, prefix: settings.REDIS_KEY_PREFIX, log, ...options });
 }
 
 async function openShared(link: RedisLink, settings: Settings): Promise<Stores> {

@@ -29,13 +29,7 @@ export function openTrace(headers: IncomingHttpHeaders, trustSampled: boolean): 
   const parent = parseTraceparent(headers.traceparent);
   const spanId = randomHex(8);
   if (!parent) {
-    return {
-      traceId: randomHex(16),
-      spanId,
-      parentSpanId: undefined,
-      flags: RANDOM_TRACE_ID,
-      tracestate: undefined,
-    };
+    return { traceId: randomHex(16), spanId, parentSpanId: undefined, flags: RANDOM_TRACE_ID, tracestate: undefined };
   }
   return {
     traceId: parent.traceId,

@@ -181,12 +181,7 @@ class Attempt extends IncomingMessage {
     });
     reply.on('end', () => {
       this.#stopTimers();
-      if (reply.complete)
-        this.#settle.resolve({
-          status,
-          contentEncoding,
-          body: Buffer.concat(chunks, bytes),
-        });
+      if (reply.complete) this.#settle.resolve({ status, contentEncoding, body: Buffer.concat(chunks, bytes) });
     });
   }
 

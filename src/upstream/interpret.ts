@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { ReadResult } from '../exchange.ts';
 import { UpstreamFailure } from './failure.ts';
@@ -40,7 +40,7 @@ function isForeign(document: unknown, accountGroupId: string | undefined): boole
 
 /** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */
 function entityTag(data: string): string {
-  return `"${createHash('sha256').update(data).digest('base64url').slice(0, 27)}"`;
+  return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 
 function parseJson({ body, contentEncoding }: UpstreamReply): unknown {

@@ -4,6 +4,7 @@ import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, parseAnswers } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { answerCampaign } from '../helpers/upstream.ts';
+import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
 let gateway: RunningGateway;
@@ -24,6 +25,8 @@ async function send(bytes: string | Buffer) {
     expect(headers['content-type']).toBe('application/json; charset=utf-8');
     expect(headers['x-trace-id']).toBe(envelope.traceId);
     expect(headers['x-content-type-options']).toBe('nosniff');
+    expect(headers['date']).toMatch(/GMT$/);
+    expect(headers['cache-control']).toBe(status === 200 ? 'private, no-cache' : 'no-store');
     if (status !== 200) expect(errorTable[envelope.error.code as keyof typeof errorTable].status).toBe(status);
   }
   return {
@@ -186,4 +189,24 @@ test('pipelined requests are served one after another, so that one connection ca
   stack.upstream.answer = answerCampaign;
   const flood = await exchangeBytes(gateway.url, good.repeat(3000));
   expect(parseAnswers(flood.slice(0, flood.lastIndexOf('HTTP/1.1'))).length).toBeLessThan(3000);
+});
+
+test('requests that wait behind one that ends its connection are not served', async () => {
+  const held = Promise.withResolvers<void>();
+  stack.upstream.answer = async (incoming, response) => {
+    await held.promise;
+    answerCampaign(incoming, response);
+  };
+  const good = request(campaignPath).replace('Connection: close\r\n', '');
+  const asked = stack.upstream.requests.length;
+  let received = '';
+  const gone = exchangeBytes(gateway.url, request(campaignPath) + good.repeat(5)).then((text) => {
+    received = text;
+  });
+  await until(() => stack.upstream.requests.length > asked);
+  held.resolve();
+  await gone;
+  expect(parseAnswers(received).map(({ status }) => status)).toEqual([200]);
+  expect(stack.upstream.requests.length - asked).toBe(1);
+  stack.upstream.answer = answerCampaign;
 });

@@ -36,9 +36,6 @@ export class FallbackLimits implements Limits {
   }
 
   #share(limit: RateLimit): RateLimit {
-    return {
-      ...limit,
-      quota: Math.max(1, Math.floor(limit.quota / Math.max(1, this.#processes()))),
-    };
+    return { ...limit, quota: Math.max(1, Math.floor(limit.quota / Math.max(1, this.#processes()))) };
   }
 }

@@ -28,18 +28,11 @@ export function describeCharge(
   limits: readonly RateLimit[],
   levels: readonly number[],
 ): Charge {
-  return {
-    outcome,
-    states: limits.map((limit, i) => describeBucket(limit, levels[i] ?? 0)),
-  };
+  return { outcome, states: limits.map((limit, i) => describeBucket(limit, levels[i] ?? 0)) };
 }
 
 function describeBucket(limit: RateLimit, level: number): LimitState {
   const free = capacity(limit) - level;
   const remaining = Math.floor(free / limit.windowMs);
-  return {
-    limit,
-    remaining,
-    nextMs: Math.ceil(((remaining + 1) * limit.windowMs - free) / limit.quota),
-  };
+  return { limit, remaining, nextMs: Math.ceil(((remaining + 1) * limit.windowMs - free) / limit.quota) };
 }

@@ -25,11 +25,7 @@ export const rateLimitText = z
 export function parseRateLimit(text: string, name = 'default'): RateLimit {
   const [quota, window] = text.split('/') as [string, string];
   const unit = window.at(-1) as keyof typeof SECONDS;
-  return {
-    name,
-    quota: Number(quota),
-    windowMs: Number(window.slice(0, -1)) * SECONDS[unit] * 1000,
-  };
+  return { name, quota: Number(quota), windowMs: Number(window.slice(0, -1)) * SECONDS[unit] * 1000 };
 }
 
 /** The limits of one key, each under a name of its own: a single one is `default`, of several each has its window's (`per-3600s`). */
