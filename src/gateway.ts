@@ -24,8 +24,8 @@ import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { openTrace } from './telemetry/trace-context.ts';
-import { createForward } from './upstream/forward.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
+import { createUpstream, type Upstream } from './upstream/upstream.ts';
 
 export interface GatewayParts {
   readonly settings: Settings;
@@ -38,6 +38,8 @@ export interface GatewayParts {
 export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
+  /** Of the campaign service. */
+  circuit: Upstream['circuit'];
   /** Takes no new connection, lets each open one have one more answer. Resolves when all are closed, after `graceMs` by force. */
   drain(graceMs: number): Promise<void>;
 }
@@ -52,7 +54,7 @@ export function createGateway({
   now = Date.now,
   endpoints = publicEndpoints,
 }: GatewayParts): Gateway {
-  const forward = createForward(settings);
+  const upstream = createUpstream(settings, log);
   const clientAddress = clientAddressReader(settings.TRUST_PROXY);
   const checkKey = authenticate({
     keys: stores.keys,
@@ -74,7 +76,7 @@ export function createGateway({
     authorize(endpoint.permission),
     validate(endpoint.parameters), // before the ids are used for anything
     requireAccountGroup, // before the campaign service is asked: the answer is the same whether the campaign exists or not
-    read(endpoint, { forward, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log }),
+    read(endpoint, { upstream, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log }),
     respond,
   ];
 
@@ -126,9 +128,9 @@ export function createGateway({
     const force = setTimeout(() => server.closeAllConnections(), graceMs);
     await closed;
     clearTimeout(force);
-    forward.close();
+    upstream.close();
   }
-  return { server, drain };
+  return { server, circuit: upstream.circuit, drain };
 }
 
 type RoutedRequest = IncomingMessage & { exchange: Exchange };

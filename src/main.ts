@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -8,6 +9,7 @@ import { type Settings, settingsNotInForce } from './settings.ts';
 import { openStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { version } from './version.ts';
+import { runWorkers } from './workers.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;
@@ -20,6 +22,8 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
+if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings.WORKERS, log);
+
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
@@ -28,11 +32,11 @@ const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
-  dependencies: () => ({ redis: stores.state() }),
+  dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.circuit() }),
 });
 
 process.on('SIGTERM', shutDown);
-process.on('SIGINT', shutDown);
+process.on('SIGINT', cluster.isWorker ? () => {} : shutDown); // Ctrl-C reaches the workers too; theirs comes from the primary.
 
 const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(cannotStart);
 const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(cannotStart);

@@ -61,7 +61,10 @@ export const variables = {
     integer(1, 1_073_741_824).default(1_048_576),
     'How much of an answer is read; a longer one is a 502.',
   ],
-  CAMPAIGN_SERVICE_MAX_CONCURRENCY: [integer(1, 65_535).default(256), 'Requests under way to it at once; more wait.'],
+  CAMPAIGN_SERVICE_MAX_CONCURRENCY: [
+    integer(1, 65_535).default(256),
+    'Requests under way to it at once. A quarter as many may wait; more are a 502.',
+  ],
   CAMPAIGN_SERVICE_RETRIES: [integer(0, 10).default(1), 'How often a request that is safe to repeat is sent again.'],
   CAMPAIGN_SERVICE_BREAKER_FAILURES: [integer(1, 1_000_000).default(20), 'Consecutive failures that open the circuit.'],
   CAMPAIGN_SERVICE_BREAKER_OPEN_MS: [
@@ -145,10 +148,6 @@ export function describeSetting(name: SettingName): string {
 
 /** Checked at the start like the others, read by nothing yet. */
 export const settingsNotInForce: readonly SettingName[] = [
-  'WORKERS',
-  'CAMPAIGN_SERVICE_RETRIES',
-  'CAMPAIGN_SERVICE_BREAKER_FAILURES',
-  'CAMPAIGN_SERVICE_BREAKER_OPEN_MS',
   'CACHE_TTL_MS',
   'CACHE_STALE_WHILE_REVALIDATE_MS',
   'CACHE_STALE_IF_ERROR_MS',

@@ -4,23 +4,23 @@ import { GatewayError } from '../errors.ts';
 import type { Exchange, ReadResult } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import type { Forward } from '../upstream/forward.ts';
 import { interpretReply } from '../upstream/interpret.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 import type { Stage } from './pipeline.ts';
 
 export interface ReadOptions {
-  readonly forward: Forward;
+  readonly upstream: Upstream;
   readonly headers: (exchange: Exchange) => Record<string, string>;
   readonly log: Logger;
 }
 
 /** Asks the campaign service and keeps what may be shown of its answer. */
-export function read(endpoint: Endpoint, { forward, headers, log }: ReadOptions): Stage {
+export function read(endpoint: Endpoint, { upstream, headers, log }: ReadOptions): Stage {
   const pathOf = compilePathTemplate(endpoint.upstreamPath);
 
   async function fetchDocument(exchange: Exchange): Promise<ReadResult> {
     const { parameters, signal, trace } = exchange;
-    const reply = await forward({ path: pathOf(parameters), headers: headers(exchange), signal });
+    const reply = await upstream.read({ path: pathOf(parameters), headers: headers(exchange), signal });
     const meaning = interpretReply(endpoint, parameters, reply);
     if (meaning.outcome !== 'foreign_account_group') return meaning;
     log.warn(

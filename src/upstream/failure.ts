@@ -19,15 +19,35 @@ export type FailureReason = keyof typeof failureReasons;
 /** `message` and `cause` are for the log. */
 export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
+  /** The status that was answered, where that is the reason. */
+  readonly status: number | undefined;
+  /**
+   * The campaign service had closed a kept connection before the request reached it: sending it again asks nothing more of
+   * the service.
+   */
+  readonly isFree: boolean;
 
-  constructor(reason: FailureReason, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(
+    reason: FailureReason,
+    message: string,
+    options: { cause?: unknown; status?: number; isFree?: boolean } = {},
+  ) {
+    super(message, { cause: options.cause });
     this.reason = reason;
+    this.status = options.status;
+    this.isFree = options.isFree ?? false;
   }
 
   /** What the caller is told: the reason, a colon, a sentence. */
   get details(): string {
     return `${this.reason}: ${failureReasons[this.reason]}.`;
+  }
+}
+
+/** Nobody waits for the answer any more. It is told to nobody, and says nothing about the campaign service. */
+export class Abandoned extends UpstreamFailure {
+  constructor() {
+    super('reset', 'nobody waits for the answer any more');
   }
 }
 
@@ -49,11 +69,12 @@ const CONNECT_CODES = new Set([
 export type ExchangePhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
 
 /** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
-export function classifyFailure(error: unknown, phase: ExchangePhase): UpstreamFailure {
+export function classifyFailure(error: unknown, phase: ExchangePhase, onReusedConnection: boolean): UpstreamFailure {
   if (error instanceof UpstreamFailure) return error;
   const code = firstCode(error);
   const reason = classify(code, phase);
-  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error });
+  const isFree = reason === 'reset' && onReusedConnection;
+  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error, isFree });
 }
 
 function classify(code: string, phase: ExchangePhase): FailureReason {

@@ -5,26 +5,26 @@ import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
 import type { Settings } from '../settings.ts';
-import { classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
+import { Abandoned, classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
 
-interface UpstreamRequest {
+export interface UpstreamRequest {
   /** Path after the base of CAMPAIGN_SERVICE_URL. */
   readonly path: string;
   /** All that goes out, but for `host` and `connection`. */
   readonly headers: Readonly<Record<string, string>>;
+  /** When the last byte of the answer has to be there, on `performance.now()`'s clock. */
+  readonly deadlineAt: number;
   /** Aborted when nobody waits for the answer any more: the exchange ends at once. */
   readonly signal: AbortSignal;
 }
 
-export interface UpstreamReply {
-  readonly status: number;
-  readonly contentEncoding: string | undefined;
-  /** Of a 200 the whole body; of anything else nothing, as only the status counts. */
-  readonly body: Buffer;
-}
+/** `missing`: a 404 or a 410. Any other status is a failure. */
+export type UpstreamReply =
+  | { readonly outcome: 'missing' }
+  | { readonly outcome: 'answered'; readonly contentEncoding: string | undefined; readonly body: Buffer };
 
 /**
- * One request to the campaign service, through http-proxy-middleware. It takes neither the client's request nor its
+ * One attempt at the campaign service, through http-proxy-middleware. It takes neither the client's request nor its
  * response but stand-ins of our own (see `Attempt`), so that nothing of the one goes out and nothing of the other hangs on
  * the campaign service. Rejects with `UpstreamFailure`.
  */
@@ -32,16 +32,14 @@ export type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
 
 interface Bounds {
   readonly connectTimeoutMs: number;
-  readonly timeoutMs: number;
   readonly maxBodyBytes: number;
 }
 
-export function createForward(settings: Settings): Forward & { close(): void } {
+export function createForward(settings: Settings): { forward: Forward; close(): void } {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
   const bounds: Bounds = {
     connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
-    timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
     maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
   };
   const proxy = createProxyMiddleware<Attempt>({
@@ -59,12 +57,12 @@ export function createForward(settings: Settings): Forward & { close(): void } {
     },
   });
   const forward: Forward = (request) => {
-    if (request.signal.aborted) return Promise.reject(abandoned());
+    if (request.signal.aborted) return Promise.reject(new Abandoned());
     const attempt = new Attempt(request, target.host, bounds);
     void proxy(attempt, attempt.sink as Writable as ServerResponse);
     return attempt.reply;
   };
-  return Object.assign(forward, { close: () => agent.destroy() });
+  return { forward, close: () => agent.destroy() };
 }
 
 function createAgent(settings: Settings): HttpAgent {
@@ -81,10 +79,6 @@ function createAgent(settings: Settings): HttpAgent {
     cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
     key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
   });
-}
-
-function abandoned(): UpstreamFailure {
-  return new UpstreamFailure('reset', 'nobody waits for the answer any more');
 }
 
 /** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
@@ -104,8 +98,9 @@ class Attempt extends IncomingMessage {
   readonly #deadline: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: ExchangePhase = 'connecting';
+  #onReusedConnection = false;
 
-  constructor({ path, headers, signal }: UpstreamRequest, host: string, bounds: Bounds) {
+  constructor({ path, headers, deadlineAt, signal }: UpstreamRequest, host: string, bounds: Bounds) {
     super(nowhere);
     this.method = 'GET';
     this.url = path;
@@ -116,9 +111,9 @@ class Attempt extends IncomingMessage {
     this.#settle = Promise.withResolvers();
     this.reply = this.#settle.promise;
     this.#deadline = setTimeout(() => {
-      this.failed(new UpstreamFailure('timeout', `no whole answer within ${bounds.timeoutMs} ms, ${this.#phase}`));
-    }, bounds.timeoutMs);
-    const abandon = () => this.failed(abandoned());
+      this.failed(new UpstreamFailure('timeout', `no whole answer by the deadline, still ${this.#phase}`));
+    }, deadlineAt - performance.now());
+    const abandon = () => this.failed(new Abandoned());
     signal.addEventListener('abort', abandon, { once: true });
     const free = () => signal.removeEventListener('abort', abandon);
     this.reply.then(free, free);
@@ -127,10 +122,11 @@ class Attempt extends IncomingMessage {
   /** A socket is there: a fresh one has to connect in time. */
   connecting(upstreamRequest: ClientRequest): void {
     const { socket } = upstreamRequest;
+    this.#onReusedConnection = upstreamRequest.reusedSocket;
     // A 101 that nobody asked for: Node would close the connection without a word.
     upstreamRequest.once('upgrade', (_reply, upgraded) => {
       upgraded.destroy();
-      this.failed(new UpstreamFailure('status', 'the status was 101'));
+      this.failed(unexpectedStatus(101));
     });
     if (!socket?.connecting) {
       this.#phase = 'waiting';
@@ -154,18 +150,20 @@ class Attempt extends IncomingMessage {
     }
   }
 
-  /** The head of the answer is there. Its body is read up to the limit, and of a status that decides alone not kept. */
+  /** The head of the answer is there. Its body is read up to the limit, and only kept where it matters. */
   answered(reply: IncomingMessage): void {
     this.#phase = 'reading';
     const { maxBodyBytes } = this.#bounds;
     const status = reply.statusCode ?? 0;
-    const contentEncoding = reply.headers['content-encoding'];
     const chunks: Buffer[] = [];
     let bytes = 0;
 
+    // Where the status decides, the answer is known; the rest is read so that the connection can be used again.
+    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing' });
+    else if (status !== 200) this.#settle.reject(unexpectedStatus(status));
+
     const tooLarge = () =>
       this.failed(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
-    if (status !== 200) this.#settle.resolve({ status, contentEncoding, body: Buffer.alloc(0) });
     if (Number(reply.headers['content-length']) > maxBodyBytes) {
       tooLarge();
       return;
@@ -181,14 +179,16 @@ class Attempt extends IncomingMessage {
     });
     reply.on('end', () => {
       this.#stopTimers();
-      if (reply.complete) this.#settle.resolve({ status, contentEncoding, body: Buffer.concat(chunks, bytes) });
+      const contentEncoding = reply.headers['content-encoding'];
+      const body = Buffer.concat(chunks, status === 200 ? bytes : 0);
+      if (reply.complete) this.#settle.resolve({ outcome: 'answered', contentEncoding, body });
     });
   }
 
   /** Ends the exchange. After an answer has been given this only closes the connection. */
   failed(error: Error): void {
     this.#stopTimers();
-    this.#settle.reject(classifyFailure(error, this.#phase));
+    this.#settle.reject(classifyFailure(error, this.#phase, this.#onReusedConnection));
     this.sink.destroy();
   }
 
@@ -196,4 +196,8 @@ class Attempt extends IncomingMessage {
     clearTimeout(this.#deadline);
     clearTimeout(this.#connectTimer);
   }
+}
+
+function unexpectedStatus(status: number): UpstreamFailure {
+  return new UpstreamFailure('status', `the status was ${status}`, { status });
 }

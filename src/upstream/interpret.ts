@@ -15,9 +15,8 @@ export function interpretReply(
   parameters: Readonly<Record<string, string>>,
   reply: UpstreamReply,
 ): Meaning {
-  if (reply.status === 404 || reply.status === 410) return { outcome: 'not_found' };
-  if (reply.status !== 200) throw new UpstreamFailure('status', `the status was ${reply.status}`);
-  const document = follow(parseJson(reply), endpoint.resultPointer);
+  if (reply.outcome === 'missing') return { outcome: 'not_found' };
+  const document = follow(parseJson(reply.body, reply.contentEncoding), endpoint.resultPointer);
   // Before its fields are looked at: whatever it is, nothing of it is for this caller.
   if (isForeign(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
   const checked = endpoint.response.safeParse(document);
@@ -43,7 +42,7 @@ function entityTag(data: string): string {
   return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 
-function parseJson({ body, contentEncoding }: UpstreamReply): unknown {
+function parseJson(body: Buffer, contentEncoding: string | undefined): unknown {
   if (contentEncoding !== undefined && contentEncoding.toLowerCase() !== 'identity') {
     throw new UpstreamFailure('not_json', 'the body is encoded, though identity was asked for');
   }

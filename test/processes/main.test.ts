@@ -24,7 +24,10 @@ test('the operations listener says that the process lives and is ready, and noth
     return [response.status, await response.text()];
   };
   expect(await ask('/livez')).toEqual([200, '{"status":"alive"}\n']);
-  expect(await ask('/readyz')).toEqual([200, '{"status":"ready","dependencies":{"redis":"up"}}\n']);
+  expect(await ask('/readyz')).toEqual([
+    200,
+    '{"status":"ready","dependencies":{"redis":"up","campaignServiceCircuit":"closed"}}\n',
+  ]);
   expect(await ask('/readyz', 'POST')).toEqual([405, '{"error":"use GET"}\n']);
   expect((await ask(campaignPath))[0]).toBe(404);
   expect((await get(`${gateway.url}/livez`)).status).toBe(404);

@@ -111,7 +111,10 @@ test('a gateway starts without Redis, says that it is ready and that Redis is aw
   await stack.redis.kill();
   const gateway = await stack.gatewayProcess();
   const readyz = await fetch(`${gateway.operationsUrl}/readyz`);
-  expect([readyz.status, await readyz.json()]).toEqual([200, { status: 'ready', dependencies: { redis: 'away' } }]);
+  expect([readyz.status, await readyz.json()]).toEqual([
+    200,
+    { status: 'ready', dependencies: { redis: 'away', campaignServiceCircuit: 'closed' } },
+  ]);
   expect(await statusOf(gateway, key)).toBe(500);
   await stack.redis.launch();
   const created = await stack.key();

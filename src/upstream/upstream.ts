@@ -1,0 +1,88 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Settings } from '../settings.ts';
+import { Bulkhead } from './bulkhead.ts';
+import { CircuitBreaker } from './circuit-breaker.ts';
+import { Abandoned, UpstreamFailure } from './failure.ts';
+import { createForward, type UpstreamReply, type UpstreamRequest } from './forward.ts';
+import { RetryBudget } from './retry-budget.ts';
+
+/** The campaign service, as the gateway sees it. */
+export interface Upstream {
+  /** One exchange, with all its attempts. Rejects with `UpstreamFailure`. */
+  read(request: Omit<UpstreamRequest, 'deadlineAt'>): Promise<UpstreamReply>;
+  /** Whether requests reach it: see `CircuitBreaker`. */
+  circuit(): 'closed' | 'open' | 'half_open';
+  close(): void;
+}
+
+/** Answers that are as good as none: a proxy before the service, or a service that is not ready. */
+const RETRIED_STATUSES = new Set([502, 503, 504]);
+const MAX_BACKOFF_MS = 100;
+
+export function createUpstream(settings: Settings, log: Logger): Upstream {
+  const { forward, close } = createForward(settings);
+  const capacity = settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY;
+  const bulkhead = new Bulkhead(capacity, Math.ceil(capacity / 4));
+  const budget = new RetryBudget();
+  const breaker = new CircuitBreaker({
+    failures: settings.CAMPAIGN_SERVICE_BREAKER_FAILURES,
+    openMs: settings.CAMPAIGN_SERVICE_BREAKER_OPEN_MS,
+    onChange: (state) => logChange(log, state),
+  });
+
+  /** All attempts of one request: those that are safe to repeat, within the deadline and the budget. */
+  async function attempt(request: UpstreamRequest, retries: number): Promise<UpstreamReply> {
+    budget.countRequest();
+    for (let retry = 1; ; retry++) {
+      try {
+        return await forward(request);
+      } catch (error) {
+        if (retry > retries || !isRetriable(error) || !(error.isFree || budget.take())) throw error;
+        if (!error.isFree) await backOff(retry, request, error);
+      }
+    }
+  }
+
+  return {
+    read(unbounded) {
+      const request = { ...unbounded, deadlineAt: performance.now() + settings.CAMPAIGN_SERVICE_TIMEOUT_MS };
+      return breaker.run((isProbe) =>
+        bulkhead.run(request, () => {
+          // The circuit may have opened while this request waited.
+          if (!isProbe && breaker.state !== 'closed') throw new UpstreamFailure('circuit_open', 'the circuit is open');
+          return attempt(request, isProbe ? 0 : settings.CAMPAIGN_SERVICE_RETRIES);
+        }),
+      );
+    },
+    circuit: () => breaker.state,
+    close,
+  };
+}
+
+/** Before an answer began, a GET can be repeated: nobody has seen anything of it. */
+function isRetriable(error: unknown): error is UpstreamFailure {
+  if (!(error instanceof UpstreamFailure) || error instanceof Abandoned) return false;
+  if (error.reason === 'status') return RETRIED_STATUSES.has(error.status ?? 0);
+  return error.reason === 'connect' || error.reason === 'dns' || error.reason === 'reset';
+}
+
+/** Full jitter (Brooker, "Exponential backoff and jitter"), as far as the deadline allows. */
+async function backOff(
+  retry: number,
+  { deadlineAt, signal }: UpstreamRequest,
+  failure: UpstreamFailure,
+): Promise<void> {
+  const ms = Math.random() * Math.min(MAX_BACKOFF_MS, 25 * 2 ** (retry - 1));
+  if (performance.now() + ms >= deadlineAt) throw failure;
+  await pause(ms, undefined, { signal }).catch(() => {
+    throw new Abandoned();
+  });
+}
+
+function logChange(log: Logger, state: 'closed' | 'open' | 'half_open'): void {
+  const fields = { dependency: 'campaign_service', state };
+  if (state === 'open') log.warn(fields, 'the campaign service fails: the circuit is open');
+  else if (state === 'closed') log.info(fields, 'the campaign service answers again: the circuit is closed');
+  else log.debug(fields, 'one request goes out to see whether the campaign service answers');
+}

@@ -1,0 +1,264 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Bulkhead } from '../../src/upstream/bulkhead.ts';
+import { CircuitBreaker } from '../../src/upstream/circuit-breaker.ts';
+import { Abandoned, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
+import { RetryBudget } from '../../src/upstream/retry-budget.ts';
+import type { RunningGateway } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+import { type Answer, answerCampaign, answerJson } from '../helpers/upstream.ts';
+import { until } from '../helpers/wait.ts';
+
+let stack: Stack;
+let key: string;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+  key = await stack.key({ rateLimits: ['1000000/1s'] });
+});
+afterAll(() => stack.stop());
+afterEach(() => {
+  stack.upstream.answer = answerCampaign;
+});
+
+async function read(gateway: RunningGateway) {
+  const { status, body } = await get(gateway.url + campaignPath, { 'x-api-key': key });
+  return { status, reason: body.error?.details.split(':')[0] };
+}
+const readMany = (gateway: RunningGateway, count: number) =>
+  Promise.all(Array.from({ length: count }, () => read(gateway)));
+
+/** Answers each request with the next of these, and with the last one from then on. */
+function inTurn(...answers: Answer[]): Answer {
+  let i = 0;
+  return (request, response) => answers[Math.min(i++, answers.length - 1)]?.(request, response);
+}
+const reset: Answer = (request) => request.socket.resetAndDestroy();
+
+describe('retries', () => {
+  test.each<[string, Answer]>([
+    ['a 502', answerJson({}, 502)],
+    ['a 503', answerJson({}, 503)],
+    ['a 504', answerJson({}, 504)],
+    ['a reset before the answer', reset],
+  ])('%s is tried again, and the client does not notice', async (_what, first) => {
+    const gateway = await stack.gateway();
+    const asked = stack.upstream.requests.length;
+    stack.upstream.answer = inTurn(first, answerCampaign);
+    expect((await read(gateway)).status).toBe(200);
+    expect(stack.upstream.requests.length - asked).toBe(2);
+  });
+
+  test.each<[string, Answer]>([
+    ['a 500', answerJson({}, 500)],
+    ['a 429', answerJson({}, 429)],
+    ['a 404', answerJson({}, 404)],
+    ['a document that is no campaign', answerJson({})],
+    [
+      'an answer that breaks off',
+      (_request, response) =>
+        void response.writeHead(200, { 'content-length': 99 }).write('{', () => response.destroy()),
+    ],
+  ])('%s is not', async (_what, first) => {
+    const gateway = await stack.gateway();
+    const asked = stack.upstream.requests.length;
+    stack.upstream.answer = inTurn(first, answerCampaign);
+    expect((await read(gateway)).status).not.toBe(200);
+    expect(stack.upstream.requests.length - asked).toBe(1);
+  });
+
+  test('CAMPAIGN_SERVICE_RETRIES says how often', async () => {
+    for (const retries of [0, 3]) {
+      const gateway = await stack.gateway({ CAMPAIGN_SERVICE_RETRIES: String(retries) });
+      const asked = stack.upstream.requests.length;
+      stack.upstream.answer = answerJson({}, 503);
+      expect(await read(gateway)).toEqual({ status: 502, reason: 'status' });
+      expect(stack.upstream.requests.length - asked).toBe(1 + retries);
+    }
+  });
+
+  test('when everything fails, the service is asked at most 1.1 times as often as the gateway', async () => {
+    const gateway = await stack.gateway({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '1000000' });
+    stack.upstream.answer = answerJson({}, 503);
+    const asked = stack.upstream.requests.length;
+    for (let i = 0; i < 10; i++) await readMany(gateway, 40);
+    const attempts = stack.upstream.requests.length - asked;
+    expect(attempts).toBeGreaterThan(400);
+    expect(attempts).toBeLessThanOrEqual(440);
+  });
+
+  test('a kept connection that the service closes as the request arrives costs no answer and no budget', async () => {
+    const gateway = await stack.gateway();
+    for (let i = 0; i < 20; i++) {
+      stack.upstream.answer = answerCampaign;
+      expect((await read(gateway)).status).toBe(200);
+      stack.upstream.answer = inTurn(reset, answerCampaign);
+      expect((await read(gateway)).status).toBe(200);
+    }
+  });
+
+  test('all attempts together keep the deadline', async () => {
+    const gateway = await stack.gateway({ CAMPAIGN_SERVICE_TIMEOUT_MS: '400', CAMPAIGN_SERVICE_RETRIES: '10' });
+    stack.upstream.answer = inTurn(reset, () => {});
+    const startedAt = performance.now();
+    expect(await read(gateway)).toEqual({ status: 502, reason: 'timeout' });
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(399);
+  });
+
+  test('the budget is a tenth of the requests of the last seconds, with an advance for the first few', () => {
+    let now = 0;
+    const budget = new RetryBudget(() => now);
+    const takeAll = () => {
+      let taken = 0;
+      while (budget.take()) taken++;
+      return taken;
+    };
+    expect(takeAll()).toBe(5);
+    for (let i = 0; i < 50; i++) budget.countRequest();
+    expect(takeAll()).toBe(0);
+    for (let i = 0; i < 150; i++) budget.countRequest();
+    expect(takeAll()).toBe(15);
+    now = 30_000;
+    expect(takeAll()).toBe(5);
+  });
+});
+
+describe('the circuit breaker', () => {
+  test('opens after so many failures in a row, rejects at once, and lets one probe through after the pause', async () => {
+    const gateway = await stack.gateway({
+      CAMPAIGN_SERVICE_BREAKER_FAILURES: '5',
+      CAMPAIGN_SERVICE_BREAKER_OPEN_MS: '300',
+      CAMPAIGN_SERVICE_RETRIES: '0',
+    });
+    stack.upstream.answer = answerJson({}, 500);
+    for (let i = 0; i < 5; i++) expect(await read(gateway)).toEqual({ status: 502, reason: 'status' });
+    const asked = () => stack.upstream.requests.length;
+    const before = asked();
+    expect(await readMany(gateway, 20)).toEqual(Array(20).fill({ status: 502, reason: 'circuit_open' }));
+    expect(asked()).toBe(before);
+    expect(gateway.log.filter(({ dependency }) => dependency === 'campaign_service')).toMatchObject([
+      { state: 'open', level: 'warn' },
+    ]);
+
+    // The probe is held: all others are rejected meanwhile.
+    const held = Promise.withResolvers<void>();
+    stack.upstream.answer = async (request, response) => {
+      await held.promise;
+      answerCampaign(request, response);
+    };
+    const probe = until(async () => {
+      const answered = await read(gateway);
+      return answered.reason === 'circuit_open' ? undefined : answered;
+    });
+    await until(() => asked() === before + 1);
+    expect(await readMany(gateway, 20)).toEqual(Array(20).fill({ status: 502, reason: 'circuit_open' }));
+    expect(asked()).toBe(before + 1);
+    held.resolve();
+    expect((await probe).status).toBe(200);
+    expect((await readMany(gateway, 20)).every(({ status }) => status === 200)).toBe(true);
+  });
+
+  test('stays closed for answers of a good purpose, and for what is wrong with one document', async () => {
+    const gateway = await stack.gateway({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '3' });
+    for (const answer of [answerJson({}, 404), answerJson({}), answerJson({}, 410)]) {
+      stack.upstream.answer = answer;
+      for (let i = 0; i < 5; i++) expect((await read(gateway)).reason).not.toBe('circuit_open');
+    }
+  });
+
+  const failed = (reason: FailureReason) => () => Promise.reject(new UpstreamFailure(reason, ''));
+  const succeeded = () => Promise.resolve('fine');
+
+  function setUp() {
+    const clock = { now: 0 };
+    const changes: string[] = [];
+    const breaker = new CircuitBreaker({
+      failures: 3,
+      openMs: 100,
+      now: () => clock.now,
+      onChange: (state) => changes.push(state),
+    });
+    const run = (attempt: () => Promise<unknown>) => breaker.run(attempt).catch((error) => error.reason);
+    return { clock, changes, breaker, run };
+  }
+
+  test.each<[FailureReason, opens: boolean]>([
+    ['dns', true],
+    ['connect', true],
+    ['tls', true],
+    ['timeout', true],
+    ['reset', true],
+    ['truncated', true],
+    ['status', true],
+    ['too_large', false],
+    ['not_json', false],
+    ['not_a_campaign', false],
+    ['overloaded', false],
+  ])('%s opens it: %s', async (reason, opens) => {
+    const { breaker, run } = setUp();
+    for (let i = 0; i < 3; i++) await run(failed(reason));
+    expect(breaker.state).toBe(opens ? 'open' : 'closed');
+  });
+
+  test('only failures in a row count', async () => {
+    const { breaker, run } = setUp();
+    for (let i = 0; i < 10; i++)
+      for (const attempt of [failed('timeout'), failed('timeout'), succeeded]) await run(attempt);
+    expect(breaker.state).toBe('closed');
+  });
+
+  test('a failed probe opens it for another pause; an abandoned one lets the next go out at once', async () => {
+    const { clock, changes, run } = setUp();
+    for (let i = 0; i < 3; i++) await run(failed('connect'));
+    clock.now = 99;
+    expect(await run(succeeded)).toBe('circuit_open');
+    clock.now = 100;
+    expect(await run(failed('connect'))).toBe('connect');
+    expect(await run(succeeded)).toBe('circuit_open');
+    clock.now = 200;
+    await run(() => Promise.reject(new Abandoned()));
+    expect(await run(succeeded)).toBe('fine');
+    expect(changes).toEqual(['open', 'half_open', 'open', 'half_open', 'open', 'half_open', 'closed']);
+  });
+});
+
+describe('the bulkhead', () => {
+  test('lets so many through at once and a quarter as many wait; more are told that it is overloaded', async () => {
+    const gateway = await stack.gateway({ CAMPAIGN_SERVICE_MAX_CONCURRENCY: '8' });
+    const held = Promise.withResolvers<void>();
+    let underWay = 0;
+    let most = 0;
+    stack.upstream.answer = async (request, response) => {
+      most = Math.max(most, ++underWay);
+      await held.promise;
+      underWay--;
+      answerCampaign(request, response);
+    };
+    const answers = readMany(gateway, 30).then((all) => all.map(({ status, reason }) => reason ?? status));
+    await until(() => gateway.log.filter(({ reason }) => reason === 'overloaded').length === 20);
+    held.resolve();
+    const counted = Object.entries(Object.groupBy(await answers, String)).map(([what, which]) => [what, which?.length]);
+    expect(Object.fromEntries(counted)).toEqual({ 200: 10, overloaded: 20 });
+    expect(most).toBe(8);
+  });
+
+  test('a place in the queue is given up at the deadline and when nobody waits any more', async () => {
+    const bulkhead = new Bulkhead(1, 2);
+    const held = Promise.withResolvers<string>();
+    const never = new AbortController();
+    const first = bulkhead.run({ deadlineAt: Number.MAX_SAFE_INTEGER, signal: never.signal }, () => held.promise);
+    const impatient = new AbortController();
+    const late = bulkhead.run({ deadlineAt: performance.now() + 20, signal: never.signal }, () =>
+      Promise.resolve('late'),
+    );
+    const gone = bulkhead.run({ deadlineAt: performance.now() + 60_000, signal: impatient.signal }, () =>
+      Promise.resolve('gone'),
+    );
+    impatient.abort();
+    await expect(gone).rejects.toThrow(Abandoned);
+    await expect(late).rejects.toMatchObject({ reason: 'overloaded' });
+    held.resolve('first');
+    expect(await first).toBe('first');
+    expect(await bulkhead.run({ deadlineAt: 0, signal: never.signal }, () => Promise.resolve('next'))).toBe('next');
+  });
+});
