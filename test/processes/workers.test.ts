@@ -63,15 +63,13 @@ test('SIGTERM to the primary drains all workers and exits 0; nothing is left beh
 
 test('workers that cannot start end the whole, once', async () => {
   const first = await stack.gatewayProcess();
-  const environment = {
-    ...stack.environment,
-    WORKERS: '2',
-    HOST: '127.0.0.1',
-    PORT: new URL(first.url).port,
-    OPS_PORT: '0',
-  };
-  const { code, stdout } = await runProgram('src/main.ts', [], environment);
-  expect(code).toBe(1);
-  expect(stdout).toContain('EADDRINUSE');
-  expect(stdout).not.toContain('is replaced');
+  const taken = { PORT: new URL(first.url).port, OPS_PORT: new URL(first.operationsUrl).port };
+  for (const name of ['PORT', 'OPS_PORT'] as const) {
+    const ports = { PORT: '0', OPS_PORT: '0', [name]: taken[name] };
+    const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', ...ports };
+    const { code, stdout } = await runProgram('src/main.ts', [], environment);
+    expect([name, code]).toEqual([name, 1]);
+    expect(stdout).toContain('EADDRINUSE');
+    expect(stdout).not.toContain('is replaced');
+  }
 });
