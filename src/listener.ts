@@ -13,7 +13,7 @@ export const serverLimits = {
   targetBytes: 8_192,
   /** A body has no use here; a declared one up to this is passed over, a larger one refused. */
   bodyBytes: 65_536,
-  /** Requests of one connection that may wait behind the one under way; a client that sends more is cut off. */
+  /** Requests of one connection that may be without their answer; a client that sends more ahead is cut off. */
   pipelinedRequests: 100,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 15_000,
@@ -28,10 +28,18 @@ export interface ListenerOptions {
   readonly refused: (error: GatewayError, traceId: string) => void;
 }
 
+/** A connection's latest request with its response, and how many of its responses are not over. */
+interface Connection {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  open: number;
+}
+
 /** The public HTTP server: what Node's parser refuses is answered with the envelope too, where HTTP still allows an answer. */
 export function createListener({ maxConnections, handle, refused }: ListenerOptions): Server {
-  /** The latest request of a connection, with its response, and how many wait behind the one under way. */
-  const latest = new WeakMap<Duplex, { request: IncomingMessage; response: ServerResponse; waiting: number }>();
+  const connections = new WeakMap<Duplex, Connection>();
+  /** Connections whose bytes make no sense any more: Node reports that again with each further packet. */
+  const broken = new WeakSet<Duplex>();
 
   const server = createServer({
     maxHeaderSize: serverLimits.headerBytes,
@@ -48,12 +56,16 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
   // Node hands pipelined requests over all at once. One connection has one request under way, or it could have them all.
   const serve = (request: IncomingMessage, response: ServerResponse) => {
     const { socket } = request;
-    const previous = latest.get(socket);
-    const waiting = previous && !isOver(previous.response) ? previous.waiting + 1 : 0;
-    latest.set(socket, { request, response, waiting });
-    if (waiting > serverLimits.pipelinedRequests) socket.destroy();
-    else if (waiting === 0 || !previous) handle(request, response);
-    else whenOver(previous.response, () => socket.writable && handle(request, response)); // It may have been the last.
+    const known = connections.get(socket);
+    const connection: Connection = { request, response, open: (known?.open ?? 0) + 1 };
+    connections.set(socket, connection);
+    response.once('close', () => {
+      const current = connections.get(socket);
+      if (current) current.open--;
+    });
+    if (connection.open > serverLimits.pipelinedRequests) socket.destroy();
+    else if (!known || connection.open === 1) handle(request, response);
+    else whenOver(known.response, () => socket.writable && handle(request, response)); // It may have been the last.
   };
   server.on('request', serve);
   // No body is wanted: the final answer comes without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
@@ -63,8 +75,11 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
     answerRaw(socket, badRequest('CONNECT is not served here.'), refused);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    const current = latest.get(socket);
-    const answer = () => answerRaw(socket, toParserError(error), refused);
+    if (broken.has(socket)) return;
+    broken.add(socket);
+    const refusal = toParserError(error);
+    const answer = () => answerRaw(socket, refusal, refused);
+    const current = connections.get(socket);
     if (!current) answer();
     // The fault is in a request that has its answer, or will: no second one.
     else if (!current.request.complete) whenOver(current.response, () => socket.destroy());
@@ -74,12 +89,8 @@ export function createListener({ maxConnections, handle, refused }: ListenerOpti
   return server;
 }
 
-function isOver(response: ServerResponse): boolean {
-  return response.writableFinished || response.destroyed;
-}
-
 function whenOver(response: ServerResponse, then: () => void): void {
-  if (isOver(response)) then();
+  if (response.writableFinished || response.destroyed) then();
   else response.once('close', then);
 }
 

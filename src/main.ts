@@ -22,7 +22,7 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
-if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings.WORKERS, log);
+if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
@@ -79,6 +79,7 @@ async function listen(server: Server, host: string, port: number): Promise<strin
 
 /** Unready at once; then the delay for load balancers, then the drain. A second signal ends the process at once. */
 async function shutDown(signal: NodeJS.Signals): Promise<void> {
+  if (shuttingDown && cluster.isWorker) return; // A signal to the whole group comes twice: itself, and from the primary.
   if (shuttingDown) process.exit(1);
   shuttingDown = true;
   log.info({ signal }, 'shutting down');

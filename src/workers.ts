@@ -1,6 +1,7 @@
-import cluster, { type Worker } from 'node:cluster';
+import cluster from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
+import type { Settings } from './settings.ts';
 
 /** Of each worker: the public one and that for operations. */
 const LISTENERS = 2;
@@ -8,18 +9,24 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 30_000;
 /** A worker that has lived for so long had no bad start: the next pause is the first again. */
 const HEALTHY_MS = 60_000;
+/** How much longer than its own time a worker gets to end. */
+const PATIENCE_MS = 2000;
+
+type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN_GRACE_MS'>;
 
 /**
- * Runs this program `count` times on one public port, as worker processes. One that ends is replaced, after a pause that
- * grows while they keep ending; one that ends before it could listen ends all, with its exit code. SIGTERM and SIGINT
- * are passed on and wait for every worker; a second one ends all at once.
+ * Runs this program on one public port in `WORKERS` processes. Until all have been up once, one that ends before it
+ * listens ends the whole, with its exit code: the settings are wrong. Later, one that ends is replaced after a pause that
+ * grows while they keep ending. SIGTERM and SIGINT drain all workers; those that do not end in time, and all at a second
+ * signal, are killed.
  */
-export async function runWorkers(count: number, log: Logger): Promise<never> {
+export async function runWorkers(settings: WorkerSettings, log: Logger): Promise<never> {
   let shuttingDown = false;
+  let up = 0;
   let pauseMs = FIRST_PAUSE_MS;
-  const running = () => Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+  const running = () => Object.values(cluster.workers ?? {}).filter((worker) => worker && !worker.isDead());
   const signalAll = (signal: NodeJS.Signals) => {
-    for (const worker of running()) worker.process.kill(signal);
+    for (const worker of running()) worker?.process.kill(signal);
   };
 
   async function shutDown(): Promise<void> {
@@ -28,8 +35,13 @@ export async function runWorkers(count: number, log: Logger): Promise<never> {
       process.exit(1);
     }
     shuttingDown = true;
-    const ended = running().map((worker) => once(worker, 'exit'));
+    const ended = running().map((worker) => worker && once(worker, 'exit'));
     signalAll('SIGTERM');
+    const patienceMs = settings.SHUTDOWN_DELAY_MS + settings.SHUTDOWN_GRACE_MS + PATIENCE_MS;
+    setTimeout(() => {
+      log.error({ workers: running().length }, 'workers do not end and are killed');
+      signalAll('SIGKILL');
+    }, patienceMs).unref();
     await Promise.all(ended);
     process.exit(0);
   }
@@ -39,23 +51,28 @@ export async function runWorkers(count: number, log: Logger): Promise<never> {
   function start(): void {
     const startedAt = performance.now();
     let listening = 0;
-    const worker: Worker = cluster.fork();
+    let hasEnded = false;
+    const worker = cluster.fork();
     worker.on('listening', () => {
       listening++;
+      if (listening === LISTENERS) up++;
     });
-    worker.once('exit', (code, signal) => {
-      if (shuttingDown) return;
-      if (listening < LISTENERS) {
+    const ended = (cause: Record<string, unknown>, exitCode: number) => {
+      if (hasEnded || shuttingDown) return;
+      hasEnded = true;
+      if (up < settings.WORKERS && listening < LISTENERS) {
         signalAll('SIGKILL');
-        process.exit(code || 1);
+        process.exit(exitCode);
       }
       if (performance.now() - startedAt > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
-      log.error({ worker: worker.process.pid, code, signal, pause_ms: pauseMs }, 'a worker has ended and is replaced');
+      log.error({ worker: worker.process.pid, ...cause, pause_ms: pauseMs }, 'a worker has ended and is replaced');
       setTimeout(() => shuttingDown || start(), pauseMs);
       pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
-    });
+    };
+    worker.once('exit', (code, signal) => ended({ code, signal }, code || 1));
+    worker.on('error', (error) => ended({ cause: error.message }, 1)); // It could not even be started.
   }
-  for (let i = 0; i < count; i++) start();
-  log.info({ workers: count }, 'workers started');
+  for (let i = 0; i < settings.WORKERS; i++) start();
+  log.info({ workers: settings.WORKERS }, 'workers started');
   return new Promise(() => {});
 }

@@ -25,7 +25,7 @@ const DEGRADED_MS = 5000;
 /**
  * The one connection to Redis. A call is answered, or rejected with `StoreUnavailable`, within the deadline; once one has
  * failed for want of a connection or of an answer, Redis counts as away and calls are rejected at once, until a PING has
- * been answered. Logs when a state begins and when it ends, not for each call.
+ * been answered in time. Logs when a state begins and when it ends, not for each call.
  */
 export class RedisLink {
   readonly #client: Redis | Cluster;
@@ -142,12 +142,17 @@ export class RedisLink {
 
   #sendPing(): void {
     if (this.#ping || this.#client.status !== 'ready' || this.#reach === 'closed') return;
+    const sentAt = performance.now();
     const ping = this.#client.ping();
     this.#ping = ping;
     const finish = (answered: boolean) => {
       if (this.#ping !== ping) return;
       this.#ping = undefined;
-      if (answered) this.#returned();
+      if (!answered) return;
+      this.#silentSince = performance.now();
+      // A late answer shows that Redis lives, not that it answers in time: the next one may.
+      if (performance.now() - sentAt <= this.#deadlineMs) this.#returned();
+      else this.#sendPing();
     };
     ping.then(
       () => finish(true),

@@ -11,11 +11,8 @@ export interface CircuitBreakerOptions {
   readonly openMs: number;
   /** Milliseconds on a clock that is never set back. */
   readonly now?: () => number;
-  readonly onChange?: (state: State['name']) => void;
+  readonly onChange?: (state: State['name'], before: State['name']) => void;
 }
-
-/** Failures that speak of one document, of the caller or of this gateway, and not of the campaign service's health. */
-const NEUTRAL = new Set(['not_json', 'not_a_campaign', 'too_large', 'overloaded', 'circuit_open']);
 
 /**
  * Keeps requests from a campaign service that fails (Nygard, "Release It!", the circuit breaker). Closed, it counts
@@ -42,10 +39,10 @@ export class CircuitBreaker {
     if (state.name !== 'closed') return this.#probe(state, attempt);
     try {
       const answer = await attempt(false);
-      if (this.#state.name === 'closed') this.#state.failures = 0;
+      this.#record(state, 'answered');
       return answer;
     } catch (error) {
-      if (this.#state.name === 'closed' && isFailure(error)) this.#count(this.#state);
+      this.#record(state, outcomeOf(error));
       throw error;
     }
   }
@@ -60,25 +57,35 @@ export class CircuitBreaker {
       this.#change({ name: 'closed', failures: 0 });
       return answer;
     } catch (error) {
+      const outcome = outcomeOf(error);
+      if (outcome === 'answered') this.#change({ name: 'closed', failures: 0 });
       // One that says nothing leaves the circuit open for the next to try at once.
-      this.#change({ name: 'open', until: isFailure(error) ? this.#now() + this.#options.openMs : this.#now() });
+      else this.#change({ name: 'open', until: this.#now() + (outcome === 'failed' ? this.#options.openMs : 0) });
       throw error;
     }
   }
 
-  #count(state: State & { name: 'closed' }): void {
-    state.failures++;
+  /** Only for as long as the circuit has not opened since: what was sent before an outage says nothing about its end. */
+  #record(state: State & { name: 'closed' }, outcome: Outcome): void {
+    if (this.#state !== state || outcome === 'unknown') return;
+    state.failures = outcome === 'failed' ? state.failures + 1 : 0;
     if (state.failures >= this.#options.failures) {
       this.#change({ name: 'open', until: this.#now() + this.#options.openMs });
     }
   }
 
   #change(state: State): void {
+    const before = this.#state.name;
     this.#state = state;
-    this.#options.onChange?.(state.name);
+    this.#options.onChange?.(state.name, before);
   }
 }
 
-function isFailure(error: unknown): boolean {
-  return error instanceof UpstreamFailure && !(error instanceof Abandoned) && !NEUTRAL.has(error.reason);
+type Outcome = 'answered' | 'failed' | 'unknown';
+
+/** What an error says about the campaign service's health: too long an answer is one, and a full queue is our own. */
+function outcomeOf(error: unknown): Outcome {
+  if (!(error instanceof UpstreamFailure) || error instanceof Abandoned) return 'unknown';
+  if (error.reason === 'overloaded' || error.reason === 'circuit_open') return 'unknown';
+  return error.reason === 'too_large' ? 'answered' : 'failed';
 }

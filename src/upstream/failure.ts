@@ -21,21 +21,18 @@ export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
   /** The status that was answered, where that is the reason. */
   readonly status: number | undefined;
-  /**
-   * The campaign service had closed a kept connection before the request reached it: sending it again asks nothing more of
-   * the service.
-   */
-  readonly isFree: boolean;
+  /** It struck on a connection that had lain idle: the other end had most likely given it up before the request came. */
+  readonly wasStale: boolean;
 
   constructor(
     reason: FailureReason,
     message: string,
-    options: { cause?: unknown; status?: number; isFree?: boolean } = {},
+    options: { cause?: unknown; status?: number; wasStale?: boolean } = {},
   ) {
     super(message, { cause: options.cause });
     this.reason = reason;
     this.status = options.status;
-    this.isFree = options.isFree ?? false;
+    this.wasStale = options.wasStale ?? false;
   }
 
   /** What the caller is told: the reason, a colon, a sentence. */
@@ -69,12 +66,12 @@ const CONNECT_CODES = new Set([
 export type ExchangePhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
 
 /** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
-export function classifyFailure(error: unknown, phase: ExchangePhase, onReusedConnection: boolean): UpstreamFailure {
+export function classifyFailure(error: unknown, phase: ExchangePhase, onIdleConnection: boolean): UpstreamFailure {
   if (error instanceof UpstreamFailure) return error;
   const code = firstCode(error);
   const reason = classify(code, phase);
-  const isFree = reason === 'reset' && onReusedConnection;
-  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error, isFree });
+  const wasStale = reason === 'reset' && onIdleConnection;
+  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error, wasStale });
 }
 
 function classify(code: string, phase: ExchangePhase): FailureReason {

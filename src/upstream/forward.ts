@@ -35,7 +35,19 @@ interface Bounds {
   readonly maxBodyBytes: number;
 }
 
-export function createForward(settings: Settings): { forward: Forward; close(): void } {
+export interface Forwarder {
+  readonly forward: Forward;
+  /** Gives up the connections that nobody uses: the next request makes a new one. */
+  dropIdleConnections(): void;
+  close(): void;
+}
+
+/** A kept connection that has been idle for so long may have been given up at the other end. */
+const IDLE_MS = 1000;
+/** How long the rest of an answer that is not wanted may take. */
+const DISCARD_MS = 100;
+
+export function createForward(settings: Settings): Forwarder {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
   const bounds: Bounds = {
@@ -62,7 +74,10 @@ export function createForward(settings: Settings): { forward: Forward; close(): 
     void proxy(attempt, attempt.sink as Writable as ServerResponse);
     return attempt.reply;
   };
-  return { forward, close: () => agent.destroy() };
+  const dropIdleConnections = () => {
+    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+  };
+  return { forward, dropIdleConnections, close: () => agent.destroy() };
 }
 
 function createAgent(settings: Settings): HttpAgent {
@@ -81,6 +96,9 @@ function createAgent(settings: Settings): HttpAgent {
   });
 }
 
+/** When a connection's last answer ended, on `performance.now()`'s clock. */
+const lastUsed = new WeakMap<Socket, number>();
+
 /** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
 const nowhere = new Socket();
 
@@ -95,10 +113,10 @@ class Attempt extends IncomingMessage {
 
   readonly #bounds: Bounds;
   readonly #settle: PromiseWithResolvers<UpstreamReply>;
-  readonly #deadline: NodeJS.Timeout;
+  #deadline: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: ExchangePhase = 'connecting';
-  #onReusedConnection = false;
+  #onIdleConnection = false;
 
   constructor({ path, headers, deadlineAt, signal }: UpstreamRequest, host: string, bounds: Bounds) {
     super(nowhere);
@@ -122,7 +140,7 @@ class Attempt extends IncomingMessage {
   /** A socket is there: a fresh one has to connect in time. */
   connecting(upstreamRequest: ClientRequest): void {
     const { socket } = upstreamRequest;
-    this.#onReusedConnection = upstreamRequest.reusedSocket;
+    this.#onIdleConnection = socket !== null && performance.now() - (lastUsed.get(socket) ?? Infinity) > IDLE_MS;
     // A 101 that nobody asked for: Node would close the connection without a word.
     upstreamRequest.once('upgrade', (_reply, upgraded) => {
       upgraded.destroy();
@@ -154,13 +172,12 @@ class Attempt extends IncomingMessage {
   answered(reply: IncomingMessage): void {
     this.#phase = 'reading';
     const { maxBodyBytes } = this.#bounds;
+    const { socket } = reply; // The reply lets go of it when it ends.
     const status = reply.statusCode ?? 0;
     const chunks: Buffer[] = [];
     let bytes = 0;
 
-    // Where the status decides, the answer is known; the rest is read so that the connection can be used again.
-    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing' });
-    else if (status !== 200) this.#settle.reject(unexpectedStatus(status));
+    if (status !== 200) this.#settleByStatus(status);
 
     const tooLarge = () =>
       this.failed(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
@@ -179,16 +196,25 @@ class Attempt extends IncomingMessage {
     });
     reply.on('end', () => {
       this.#stopTimers();
+      lastUsed.set(socket, performance.now());
       const contentEncoding = reply.headers['content-encoding'];
       const body = Buffer.concat(chunks, status === 200 ? bytes : 0);
       if (reply.complete) this.#settle.resolve({ outcome: 'answered', contentEncoding, body });
     });
   }
 
+  /** The answer is known; the rest is read for a moment, so that the connection can be used again. */
+  #settleByStatus(status: number): void {
+    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing' });
+    else this.#settle.reject(unexpectedStatus(status));
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.sink.destroy(), DISCARD_MS);
+  }
+
   /** Ends the exchange. After an answer has been given this only closes the connection. */
   failed(error: Error): void {
     this.#stopTimers();
-    this.#settle.reject(classifyFailure(error, this.#phase, this.#onReusedConnection));
+    this.#settle.reject(classifyFailure(error, this.#phase, this.#onIdleConnection));
     this.sink.destroy();
   }
 

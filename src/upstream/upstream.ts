@@ -21,25 +21,36 @@ const RETRIED_STATUSES = new Set([502, 503, 504]);
 const MAX_BACKOFF_MS = 100;
 
 export function createUpstream(settings: Settings, log: Logger): Upstream {
-  const { forward, close } = createForward(settings);
+  const { forward, dropIdleConnections, close } = createForward(settings);
   const capacity = settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY;
   const bulkhead = new Bulkhead(capacity, Math.ceil(capacity / 4));
   const budget = new RetryBudget();
   const breaker = new CircuitBreaker({
     failures: settings.CAMPAIGN_SERVICE_BREAKER_FAILURES,
     openMs: settings.CAMPAIGN_SERVICE_BREAKER_OPEN_MS,
-    onChange: (state) => logChange(log, state),
+    onChange: (state, before) => logChange(log, state, before),
   });
+
+  /** An attempt that meets a stale connection is made again on a new one: the service has most likely seen nothing of it. */
+  async function attemptOnLiveConnection(request: UpstreamRequest): Promise<UpstreamReply> {
+    try {
+      return await forward(request);
+    } catch (error) {
+      if (!(error instanceof UpstreamFailure && error.wasStale)) throw error;
+      dropIdleConnections(); // They are as old.
+      return forward(request);
+    }
+  }
 
   /** All attempts of one request: those that are safe to repeat, within the deadline and the budget. */
   async function attempt(request: UpstreamRequest, retries: number): Promise<UpstreamReply> {
     budget.countRequest();
     for (let retry = 1; ; retry++) {
       try {
-        return await forward(request);
+        return await attemptOnLiveConnection(request);
       } catch (error) {
-        if (retry > retries || !isRetriable(error) || !(error.isFree || budget.take())) throw error;
-        if (!error.isFree) await backOff(retry, request, error);
+        if (retry > retries || !isRetriable(error) || !budget.take()) throw error;
+        await backOff(retry, request, error);
       }
     }
   }
@@ -80,9 +91,9 @@ async function backOff(
   });
 }
 
-function logChange(log: Logger, state: 'closed' | 'open' | 'half_open'): void {
+/** When it opens and when it closes; not each probe in between. */
+function logChange(log: Logger, state: string, before: string): void {
   const fields = { dependency: 'campaign_service', state };
-  if (state === 'open') log.warn(fields, 'the campaign service fails: the circuit is open');
-  else if (state === 'closed') log.info(fields, 'the campaign service answers again: the circuit is closed');
-  else log.debug(fields, 'one request goes out to see whether the campaign service answers');
+  if (before === 'closed') log.warn(fields, 'the campaign service fails: the circuit is open');
+  if (state === 'closed') log.info(fields, 'the campaign service answers again: the circuit is closed');
 }

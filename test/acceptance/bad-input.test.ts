@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { errorTable } from '../../src/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
@@ -208,5 +210,50 @@ test('requests that wait behind one that ends its connection are not served', as
   await gone;
   expect(parseAnswers(received).map(({ status }) => status)).toEqual([200]);
   expect(stack.upstream.requests.length - asked).toBe(1);
+  stack.upstream.answer = answerCampaign;
+});
+
+test('a client that always has some requests ahead is served for as long as it likes', async () => {
+  const unlimited = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
+  const good = request(campaignPath).replace('Connection: close\r\n', '').replace(key, unlimited);
+  const { hostname, port } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(good.repeat(3));
+  let sent = 3;
+  let answered = 0;
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    for (const _answer of text.matchAll(/HTTP\/1\.1 200 OK/g)) {
+      answered++;
+      if (sent++ < 500) socket.write(good);
+    }
+    if (answered === 500) socket.destroy();
+  });
+  await once(socket, 'close');
+  expect(answered).toBe(500);
+});
+
+test('nonsense without an end behind a request under way costs no memory, and one answer', async () => {
+  const held = Promise.withResolvers<void>();
+  stack.upstream.answer = async (incoming, response) => {
+    await held.promise;
+    answerCampaign(incoming, response);
+  };
+  const warnings: Error[] = [];
+  const note = (warning: Error) => warnings.push(warning);
+  process.on('warning', note);
+  const { hostname, port } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname).on('error', () => {});
+  let received = '';
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    received += text;
+  });
+  socket.write(request(campaignPath).replace('Connection: close\r\n', ''));
+  for (let i = 0; i < 200; i++) if (!socket.write(Buffer.alloc(16_384))) await once(socket, 'drain');
+  held.resolve();
+  await new Promise((resolve) => socket.once('close', resolve));
+  process.off('warning', note);
+  expect(warnings).toEqual([]);
+  expect(received.match(/HTTP\/1\.1 \d+/g)?.[0]).toBe('HTTP/1.1 200');
+  expect(received.match(/HTTP\/1\.1 \d+/g)?.length).toBeLessThanOrEqual(2);
   stack.upstream.answer = answerCampaign;
 });

@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
+import { answerCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -23,6 +25,11 @@ const isAlive = (pid: number) => {
     return false;
   }
 };
+
+async function childrenOf(pid: number | undefined): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text.trim().split(' ').map(Number).filter(isAlive);
+}
 
 async function startTwo(): Promise<GatewayProcess> {
   const gateway = await stack.gatewayProcess({ WORKERS: '2' });
@@ -59,6 +66,48 @@ test('SIGTERM to the primary drains all workers and exits 0; nothing is left beh
   expect(await gateway.exited()).toBe(0);
   expect(workersOf(gateway).filter(isAlive)).toEqual([]);
   expect(gateway.log.filter(({ msg }) => msg === 'stopped')).toHaveLength(2);
+});
+
+test('a SIGTERM to the whole group loses no request under way', async () => {
+  const gateway = await startTwo();
+  const key = await stack.key();
+  const held = Promise.withResolvers<void>();
+  stack.upstream.answer = async (request, response) => {
+    await held.promise;
+    answerCampaign(request, response);
+  };
+  const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
+  await until(() => stack.upstream.requests.length === 6);
+  for (const pid of workersOf(gateway)) process.kill(pid, 'SIGTERM');
+  gateway.process.kill('SIGTERM');
+  await until(() => gateway.log.filter(({ msg }) => msg === 'shutting down').length === 2);
+  gateway.process.kill(0);
+  held.resolve();
+  expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
+  expect(await gateway.exited()).toBe(0);
+});
+
+test('a replacement that dies before it is up costs the others nothing', async () => {
+  const gateway = await startTwo();
+  const key = await stack.key();
+  const known = new Set(workersOf(gateway));
+  const [first, second] = [...known] as [number, number];
+  process.kill(first, 'SIGKILL');
+  const replacement = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !known.has(pid)));
+  process.kill(replacement, 'SIGKILL');
+  await until(() => gateway.log.filter(({ msg }) => msg === 'a worker has ended and is replaced').length === 2);
+  expect(isAlive(second)).toBe(true);
+  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
+  await until(() => workersOf(gateway).length === 3);
+});
+
+test('a worker that does not answer SIGTERM is killed', async () => {
+  const gateway = await stack.gatewayProcess({ WORKERS: '2', SHUTDOWN_GRACE_MS: '100' });
+  await until(() => workersOf(gateway).length === 2);
+  process.kill(workersOf(gateway)[0] as number, 'SIGSTOP');
+  gateway.process.kill('SIGTERM');
+  expect(await gateway.exited()).toBe(0);
+  expect(workersOf(gateway).filter(isAlive)).toEqual([]);
 });
 
 test('workers that cannot start end the whole, once', async () => {
