@@ -28,7 +28,7 @@ export type UpstreamReply =
  * response but stand-ins of our own (see `Attempt`), so that nothing of the one goes out and nothing of the other hangs on
  * the campaign service. Rejects with `UpstreamFailure`.
  */
-export type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
+type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
 
 interface Bounds {
   readonly connectTimeoutMs: number;
