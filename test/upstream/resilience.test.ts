@@ -284,6 +284,7 @@ describe('the bulkhead', () => {
     };
     const answers = readMany(gateway, 30).then((all) => all.map(({ status, reason }) => reason ?? status));
     await until(() => gateway.log.filter(({ reason }) => reason === 'overloaded').length === 20);
+    await until(() => underWay === 8);
     held.resolve();
     const counted = Object.entries(Object.groupBy(await answers, String)).map(([what, which]) => [what, which?.length]);
     expect(Object.fromEntries(counted)).toEqual({ 200: 10, overloaded: 20 });
