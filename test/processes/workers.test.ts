@@ -78,10 +78,14 @@ test('a SIGTERM to the whole group loses no request under way', async () => {
   };
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);
-  for (const pid of workersOf(gateway)) process.kill(pid, 'SIGTERM');
-  gateway.process.kill('SIGTERM');
+  const signalWorkers = () => workersOf(gateway).map((pid) => process.kill(pid, 'SIGTERM'));
+  signalWorkers();
   await until(() => gateway.log.filter(({ msg }) => msg === 'shutting down').length === 2);
-  gateway.process.kill(0);
+  // Now the one that the primary passes on, and another: for the workers neither is the first.
+  gateway.process.kill('SIGTERM');
+  signalWorkers();
+  for (let i = 0; i < 4; i++) expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
+  expect(workersOf(gateway).filter(isAlive)).toHaveLength(2);
   held.resolve();
   expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
   expect(await gateway.exited()).toBe(0);
