@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { runCache } from './cli/cache.ts';
 import { CommandError, exitCodes } from './cli/command.ts';
 import { runConfig } from './cli/config.ts';
 import { parseFlags } from './cli/flags.ts';
@@ -14,6 +15,7 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
   keys list
   keys show ID
   keys revoke ID
+  cache purge --account-group G [--campaign C]
   config
 
 The settings are those of the gateway, read from the environment (see config/gateway.env).
@@ -26,12 +28,14 @@ async function run(args: string[]): Promise<string> {
   switch (command) {
     case 'keys':
       return runKeys(rest, values);
+    case 'cache':
+      return runCache(rest, values);
     case 'config':
       return runConfig(rest, values);
     default:
       throw new CommandError(
         'usage',
-        'Name a command: keys create, keys list, keys show, keys revoke or config; --help tells more.',
+        'Name a command: keys create, keys list, keys show, keys revoke, cache purge or config; --help tells more.',
       );
   }
 }
@@ -46,8 +50,7 @@ function report(error: unknown): number {
     return exitCodes.settings;
   }
   if (error instanceof StoreUnavailable) {
-    const what =
-      error instanceof DamagedRecord ? 'The key store holds something unreadable' : 'The key store is out of reach';
+    const what = error instanceof DamagedRecord ? 'The store holds something unreadable' : 'The store is out of reach';
     process.stderr.write(`${what}: ${error.message}.\n`);
     return exitCodes.store_unavailable;
   }

@@ -1,13 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { CacheReport } from './cache/cache-status.ts';
 import type { GatewayError } from './errors.ts';
 import type { ApiKey } from './stores/keys/api-key.ts';
 import type { Charge } from './stores/limits/limits.ts';
 import type { TraceContext } from './telemetry/trace-context.ts';
 
-/** What the read of a campaign came to: the filtered document as JSON text with its strong entity tag, or nothing there. */
-export type ReadResult =
-  | { readonly outcome: 'found'; readonly data: string; readonly etag: string }
-  | { readonly outcome: 'not_found' };
+/** A filtered document as JSON text, with its strong entity tag. */
+export interface FoundDocument {
+  readonly outcome: 'found';
+  readonly data: string;
+  readonly etag: string;
+}
+
+/** What a read came to. */
+export type ReadResult = FoundDocument | { readonly outcome: 'not_found' };
 
 /** One request on its way through the pipeline: each stage reads what earlier ones left and adds its own. */
 export class Exchange {
@@ -29,12 +35,14 @@ export class Exchange {
   /** Left by `validate`: every one matches its pattern. */
   parameters: Readonly<Record<string, string>> = {};
   /** Left by `read`. */
-  result: ReadResult | undefined;
+  result: FoundDocument | undefined;
+  /** Left by `readThrough`: what the cache did. */
+  cache: CacheReport | undefined;
   /** What the request failed of, if it did. */
   error: GatewayError | undefined;
   /** Something in the request is such that no other can follow it. */
   mustClose = false;
-  /** Milliseconds that the campaign service took, if it was asked. */
+  /** Milliseconds that the request waited for the campaign service, or for what other requests had asked it. */
   upstreamMs: number | undefined;
 
   #hangUp: AbortController | undefined;

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import express from 'express';
 import type { Logger } from 'pino';
+import { Cache } from './cache/cache.ts';
 import { clientAddressReader } from './client-address.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { readCampaign } from './endpoints/read-campaign.ts';
@@ -14,7 +15,7 @@ import { authorize } from './pipeline/authorize.ts';
 import { whereKeyShown } from './pipeline/credentials.ts';
 import { limitRate } from './pipeline/limit-rate.ts';
 import { runPipeline, type Stage } from './pipeline/pipeline.ts';
-import { read } from './pipeline/read.ts';
+import { read, readThrough } from './pipeline/read.ts';
 import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
 import { respond, respondError } from './pipeline/respond.ts';
@@ -25,6 +26,7 @@ import type { Stores } from './stores/open-stores.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
+import { documentSource } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
 
 export interface GatewayParts {
@@ -32,6 +34,8 @@ export interface GatewayParts {
   readonly stores: Stores;
   readonly log: Logger;
   readonly now?: () => number;
+  /** Milliseconds on a clock that is never set back: the cache's. */
+  readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
 }
 
@@ -52,9 +56,11 @@ export function createGateway({
   stores,
   log,
   now = Date.now,
+  monotonicNow,
   endpoints = publicEndpoints,
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
+  const cache = settings.CACHE_TTL_MS > 0 ? openCache(settings, stores, monotonicNow) : undefined;
   const clientAddress = clientAddressReader(settings.TRUST_PROXY);
   const checkKey = authenticate({
     keys: stores.keys,
@@ -69,14 +75,20 @@ export function createGateway({
     authenticate: checkKey,
   });
 
+  const options = { upstream, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log };
+  const readStage = (endpoint: Endpoint): Stage => {
+    const source = documentSource(endpoint, options);
+    return cache ? readThrough(cache, endpoint, source) : read(endpoint, source, settings.CAMPAIGN_SERVICE_TIMEOUT_MS);
+  };
+
   /** The way of every request to an endpoint. A stage that refuses it ends it there. */
   const pipeline = (endpoint: Endpoint): readonly Stage[] => [
     checkKey, // first: without a key nobody learns anything but that there is an endpoint
     countRequest, // before every check of the request itself, so that bad requests count too
     authorize(endpoint.permission),
     validate(endpoint.parameters), // before the ids are used for anything
-    requireAccountGroup, // before the campaign service is asked: the answer is the same whether the campaign exists or not
-    read(endpoint, { upstream, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log }),
+    requireAccountGroup, // before anything is read: the answer is the same whether the campaign exists or not
+    readStage(endpoint), // one entry for all keys: whoever gets here may have it
     respond,
   ];
 
@@ -131,6 +143,25 @@ export function createGateway({
     upstream.close();
   }
   return { server, circuit: upstream.circuit, drain };
+}
+
+function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {
+  return new Cache({
+    policy: {
+      found: {
+        freshMs: settings.CACHE_TTL_MS,
+        staleWhileRevalidateMs: settings.CACHE_STALE_WHILE_REVALIDATE_MS,
+        staleIfErrorMs: settings.CACHE_STALE_IF_ERROR_MS,
+      },
+      // That a campaign is not there is never believed for longer: it may have been made meanwhile.
+      notFound: { freshMs: settings.CACHE_NOT_FOUND_TTL_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
+    },
+    maxBytes: settings.CACHE_MAX_BYTES,
+    timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
+    shared: stores.entries,
+    purges: stores.purges,
+    now,
+  });
 }
 
 type RoutedRequest = IncomingMessage & { exchange: Exchange };

@@ -100,17 +100,20 @@ export const variables = {
     milliseconds(0, THIRTY_DAYS_MS).default(600_000),
     'How much longer while Redis is out of reach.',
   ],
-  CACHE_TTL_MS: [milliseconds(0).default(30_000), 'How long a campaign is fresh; 0: no cache.'],
+  CACHE_TTL_MS: [milliseconds(0).default(30_000), 'How long a campaign is fresh at most; 0: no cache.'],
   CACHE_STALE_WHILE_REVALIDATE_MS: [
     milliseconds(0).default(30_000),
-    'After that: served stale while one refresh is under way (RFC 5861).',
+    'How much longer it is served stale while one refresh is under way (RFC 5861).',
   ],
   CACHE_STALE_IF_ERROR_MS: [
     milliseconds(0, THIRTY_DAYS_MS).default(300_000),
-    'After that: served stale while the campaign service fails (RFC 5861).',
+    'How much longer than fresh it is served stale while the campaign service fails (RFC 5861).',
   ],
   CACHE_NOT_FOUND_TTL_MS: [milliseconds(0).default(5000), 'How long it is remembered that a campaign is not there.'],
-  CACHE_MAX_BYTES: [integer(0, 68_719_476_736).default(67_108_864), 'Size of the in-process cache.'],
+  CACHE_MAX_BYTES: [
+    integer(0, 68_719_476_736).default(67_108_864),
+    'Size of the in-process cache; 0: none, only the shared one in Redis.',
+  ],
   TRUST_PROXY: [
     trustProxy.default(false),
     'Express’s "trust proxy": true, false, a number of hops, or addresses and networks; decides the client’s address.',
@@ -147,11 +150,4 @@ export function describeSetting(name: SettingName): string {
 }
 
 /** Checked at the start like the others, read by nothing yet. */
-export const settingsNotInForce: readonly SettingName[] = [
-  'CACHE_TTL_MS',
-  'CACHE_STALE_WHILE_REVALIDATE_MS',
-  'CACHE_STALE_IF_ERROR_MS',
-  'CACHE_NOT_FOUND_TTL_MS',
-  'CACHE_MAX_BYTES',
-  'DOCS',
-];
+export const settingsNotInForce: readonly SettingName[] = ['DOCS'];

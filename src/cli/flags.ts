@@ -7,6 +7,7 @@ const options = {
   name: { type: 'string' },
   permission: { type: 'string', multiple: true },
   'account-group': { type: 'string', multiple: true },
+  campaign: { type: 'string', multiple: true },
   'all-account-groups': { type: 'boolean' },
   'rate-limit': { type: 'string', multiple: true },
   'expires-in': { type: 'string' },

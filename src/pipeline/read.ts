@@ -1,46 +1,68 @@
-import type { Logger } from 'pino';
+import type { Answer, Cache } from '../cache/cache.ts';
+import type { CacheKey } from '../cache/entry.ts';
+import type { Source } from '../cache/flights.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../errors.ts';
 import type { Exchange, ReadResult } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import { interpretReply } from '../upstream/interpret.ts';
-import type { Upstream } from '../upstream/upstream.ts';
 import type { Stage } from './pipeline.ts';
 
-export interface ReadOptions {
-  readonly upstream: Upstream;
-  readonly headers: (exchange: Exchange) => Record<string, string>;
-  readonly log: Logger;
+type SourceOf = (exchange: Exchange) => Source;
+
+/** Asks the campaign service. */
+export function read(endpoint: Endpoint, sourceOf: SourceOf, timeoutMs: number): Stage {
+  return async function read(exchange) {
+    const deadlineAt = performance.now() + timeoutMs;
+    const { result } = await timed(exchange, sourceOf(exchange).ask(exchange.signal, deadlineAt));
+    settle(endpoint, exchange, result);
+  };
 }
 
-/** Asks the campaign service and keeps what may be shown of its answer. */
-export function read(endpoint: Endpoint, { upstream, headers, log }: ReadOptions): Stage {
-  const pathOf = compilePathTemplate(endpoint.upstreamPath);
+/** Asks the cache, and the campaign service only for what the cache has not. */
+export function readThrough(cache: Cache, endpoint: Endpoint, sourceOf: SourceOf): Stage {
+  const pathOf = compilePathTemplate(endpoint.path);
 
-  async function fetchDocument(exchange: Exchange): Promise<ReadResult> {
-    const { parameters, signal, trace } = exchange;
-    const reply = await upstream.read({ path: pathOf(parameters), headers: headers(exchange), signal });
-    const meaning = interpretReply(endpoint, parameters, reply);
-    if (meaning.outcome !== 'foreign_account_group') return meaning;
-    log.warn(
-      { security: true, trace_id: trace.traceId, ...parameters },
-      'the campaign service answered with a document of another account group',
-    );
-    return { outcome: 'not_found' };
+  async function fetch(key: CacheKey, exchange: Exchange): Promise<void> {
+    finish(exchange, await timed(exchange, cache.fetch(key, sourceOf(exchange), exchange.signal)));
   }
 
-  return async function read(exchange) {
-    const startedAt = performance.now();
-    try {
-      exchange.result = await fetchDocument(exchange);
-    } catch (error) {
-      if (!(error instanceof UpstreamFailure)) throw error;
-      throw new GatewayError('UPSTREAM_ERROR', error.details, { reason: error.reason, cause: error });
-    } finally {
-      exchange.upstreamMs = performance.now() - startedAt;
-    }
-    if (exchange.result.outcome === 'not_found')
-      throw new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
+  function finish(exchange: Exchange, answer: Answer): void {
+    exchange.cache = answer.report;
+    if ('failure' in answer) throw badGateway(answer.failure);
+    settle(endpoint, exchange, answer.result);
+  }
+
+  return function readThrough(exchange) {
+    const { parameters } = exchange;
+    const key: CacheKey = {
+      path: pathOf(parameters),
+      accountGroupId: parameters['accountGroupId'] ?? '',
+      campaignId: parameters['campaignId'],
+    };
+    const answer = cache.recall(key);
+    if (!answer) return fetch(key, exchange);
+    if (answer.report.outcome === 'stale') cache.refresh(key, sourceOf(exchange));
+    finish(exchange, answer);
   };
+}
+
+function settle(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {
+  if (result.outcome === 'not_found') throw new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
+  exchange.result = result;
+}
+
+async function timed<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
+  const startedAt = performance.now();
+  try {
+    return await reading;
+  } catch (error) {
+    throw error instanceof UpstreamFailure ? badGateway(error) : error;
+  } finally {
+    exchange.upstreamMs = performance.now() - startedAt;
+  }
+}
+
+function badGateway(failure: UpstreamFailure): GatewayError {
+  return new GatewayError('UPSTREAM_ERROR', failure.details, { reason: failure.reason, cause: failure });
 }

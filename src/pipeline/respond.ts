@@ -1,3 +1,4 @@
+import { cacheHeaders } from '../cache/cache-status.ts';
 import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope, successEnvelope } from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
@@ -7,7 +8,7 @@ import { limitHeaders } from './rate-limit-headers.ts';
 /** Sends the document that `read` left, or a 304 to a client that has it (RFC 9110, section 13.1.2). */
 export function respond(exchange: Exchange): void {
   const { result, request, trace } = exchange;
-  if (result?.outcome !== 'found') throw new Error('the pipeline responds before it has read');
+  if (!result) throw new Error('the pipeline responds before it has read');
   const headers = ['ETag', result.etag, 'Cache-Control', 'private, no-cache'];
   if (matchesEntityTag(request.headers['if-none-match'], result.etag)) send(exchange, 304, headers, undefined);
   else send(exchange, 200, headers, successEnvelope(result.data, trace.traceId));
@@ -28,6 +29,7 @@ export function respondError(exchange: Exchange, error: GatewayError): void {
 function send(exchange: Exchange, status: number, own: HeaderList, body: string | undefined): void {
   const { request, response, trace, charge } = exchange;
   const headers = [...baseHeaders(trace.traceId), ...(charge ? limitHeaders(charge) : []), ...own];
+  if (exchange.cache) headers.push(...cacheHeaders(exchange.cache));
   if (body !== undefined) {
     headers.push('Content-Type', envelopeContentType, 'Content-Length', String(Buffer.byteLength(body)));
   }

@@ -1,5 +1,11 @@
 import type { Logger } from 'pino';
+import type { Purge } from '../cache/entry.ts';
 import type { Settings } from '../settings.ts';
+import { FilePurges } from './cache/file-purges.ts';
+import { PurgeFeed } from './cache/purge-feed.ts';
+import { RedisEntries } from './cache/redis-entries.ts';
+import { RedisPurges } from './cache/redis-purges.ts';
+import { noSharedEntries, type SharedEntries } from './cache/shared-entries.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { CachedKeys } from './keys/cached-keys.ts';
 import { FileKeys } from './keys/file-keys.ts';
@@ -19,6 +25,9 @@ export interface Stores {
   readonly limits: Limits;
   /** Limits of client addresses on failed keys. */
   readonly failures: Limits;
+  /** Cache entries that all gateways share. */
+  readonly entries: SharedEntries;
+  readonly purges: PurgeFeed;
   /** What `readyz` says of the store. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
@@ -46,6 +55,17 @@ export async function openKeyStore(
   return { keys: new RedisKeys(link), close: async () => link.close() };
 }
 
+/** What a purge is told to, for the command line. Rejects with `StoreUnavailable` when it is out of reach. */
+export async function openPurges(
+  settings: StoreSettings,
+  log: Logger,
+): Promise<{ purge(purge: Purge): Promise<void>; close(): Promise<void> }> {
+  const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
+  const purges = link ? new RedisPurges(link) : new FilePurges(settings.KEYS_FILE);
+  await link?.started(START_PATIENCE_MS);
+  return { purge: (purge) => purges.purge(purge), close: async () => link?.close() };
+}
+
 function openLink(settings: StoreSettings, log: Logger, options: { deadlineMs?: number } = {}): RedisLink | undefined {
   const address = settings.REDIS_URL === undefined ? undefined : parseRedisUrl(settings.REDIS_URL);
   return address && new RedisLink({ address, prefix: settings.REDIS_KEY_PREFIX, log, ...options });
@@ -60,15 +80,20 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   const shared = new RedisLimits(link);
   const withFallback = () =>
     new FallbackLimits(shared, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
+  const log = new RedisPurges(link);
+  const purges = new PurgeFeed(log);
   await link.started(START_PATIENCE_MS);
-  await heartbeat.beat();
+  await Promise.all([heartbeat.beat(), purges.poll()]);
   return {
     keys,
     limits: withFallback(),
     // In memory of its own: a flood of addresses does not push out what is known of keys.
     failures: withFallback(),
+    entries: new RedisEntries(link, purges, log),
+    purges,
     state: () => link.state,
     close: async () => {
+      purges.stop();
       await heartbeat.stop();
       link.close();
     },
@@ -78,11 +103,15 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
 async function openEmbedded(settings: Settings): Promise<Stores> {
   const keys = new FileKeys(settings.KEYS_FILE);
   await keys.list(); // A damaged file is found at the start, not at the first request.
+  const purges = new PurgeFeed(new FilePurges(settings.KEYS_FILE));
+  await purges.poll();
   return {
     keys,
     limits: new MemoryLimits(),
     failures: new MemoryLimits(),
+    entries: noSharedEntries,
+    purges,
     state: () => 'embedded',
-    close: async () => {},
+    close: async () => purges.stop(),
   };
 }

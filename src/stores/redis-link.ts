@@ -84,22 +84,23 @@ export class RedisLink {
   }
 
   /** A Lua script as a function; ioredis loads it again where Redis has forgotten it. */
-  defineScript(name: string, lua: string): Script {
+  defineScript(name: string, lua: string, patienceMs?: number): Script {
     this.#client.defineCommand(name, { lua });
     type Command = (numberOfKeys: number, ...args: (string | number)[]) => Promise<unknown>;
     return (keys, args) =>
       this.call((client) => {
         const command = (client as unknown as Record<string, Command>)[name] as Command;
         return command.call(client, keys.length, ...keys, ...args);
-      });
+      }, patienceMs);
   }
 
-  async call<T>(command: (client: Redis | Cluster) => Promise<T>): Promise<T> {
+  /** A caller with less patience than the deadline gives up for itself alone: Redis does not count as away for that. */
+  async call<T>(command: (client: Redis | Cluster) => Promise<T>, patienceMs = this.#deadlineMs): Promise<T> {
     if (this.#reach !== 'up') throw new StoreUnavailable('Redis is away');
     try {
-      return await this.#withinDeadline(command(this.#client));
+      return await within(patienceMs, command(this.#client));
     } catch (error) {
-      if (error instanceof DeadlineExceeded) this.#away(error);
+      if (error instanceof DeadlineExceeded && patienceMs >= this.#deadlineMs) this.#away(error);
       if (isErrorReply(error)) this.#degrade(error);
       throw new StoreUnavailable('Redis did not do as asked', { cause: error });
     }
@@ -110,15 +111,6 @@ export class RedisLink {
     clearInterval(this.#check);
     clearTimeout(this.#degraded);
     this.#client.disconnect();
-  }
-
-  #withinDeadline<T>(reply: Promise<T>): Promise<T> {
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // One more turn of the event loop before giving up: where this process was the slow one, the reply is there to read.
-    const giveUp = () => setImmediate(() => reject(new DeadlineExceeded(`no answer within ${this.#deadlineMs} ms`)));
-    const timer = setTimeout(giveUp, this.#deadlineMs);
-    reply.then(resolve, reject).finally(() => clearTimeout(timer));
-    return promise;
   }
 
   #away(cause: Error): void {
@@ -186,6 +178,15 @@ export class RedisLink {
 }
 
 class DeadlineExceeded extends Error {}
+
+function within<T>(ms: number, reply: Promise<T>): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  // One more turn of the event loop before giving up: where this process was the slow one, the reply is there to read.
+  const giveUp = () => setImmediate(() => reject(new DeadlineExceeded(`no answer within ${ms} ms`)));
+  const timer = setTimeout(giveUp, ms);
+  reply.then(resolve, reject).finally(() => clearTimeout(timer));
+  return promise;
+}
 
 function isErrorReply(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';

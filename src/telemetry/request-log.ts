@@ -18,6 +18,7 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     status,
     duration_ms: round(performance.now() - exchange.startedAt),
     upstream_ms: exchange.upstreamMs === undefined ? undefined : round(exchange.upstreamMs),
+    cache: exchange.cache?.outcome,
     client_address: exchange.clientAddress,
     account_group_id: exchange.parameters['accountGroupId'],
     code: error?.code,

@@ -1,5 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { type ClientRequest, Agent as HttpAgent, IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  type IncomingHttpHeaders,
+  IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
@@ -18,10 +24,11 @@ export interface UpstreamRequest {
   readonly signal: AbortSignal;
 }
 
-/** `missing`: a 404 or a 410. Any other status is a failure. */
-export type UpstreamReply =
+/** `missing`: a 404 or a 410. Any other status than 200 is a failure. */
+export type UpstreamReply = { readonly headers: IncomingHttpHeaders } & (
   | { readonly outcome: 'missing' }
-  | { readonly outcome: 'answered'; readonly contentEncoding: string | undefined; readonly body: Buffer };
+  | { readonly outcome: 'answered'; readonly body: Buffer }
+);
 
 /**
  * One attempt at the campaign service, through http-proxy-middleware. It takes neither the client's request nor its
@@ -177,7 +184,7 @@ class Attempt extends IncomingMessage {
     const chunks: Buffer[] = [];
     let bytes = 0;
 
-    if (status !== 200) this.#settleByStatus(status);
+    if (status !== 200) this.#settleByStatus(status, reply.headers);
 
     const tooLarge = () =>
       this.failed(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
@@ -197,15 +204,14 @@ class Attempt extends IncomingMessage {
     reply.on('end', () => {
       this.#stopTimers();
       lastUsed.set(socket, performance.now());
-      const contentEncoding = reply.headers['content-encoding'];
       const body = Buffer.concat(chunks, status === 200 ? bytes : 0);
-      if (reply.complete) this.#settle.resolve({ outcome: 'answered', contentEncoding, body });
+      if (reply.complete) this.#settle.resolve({ outcome: 'answered', headers: reply.headers, body });
     });
   }
 
   /** The answer is known; the rest is read for a moment, so that the connection can be used again. */
-  #settleByStatus(status: number): void {
-    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing' });
+  #settleByStatus(status: number, headers: IncomingHttpHeaders): void {
+    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing', headers });
     else this.#settle.reject(unexpectedStatus(status));
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => this.sink.destroy(), DISCARD_MS);

@@ -16,9 +16,23 @@ export function interpretReply(
   reply: UpstreamReply,
 ): Meaning {
   if (reply.outcome === 'missing') return { outcome: 'not_found' };
-  const document = follow(parseJson(reply.body, reply.contentEncoding), endpoint.resultPointer);
+  const document = follow(parseJson(reply.body, reply.headers['content-encoding']), endpoint.resultPointer);
   // Before its fields are looked at: whatever it is, nothing of it is for this caller.
   if (isForeign(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
+  const data = filter(endpoint, parameters, document);
+  return { outcome: 'found', data, etag: entityTag(data) };
+}
+
+/** Whether a text is what `interpretReply` would have made of a document: this one, filtered, to the letter. */
+export function isFiltered(endpoint: Endpoint, parameters: Readonly<Record<string, string>>, text: string): boolean {
+  try {
+    return filter(endpoint, parameters, JSON.parse(text)) === text;
+  } catch {
+    return false;
+  }
+}
+
+function filter(endpoint: Endpoint, parameters: Readonly<Record<string, string>>, document: unknown): string {
   const checked = endpoint.response.safeParse(document);
   if (!checked.success) {
     const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
@@ -27,8 +41,7 @@ export function interpretReply(
   if (checked.data['id'] !== parameters[endpoint.idParameter]) {
     throw new UpstreamFailure('not_a_campaign', 'the id is another than the one asked for');
   }
-  const data = JSON.stringify(checked.data);
-  return { outcome: 'found', data, etag: entityTag(data) };
+  return JSON.stringify(checked.data);
 }
 
 /** Whether the document says that it belongs to another account group. One that does not say is the asked one's. */
@@ -38,7 +51,7 @@ function isForeign(document: unknown, accountGroupId: string | undefined): boole
 }
 
 /** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */
-function entityTag(data: string): string {
+export function entityTag(data: string): string {
   return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 

@@ -10,7 +10,7 @@ import { RetryBudget } from './retry-budget.ts';
 /** The campaign service, as the gateway sees it. */
 export interface Upstream {
   /** One exchange, with all its attempts. Rejects with `UpstreamFailure`. */
-  read(request: Omit<UpstreamRequest, 'deadlineAt'>): Promise<UpstreamReply>;
+  read(request: UpstreamRequest): Promise<UpstreamReply>;
   /** Whether requests reach it: see `CircuitBreaker`. */
   circuit(): 'closed' | 'open' | 'half_open';
   close(): void;
@@ -56,8 +56,7 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
   }
 
   return {
-    read(unbounded) {
-      const request = { ...unbounded, deadlineAt: performance.now() + settings.CAMPAIGN_SERVICE_TIMEOUT_MS };
+    read(request) {
       return breaker.run((isProbe) =>
         bulkhead.run(request, () => {
           // The circuit may have opened while this request waited.

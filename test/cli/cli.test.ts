@@ -109,7 +109,7 @@ test('a damaged record is listed as such, named when shown, and removed by revok
   const shown = await cli('keys', 'show', id);
   expect([shown.code, shown.stderr]).toEqual([
     69,
-    `The key store holds something unreadable: the record of key ${id} is damaged.\n`,
+    `The store holds something unreadable: the record of key ${id} is damaged.\n`,
   ]);
   expect((await cli('keys', 'revoke', id)).code).toBe(0);
   expect((await cli('keys', 'show', id)).code).toBe(66);
@@ -170,7 +170,7 @@ test('a store out of reach: 69 and one sentence, without its password', async ()
   const environment = { REDIS_URL: `redis://:hunter2@127.0.0.1:${await freePort()}` };
   const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', 'list', '--json'], environment);
   expect([code, stdout]).toEqual([69, '']);
-  expect(stderr).toMatch(/^The key store is out of reach[^\n]*\.\n$/);
+  expect(stderr).toMatch(/^The store is out of reach[^\n]*\.\n$/);
   expect(stderr).not.toContain('hunter2');
   const unreadable = await runProgram('src/cli.ts', ['keys', 'list'], { KEYS_FILE: folder });
   expect([unreadable.code, unreadable.stderr]).toEqual([69, expect.stringMatching(/^[^\n]+\.\n$/)]);

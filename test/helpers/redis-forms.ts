@@ -67,7 +67,7 @@ export async function startTls(): Promise<RedisForm> {
   ];
   const redis = await RedisServer.start(...tls);
   const rights =
-    '+ping +info +hget +hset +del +smembers +sadd +srem +get +set +time +evalsha +eval +zadd +zremrangebyscore +zcard +zrem';
+    '+ping +info +get +set +del +mget +hget +hset +hsetnx +hmget +hincrby +hdel +pexpire +time +evalsha +eval +sadd +srem +smembers +zadd +zremrangebyscore +zcard +zrem';
   await redis.client.acl('SETUSER', 'gateway', 'on', '>p@ss word', '~campaign-gateway:*', ...rights.split(' '));
   return {
     url: `rediss://gateway:p%40ss%20word@localhost:${tlsPort}`,

@@ -1,9 +1,9 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { DurableFile } from '../durable-file.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import { DurableFile } from './durable-file.ts';
 import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-store.ts';
 
 const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
