@@ -86,7 +86,7 @@ export class Flights {
   /** Looks where all gateways keep theirs, waits for one that is asking already, or asks. */
   async #fly(key: CacheKey, flight: Flight, source: Source): Promise<void> {
     const deadlineAt = performance.now() + this.#options.timeoutMs;
-    let known = this.#local.get(key);
+    let known = documentOnly(this.#local.get(key));
     for (let polls = 0; ; polls++) {
       const { entry, lease } = await this.#options.shared.lookUp(key, source.isOwn);
       known = younger(known, entry && this.#adopt(entry, flight));
@@ -161,6 +161,11 @@ export class Flights {
   #adopt({ content, lifetime, ageMs }: SharedEntry, { generation }: Flight): Entry {
     return { content, lifetime, bornAt: this.#local.now() - ageMs, generation };
   }
+}
+
+/** That an answer was not to be kept is no stale document. */
+function documentOnly(entry: Entry | undefined): Entry | undefined {
+  return entry?.content.outcome === 'uncacheable' ? undefined : entry;
 }
 
 function younger(a: Entry | undefined, b: Entry | undefined): Entry | undefined {

@@ -19,11 +19,16 @@ export interface RunningGateway {
   stop(): Promise<void>;
 }
 
+export interface GatewayInside extends RunningGateway {
+  /** How many requests have come so far. */
+  received(): number;
+}
+
 /** A gateway inside the test's own process, on real sockets all the same. */
 export async function startGateway(
   environment: Environment,
   parts: Partial<GatewayParts> = {},
-): Promise<RunningGateway> {
+): Promise<GatewayInside> {
   const settings = readSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
   const log: LogLine[] = [];
   const formatters = { level: (label: string) => ({ level: label }) };
@@ -33,11 +38,14 @@ export async function startGateway(
   );
   const stores = parts.stores ?? (await openStores(settings, logger));
   const gateway = createGateway({ settings, log: logger, ...parts, stores });
+  let received = 0;
+  gateway.server.on('request', () => received++);
   gateway.server.listen(0, '127.0.0.1');
   await once(gateway.server, 'listening');
   return {
     url: `http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`,
     log,
+    received: () => received,
     stop: async () => {
       await gateway.drain(0);
       await stores.close();

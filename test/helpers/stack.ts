@@ -3,7 +3,14 @@ import type { GatewayParts } from '../../src/gateway.ts';
 import { readSettings } from '../../src/read-settings.ts';
 import type { KeyStore } from '../../src/stores/keys/key-store.ts';
 import { openKeyStore } from '../../src/stores/open-stores.ts';
-import { type Environment, type GatewayProcess, type RunningGateway, spawnGateway, startGateway } from './gateway.ts';
+import {
+  type Environment,
+  type GatewayInside,
+  type GatewayProcess,
+  type RunningGateway,
+  spawnGateway,
+  startGateway,
+} from './gateway.ts';
 import { type KeyRights, makeKey } from './keys.ts';
 import { RedisServer } from './redis.ts';
 import { Upstream } from './upstream.ts';
@@ -35,7 +42,7 @@ export class Stack {
     return { REDIS_URL: this.redis.url, CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0' };
   }
 
-  async gateway(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<RunningGateway> {
+  async gateway(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<GatewayInside> {
     const gateway = await startGateway({ ...this.environment, ...environment }, parts);
     this.#gateways.push(gateway);
     return gateway;

@@ -30,10 +30,15 @@ export function campaignDocument(id: string, accountGroupId?: string): Record<st
   };
 }
 
-export const answerCampaign: Answer = (request, response) => {
-  const { accountGroupId, campaignId } = idsOf(request);
-  answerJson(campaignDocument(campaignId, accountGroupId))(request, response);
-};
+export const answerCampaign: Answer = (request, response) => answerNamed('Spring outreach')(request, response);
+
+/** The campaign that is asked for, under this name. */
+export function answerNamed(name: string): Answer {
+  return (request, response) => {
+    const { accountGroupId, campaignId } = idsOf(request);
+    answerJson({ ...campaignDocument(campaignId, accountGroupId), name })(request, response);
+  };
+}
 
 export function answerJson(document: unknown, status = 200): Answer {
   return answerBody(JSON.stringify(document), status);
@@ -103,4 +108,11 @@ export async function startRawUpstream(
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** An answer that is held back until `open` is called. */
+export function heldBack(answer: Answer = answerCampaign): Answer & { open(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const held: Answer = (request, response) => void promise.then(() => answer(request, response));
+  return Object.assign(held, { open: resolve });
 }

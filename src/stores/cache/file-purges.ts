@@ -17,7 +17,7 @@ const fileSchema = z.strictObject({
 });
 type Content = z.output<typeof fileSchema>;
 
-const noPurges: Content = { format: 1, epoch: 'none', sequence: 0, purges: [] };
+const noPurges: Content = { format: 1, epoch: 'first', sequence: 0, purges: [] };
 
 /** The purges of a gateway with embedded stores, in a JSON file beside its keys. No file is a log without a purge. */
 export class FilePurges implements PurgeLog {
@@ -34,7 +34,7 @@ export class FilePurges implements PurgeLog {
   async purge(purge: Purge): Promise<void> {
     await this.#change(({ epoch, sequence, purges }) => ({
       format: 1,
-      epoch: epoch === noPurges.epoch ? randomUUID() : epoch,
+      epoch,
       sequence: sequence + 1,
       purges: [...purges, formatPurge(purge)].slice(-KEPT_PURGES),
     }));

@@ -13,9 +13,11 @@ local age, record = -1, ''
 local stored = redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' and ARGV[4] ~= '1' then
   local at, fresh, kind, of, text = string.match(stored, '^(%d+) (%d+) (%S+) (%S+) (.*)$')
-  if of == generation then
-    local time = redis.call('TIME')
-    age, record = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - at), text
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- What comes from the future is as none: the clock has been set back, and nobody knows how old it is.
+  if of == generation and tonumber(at) <= now then
+    age, record = now - at, text
     if age < tonumber(fresh) then
       return { age, record, 'needless' }
     end

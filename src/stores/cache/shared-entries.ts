@@ -9,7 +9,7 @@ export interface SharedEntry {
 }
 
 /** What became of an entry that was offered. `refused`: a purge, or another holder, came first. */
-export type Filled = 'stored' | 'refused' | 'away';
+type Filled = 'stored' | 'refused' | 'away';
 
 /** The right to ask the campaign service for all gateways. It ends with one of its calls, or when its holder dies. */
 export interface Lease {

@@ -1,0 +1,22 @@
+import type { Redis } from 'ioredis';
+
+/** A clock that the test moves. */
+export class Clock {
+  #ms = 1_000_000;
+  readonly now = () => this.#ms;
+
+  advance(ms: number): void {
+    this.#ms += ms;
+  }
+}
+
+const AGE_ENTRIES = `
+for _, name in ipairs(redis.call('KEYS', '*:{cache:*}:/*')) do
+  local at, rest = string.match(redis.pcall('GET', name), '^(%d+)( .*)$')
+  redis.call('SET', name, string.format('%.0f', at - ARGV[1]) .. rest, 'KEEPTTL')
+end`;
+
+/** Makes the shared entries older than they are: their age is by Redis' own clock. */
+export async function ageSharedEntries(client: Redis, ms: number): Promise<void> {
+  await client.eval(AGE_ENTRIES, 0, ms);
+}

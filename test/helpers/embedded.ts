@@ -1,0 +1,52 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { FileKeys } from '../../src/stores/keys/file-keys.ts';
+import { Clock } from './clock.ts';
+import { type Environment, type GatewayInside, startGateway } from './gateway.ts';
+import { type Answered, get } from './http.ts';
+import { makeKey } from './keys.ts';
+import { Upstream } from './upstream.ts';
+
+/** One gateway with embedded stores, a key that may read every campaign, and a clock that the test moves for its cache. */
+export class Embedded {
+  readonly clock: Clock;
+  readonly upstream: Upstream;
+  readonly gateway: GatewayInside;
+  readonly keysFile: string;
+  readonly #key: string;
+
+  private constructor(clock: Clock, upstream: Upstream, gateway: GatewayInside, keysFile: string, key: string) {
+    this.clock = clock;
+    this.upstream = upstream;
+    this.gateway = gateway;
+    this.keysFile = keysFile;
+    this.#key = key;
+  }
+
+  static async start(environment: Environment = {}): Promise<Embedded> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-embedded-'));
+    const keysFile = path.join(folder, 'keys.json');
+    const { key, record } = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
+    await new FileKeys(keysFile).create(record);
+    const [clock, upstream] = [new Clock(), await Upstream.start()];
+    const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...environment };
+    const gateway = await startGateway(settings, { monotonicNow: clock.now });
+    return new Embedded(clock, upstream, gateway, keysFile, key);
+  }
+
+  read(campaignId = 'cmp_1', headers: Record<string, string> = {}, method = 'GET'): Promise<Answered> {
+    const url = `${this.gateway.url}/v1/accounts/ag_1/campaigns/${campaignId}`;
+    return get(url, { ...this.credentials, ...headers }, method);
+  }
+
+  get credentials(): Record<string, string> {
+    return { 'x-api-key': this.#key };
+  }
+
+  async stop(): Promise<void> {
+    await this.gateway.stop();
+    await this.upstream.stop();
+    await rm(path.dirname(this.keysFile), { recursive: true });
+  }
+}
