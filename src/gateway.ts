@@ -23,6 +23,7 @@ import { validate } from './pipeline/validate.ts';
 import type { Settings } from './settings.ts';
 import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
+import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
@@ -61,6 +62,8 @@ export function createGateway({
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
   const cache = settings.CACHE_TTL_MS > 0 ? openCache(settings, stores, monotonicNow) : undefined;
+  if (cache) showCacheSize(() => cache.size);
+  const countCacheRead = cacheReadCounter();
   const clientAddress = clientAddressReader(settings.TRUST_PROXY);
   const checkKey = authenticate({
     keys: stores.keys,
@@ -116,6 +119,7 @@ export function createGateway({
     response.on('close', () => {
       if (!response.writableFinished) exchange.abandon();
       logRequest(log, exchange);
+      if (exchange.cache) countCacheRead(exchange.cache);
     });
     try {
       admit(exchange);

@@ -8,6 +8,7 @@ import { readSettings, SettingsError } from './read-settings.ts';
 import { type Settings, settingsNotInForce } from './settings.ts';
 import { openStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
+import { startMetrics } from './telemetry/metrics.ts';
 import { version } from './version.ts';
 import { runWorkers } from './workers.ts';
 
@@ -27,12 +28,14 @@ if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
+const metrics = startMetrics(); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.circuit() }),
+  metrics,
 });
 
 process.on('SIGTERM', shutDown);

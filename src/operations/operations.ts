@@ -1,35 +1,36 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
 export interface OperationsParts {
   isShuttingDown(): boolean;
   /** The state of each dependency; none of them makes the gateway unready. */
   dependencies(): Readonly<Record<string, string>>;
+  /** Answers with what has been counted. */
+  readonly metrics: Handler;
 }
 
-/** The operations listener: `GET /livez` and `GET /readyz`. */
-export function createOperations({ isShuttingDown, dependencies }: OperationsParts): Server {
-  const routes: Readonly<Record<string, () => [status: number, body: object]>> = {
-    '/livez': () => [200, { status: 'alive' }],
-    '/readyz': () => {
+/** The operations listener: `GET /livez`, `GET /readyz` and `GET /metrics`. */
+export function createOperations({ isShuttingDown, dependencies, metrics }: OperationsParts): Server {
+  const routes: Readonly<Record<string, Handler>> = {
+    '/livez': (_request, response) => sendJson(response, 200, { status: 'alive' }),
+    '/readyz': (_request, response) => {
       const ready = !isShuttingDown();
-      return [
-        ready ? 200 : 503,
-        {
-          status: ready ? 'ready' : 'shutting_down',
-          dependencies: dependencies(),
-        },
-      ];
+      const status = ready ? 'ready' : 'shutting_down';
+      sendJson(response, ready ? 200 : 503, { status, dependencies: dependencies() });
     },
+    '/metrics': metrics,
   };
   return createServer((request, response) => {
     const route = routes[(request.url ?? '').split('?')[0] ?? ''];
-    const allowed = request.method === 'GET' || request.method === 'HEAD';
-    const [status, body] = !route ? [404, { error: 'no such path' }] : allowed ? route() : [405, { error: 'use GET' }];
-    response.writeHead(status, {
-      'content-type': 'application/json; charset=utf-8',
-      'cache-control': 'no-store',
-      ...(status === 405 && { allow: 'GET, HEAD' }),
-    });
-    response.end(`${JSON.stringify(body)}\n`);
+    if (!route) return sendJson(response, 404, { error: 'no such path' });
+    if (request.method === 'GET' || request.method === 'HEAD') return route(request, response);
+    response.setHeader('allow', 'GET, HEAD');
+    sendJson(response, 405, { error: 'use GET' });
   });
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
+  response.end(`${JSON.stringify(body)}\n`);
 }

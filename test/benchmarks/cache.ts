@@ -1,0 +1,153 @@
+import { readFileSync } from 'node:fs';
+import { Agent, get } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import { Stack } from '../helpers/stack.ts';
+
+/**
+ * What the cache spares the campaign service, and what it takes for that: two gateway processes on one Redis, campaigns
+ * drawn by Zipf's law, keys evenly, as many requests a second with the cache as without. Then the memory of one gateway over
+ * campaigns that are all different.
+ */
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '60' },
+    rate: { type: 'string', default: '500' },
+    keys: { type: 'string', default: '1000' },
+    campaigns: { type: 'string', default: '10000' },
+    distinct: { type: 'string', default: '100000' },
+  },
+});
+const options = Object.fromEntries(Object.entries(values).map(([name, text]) => [name, Number(text)])) as Record<
+  keyof typeof values,
+  number
+>;
+
+const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+
+interface Outcome {
+  readonly status: number;
+  readonly cache: string;
+  readonly ms: number;
+}
+
+function read(gateway: GatewayProcess, key: string, campaign: string): Promise<Outcome> {
+  const startedAt = performance.now();
+  return new Promise((resolve, reject) => {
+    const url = `${gateway.url}/v1/accounts/ag_1/campaigns/${campaign}`;
+    get(url, { agent, headers: { 'x-api-key': key } }, (response) => {
+      response.resume().on('end', () => {
+        const cache = /; ([^;]+(?:; collapsed)?)/.exec(String(response.headers['cache-status'] ?? '; none'))?.[1] ?? '';
+        resolve({ status: response.statusCode ?? 0, cache, ms: performance.now() - startedAt });
+      });
+    }).on('error', reject);
+  });
+}
+
+/** Mulberry32: the same requests in every run. */
+function seededRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Ranks from 0, the k-th with a probability in proportion to 1/k (Zipf's law with exponent 1). */
+function zipf(count: number, random: () => number): () => number {
+  const sums = new Float64Array(count);
+  let sum = 0;
+  for (let k = 0; k < count; k++) sums[k] = sum += 1 / (k + 1);
+  return () => {
+    const wanted = random() * sum;
+    let [low, high] = [0, count - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((sums[middle] as number) < wanted) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+}
+
+const percentile = (sorted: readonly number[], share: number) =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+
+const residentMegabytes = (gateway: GatewayProcess) =>
+  Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8'))?.[1]) / 1024);
+
+/** An open loop: each request is sent when its time has come, whether or not others have been answered. */
+async function zipfLoad(title: string, environment: Record<string, string>): Promise<void> {
+  const stack = await Stack.start();
+  const fleet = await Promise.all([stack.gatewayProcess(environment), stack.gatewayProcess(environment)]);
+  const keys = await Promise.all(Array.from({ length: options.keys }, () => stack.key({ rateLimits: ['1000000/1s'] })));
+  const random = seededRandom(1);
+  const campaign = zipf(options.campaigns, random);
+  const total = options.seconds * options.rate;
+  const outcomes: Promise<Outcome>[] = [];
+  const startedAt = performance.now();
+  for (let sent = 0; sent < total; ) {
+    const due = Math.min(total, ((performance.now() - startedAt) / 1000) * options.rate);
+    for (; sent < due; sent++) {
+      const key = keys[Math.floor(random() * keys.length)] as string;
+      outcomes.push(read(fleet[sent % 2] as GatewayProcess, key, `cmp_${campaign()}`));
+    }
+    await pause(5);
+  }
+  const answered = await Promise.all(outcomes);
+  const reached = stack.upstream.requests.length;
+  const times = answered.map(({ ms }) => ms).sort((a, b) => a - b);
+  const hits = answered.filter(({ cache }) => cache === 'hit').length;
+  const bad = answered.filter(({ status }) => status !== 200).length;
+  const cells = [
+    title,
+    total,
+    reached,
+    `${((100 * reached) / total).toFixed(1)} %`,
+    `${((100 * hits) / total).toFixed(1)} %`,
+    percentile(times, 0.5).toFixed(1),
+    percentile(times, 0.99).toFixed(1),
+    bad,
+  ];
+  console.log(`| ${cells.join(' | ')} |`);
+  await stack.stop();
+}
+
+async function distinctCampaigns(): Promise<void> {
+  const stack = await Stack.start();
+  const environment = { CACHE_TTL_MS: '600000', CACHE_MAX_BYTES: '16777216' };
+  const gateway = await stack.gatewayProcess(environment);
+  const key = await stack.key({ rateLimits: ['1000000/1s'] });
+  const metric = async (name: string) => {
+    const text = await (await fetch(`${gateway.operationsUrl}/metrics`)).text();
+    return Number(new RegExp(`^campaign_gateway_cache_${name} (\\d+)`, 'm').exec(text)?.[1]);
+  };
+  let next = 0;
+  const reader = async (until: number) => {
+    while (next < until) await read(gateway, key, `cmp_${next++}`);
+  };
+  for (let step = 1; step <= 10; step++) {
+    const until = Math.round((options.distinct * step) / 10);
+    await Promise.all(Array.from({ length: 32 }, () => reader(until)));
+    stack.upstream.requests.length = 0; // The test's own list must not be what fills the machine.
+    console.log(`| ${until} | ${await metric('entries')} | ${await metric('bytes')} | ${residentMegabytes(gateway)} |`);
+  }
+  await stack.stop();
+}
+
+console.log(`${options.seconds} s, ${options.rate} requests/s, two gateways, ${options.keys} keys, ${options.campaigns} campaigns
+
+| | requests | reached the campaign service | | hits | p50 ms | p99 ms | not 200 |
+|---|---|---|---|---|---|---|---|`);
+await zipfLoad('no cache', { CACHE_TTL_MS: '0' });
+await zipfLoad('cache', { CACHE_TTL_MS: '30000' });
+console.log(`
+${options.distinct} campaigns, each read once by one gateway, CACHE_MAX_BYTES=16777216
+
+| campaigns read | entries | bytes | resident MB |
+|---|---|---|---|`);
+await distinctCampaigns();
+process.exit(0);
