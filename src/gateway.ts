@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import express from 'express';
 import type { Logger } from 'pino';
 import { Cache } from './cache/cache.ts';
+import { cachePolicy } from './cache/freshness.ts';
 import { clientAddressReader } from './client-address.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { readCampaign } from './endpoints/read-campaign.ts';
@@ -151,15 +152,7 @@ export function createGateway({
 
 function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {
   return new Cache({
-    policy: {
-      found: {
-        freshMs: settings.CACHE_TTL_MS,
-        staleWhileRevalidateMs: settings.CACHE_STALE_WHILE_REVALIDATE_MS,
-        staleIfErrorMs: settings.CACHE_STALE_IF_ERROR_MS,
-      },
-      // That a campaign is not there is never believed for longer: it may have been made meanwhile.
-      notFound: { freshMs: settings.CACHE_NOT_FOUND_TTL_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
-    },
+    policy: cachePolicy(settings),
     maxBytes: settings.CACHE_MAX_BYTES,
     timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
     shared: stores.entries,

@@ -51,7 +51,7 @@ export class Cache {
   /** Begins a refresh behind the answer that was given, unless one is under way or has just failed. */
   refresh(key: CacheKey, source: Source): void {
     const entry = this.#local.get(key);
-    if (!entry || !this.#local.recentFailure(entry)) this.#flights.refresh(key, source);
+    if (!entry || !this.#local.isResting(entry)) this.#flights.refresh(key, source);
   }
 
   /** For what `recall` cannot answer. Rejects with `Abandoned` when `signal` says that the reader has gone. */

@@ -33,12 +33,12 @@ export class Flight {
   hasLanded = false;
   readonly #landing = Promise.withResolvers<Landing>();
   readonly #abort = new AbortController();
-  readonly #onDeserted: () => void;
+  readonly #onDeserted: () => Promise<void>;
   #isWanted: boolean;
   #readers = 0;
 
   /** `isWanted`: the cache wants the answer whether or not a reader waits for it. */
-  constructor(generation: number, isWanted: boolean, onDeserted: () => void) {
+  constructor(generation: number, isWanted: boolean, onDeserted: () => Promise<void>) {
     this.generation = generation;
     this.#isWanted = isWanted;
     this.#onDeserted = onDeserted;
@@ -57,7 +57,7 @@ export class Flight {
     const leave = () => {
       reader.reject(new Abandoned());
       this.#readers--;
-      if (this.#readers === 0 && !this.#isWanted) this.#onDeserted();
+      if (this.#readers === 0 && !this.#isWanted) void this.#onDeserted();
     };
     if (signal.aborted) leave();
     else signal.addEventListener('abort', leave, { once: true });

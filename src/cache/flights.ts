@@ -1,11 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ReadResult } from '../exchange.ts';
-import type { SharedEntries, SharedEntry } from '../stores/cache/shared-entries.ts';
-import { UpstreamFailure } from '../upstream/failure.ts';
+import type { Lease, LookUpOptions, SharedEntries, SharedEntry } from '../stores/cache/shared-entries.ts';
+import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { Flight, type Landing } from './flight.ts';
-import { type CachePolicy, storabilityOf } from './freshness.ts';
+import { type CachePolicy, storabilityOf, usefulMs } from './freshness.ts';
 import type { LocalEntries } from './local-entries.ts';
 
 /** What the campaign service's answer came to, and what it says of its own storage. */
@@ -24,17 +24,18 @@ export interface Source {
 
 export interface FlightOptions {
   readonly policy: CachePolicy;
-  /** How long a read may take in all, the wait for another gateway's included. */
+  /** How long the campaign service may take. */
   readonly timeoutMs: number;
   readonly shared: SharedEntries;
   readonly random: () => number;
 }
 
-/** How long readers go to the campaign service each for themselves after it said that an answer must not be kept. */
-const uncacheableLifetime = { freshMs: 5000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 };
-/** How often a gateway asks whether another one has its answer. */
+/** A wait for another gateway grows by no more than this share, for how often it is asked. */
+const POLL_SHARE = 1 / 8;
 const MIN_POLL_MS = 4;
-const MAX_POLL_MS = 25;
+const MAX_POLL_MS = 100;
+/** So much longer than its own patience a gateway waits for the end of another one's, whatever it comes to. */
+const GRACE_MS = 1000;
 
 /** The reads under way, one a document. */
 export class Flights {
@@ -72,9 +73,9 @@ export class Flights {
     const end = () => {
       if (this.#underWay.get(key.path) === flight) this.#underWay.delete(key.path);
     };
-    const flight = new Flight(this.#local.generation, isWanted, async () => {
+    const flight = new Flight(this.#local.generation, isWanted, () => {
       end();
-      if (await flight.lease.abandon()) flight.giveUp();
+      return this.#desert(flight);
     });
     this.#underWay.set(key.path, flight);
     this.#fly(key, flight, source)
@@ -83,79 +84,133 @@ export class Flights {
     return flight;
   }
 
+  /** Ends an exchange that no reader waits for, here or elsewhere, as soon as that is so. */
+  async #desert(flight: Flight): Promise<void> {
+    while (!flight.hasLanded) {
+      if (await flight.lease.abandon()) return flight.giveUp();
+      await pause(MAX_POLL_MS);
+    }
+  }
+
   /** Looks where all gateways keep theirs, waits for one that is asking already, or asks. */
   async #fly(key: CacheKey, flight: Flight, source: Source): Promise<void> {
-    const deadlineAt = performance.now() + this.#options.timeoutMs;
+    const startedAt = performance.now();
+    const { isOwn } = source;
     let known = documentOnly(this.#local.get(key));
-    for (let polls = 0; ; polls++) {
-      const { entry, lease } = await this.#options.shared.lookUp(key, source.isOwn);
-      known = younger(known, entry && this.#adopt(entry, flight));
-      if (typeof lease === 'object') flight.lease = lease;
-      if (flight.signal.aborted) return flight.lease.release();
-
-      this.#landOn(known, key, flight, { isFresh: lease === 'needless', wasWaitedFor: polls > 0 });
-      if (typeof lease === 'object') return this.#ask(key, flight, source, deadlineAt, known);
-      if (flight.hasLanded) return; // Fresh; or stale, and another gateway is refreshing it.
-      if (performance.now() > deadlineAt) {
-        const failure = new UpstreamFailure('timeout', 'another gateway had no answer in time either');
-        return flight.land({ kind: 'failed', failure, stale: known });
+    let options: LookUpOptions = { isOwn };
+    while (!flight.signal.aborted) {
+      const found = await this.#options.shared.lookUp(key, options);
+      switch (found.state) {
+        case 'fresh': {
+          const entry = this.#adopt(found.entry, flight);
+          if (!this.#isOutdated(entry, known)) {
+            return this.#landOn(key, flight, entry, known, options.waitingFor !== undefined);
+          }
+          options = { isOwn, ignoresStored: true };
+          break;
+        }
+        case 'granted':
+          known = this.#landIfStale(key, flight, known, found.entry);
+          return this.#ask(key, flight, source, found.lease, known);
+        case 'held':
+          known = this.#landIfStale(key, flight, known, found.entry);
+          if (flight.hasLanded) return; // The other one will refresh it for all.
+          if (!(await this.#hasWaited(startedAt))) return this.#fail(flight, known, 'timeout');
+          options = { isOwn, waitingFor: found.holder };
+          break;
+        case 'failed':
+          return this.#fail(flight, known, found.reason);
+        case 'unkept':
+          return flight.land(collapsed(known, found.result, false));
       }
-      await pause(Math.min(MAX_POLL_MS, MIN_POLL_MS * 2 ** polls));
     }
   }
 
-  /** With what was found, if it may be used. */
-  #landOn(
-    known: Entry | undefined,
-    key: CacheKey,
-    flight: Flight,
-    { isFresh, wasWaitedFor }: { isFresh: boolean; wasWaitedFor: boolean },
-  ): void {
-    if (!known || !(isFresh || this.#local.freshnessOf(known) === 'stale_while_revalidate')) return;
-    flight.land(landingOf(known, wasWaitedFor, this.#local.keep(key, known)));
+  /** False when there has been enough of it. */
+  async #hasWaited(startedAt: number): Promise<boolean> {
+    const waitedMs = performance.now() - startedAt;
+    if (waitedMs > this.#options.timeoutMs + GRACE_MS) return false;
+    await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waitedMs * POLL_SHARE)));
+    return true;
   }
 
-  async #ask(
+  /** Gives the younger of what this process had and what all have. Where it may be served while it is refreshed, it is. */
+  #landIfStale(
     key: CacheKey,
     flight: Flight,
-    source: Source,
-    deadlineAt: number,
-    stale: Entry | undefined,
-  ): Promise<void> {
+    known: Entry | undefined,
+    shared: SharedEntry | undefined,
+  ): Entry | undefined {
+    const entry = younger(known, documentOnly(shared && this.#adopt(shared, flight)));
+    if (entry && this.#local.freshnessOf(entry) === 'stale_while_revalidate') {
+      this.#landOn(key, flight, entry, undefined, false);
+    }
+    return entry;
+  }
+
+  /** What all have is fresh, and yet this process has had something newer, which is not. */
+  #isOutdated(stored: Entry, known: Entry | undefined): boolean {
+    return known !== undefined && known.bornAt > stored.bornAt && this.#local.freshnessOf(known) !== 'fresh';
+  }
+
+  #landOn(key: CacheKey, flight: Flight, entry: Entry, known: Entry | undefined, wasWaitedFor: boolean): void {
+    const isStored = this.#local.keep(key, entry);
+    const { content } = entry;
+    if (content.outcome === 'uncacheable')
+      flight.land({ kind: 'uncacheable', forwarded: 'uri-miss', result: undefined });
+    else flight.land(wasWaitedFor ? collapsed(known, content, isStored) : { kind: 'shared', entry });
+  }
+
+  /** As another gateway has failed, or for want of its answer. */
+  #fail(flight: Flight, stale: Entry | undefined, reason: FailureReason): void {
+    flight.land({ kind: 'failed', failure: new UpstreamFailure(reason, 'asked by another gateway'), stale });
+  }
+
+  async #ask(key: CacheKey, flight: Flight, source: Source, lease: Lease, stale: Entry | undefined): Promise<void> {
+    flight.lease = lease;
     const askedAt = this.#local.now();
-    let fetched: Fetched;
     try {
-      fetched = await source.ask(flight.signal, deadlineAt);
+      // Whoever asks has the whole time for it, however long it has waited for another one.
+      const fetched = await source.ask(flight.signal, performance.now() + this.#options.timeoutMs);
+      await this.#settle(key, flight, fetched, stale, this.#local.now() - askedAt);
     } catch (error) {
-      void flight.lease.release();
-      if (!(error instanceof UpstreamFailure)) throw error;
+      const failure = error instanceof UpstreamFailure ? error : undefined;
+      void lease.fail(failure?.reason ?? 'reset');
+      if (!failure) throw error;
       if (stale) {
-        this.#local.noteFailure(stale, error, this.#local.now() - askedAt);
+        this.#local.noteFailure(stale, failure, this.#local.now() - askedAt);
         this.#local.keep(key, stale);
       }
-      return flight.land({ kind: 'failed', failure: error, stale });
+      flight.land({ kind: 'failed', failure, stale });
     }
-    await this.#settle(key, flight, fetched, stale);
   }
 
   /** Keeps an answer, as far as it lets itself be kept, here and for all. */
-  async #settle(key: CacheKey, flight: Flight, { result, headers }: Fetched, stale: Entry | undefined): Promise<void> {
+  async #settle(
+    key: CacheKey,
+    flight: Flight,
+    { result, headers }: Fetched,
+    stale: Entry | undefined,
+    delayMs: number,
+  ): Promise<void> {
     const { policy, random } = this.#options;
     const allowed = result.outcome === 'found' ? policy.found : policy.notFound;
-    const storability = storabilityOf(headers, allowed, random);
+    const storability = storabilityOf(headers, { allowed, delayMs, random });
     const shared: SharedEntry = storability.storable
       ? { content: result, lifetime: storability.lifetime, ageMs: storability.ageMs }
-      : { content: { outcome: 'uncacheable' }, lifetime: uncacheableLifetime, ageMs: 0 };
+      : { content: { outcome: 'uncacheable' }, lifetime: policy.uncacheable, ageMs: 0 };
+    const isUseful = usefulMs(shared.lifetime) > shared.ageMs;
     const entry = this.#adopt(shared, flight);
-    const isStored = this.#local.keep(key, entry);
+    const isKept = this.#local.keep(key, entry);
+    const isStored = isKept || (isUseful && flight.lease.isShared);
     const forwarded = stale ? 'stale' : 'uri-miss';
     flight.land(
       storability.storable
         ? { kind: 'fetched', forwarded, result, isStored, isCollapsed: false }
         : { kind: 'uncacheable', forwarded, result },
     );
-    // Refused for all is refused here: there was a purge that this process has not heard of yet.
-    if ((await flight.lease.fill(shared)) === 'refused') this.#local.drop(key, entry);
+    const isRight = await flight.lease.fill(shared, stale?.content.outcome === 'found');
+    if (!isRight) this.#local.drop(key, entry);
   }
 
   #adopt({ content, lifetime, ageMs }: SharedEntry, { generation }: Flight): Entry {
@@ -172,9 +227,6 @@ function younger(a: Entry | undefined, b: Entry | undefined): Entry | undefined 
   return a && b && a.bornAt > b.bornAt ? a : (b ?? a);
 }
 
-function landingOf(entry: Entry, wasWaitedFor: boolean, isStored: boolean): Landing {
-  const { content } = entry;
-  if (content.outcome === 'uncacheable') return { kind: 'uncacheable', forwarded: 'uri-miss', result: undefined };
-  if (!wasWaitedFor) return { kind: 'shared', entry };
-  return { kind: 'fetched', forwarded: 'uri-miss', result: content, isStored, isCollapsed: true };
+function collapsed(known: Entry | undefined, result: ReadResult, isStored: boolean): Landing {
+  return { kind: 'fetched', forwarded: known ? 'stale' : 'uri-miss', result, isStored, isCollapsed: true };
 }

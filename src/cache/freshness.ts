@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Settings } from '../settings.ts';
 import { parseCacheControl, parseDeltaSeconds } from './cache-control.ts';
 
 /** How long an entry may be used, in milliseconds. Both stale windows begin where it stops being fresh (RFC 5861). */
@@ -8,10 +9,32 @@ export interface Lifetime {
   readonly staleIfErrorMs: number;
 }
 
-/** What the operator allows for campaigns, and for the knowledge that one is not there. */
+/** What the operator allows for campaigns, for the knowledge that one is not there, and that its answer is not to be kept. */
 export interface CachePolicy {
   readonly found: Lifetime;
   readonly notFound: Lifetime;
+  readonly uncacheable: Lifetime;
+}
+
+type PolicySettings = Pick<
+  Settings,
+  'CACHE_TTL_MS' | 'CACHE_STALE_WHILE_REVALIDATE_MS' | 'CACHE_STALE_IF_ERROR_MS' | 'CACHE_NOT_FOUND_TTL_MS'
+>;
+
+/** How long readers go to the campaign service each for themselves after it said that an answer must not be kept. */
+const UNCACHEABLE_MS = 5000;
+
+export function cachePolicy(settings: PolicySettings): CachePolicy {
+  return {
+    found: {
+      freshMs: settings.CACHE_TTL_MS,
+      staleWhileRevalidateMs: settings.CACHE_STALE_WHILE_REVALIDATE_MS,
+      staleIfErrorMs: settings.CACHE_STALE_IF_ERROR_MS,
+    },
+    // Never stale: it may have been made meanwhile.
+    notFound: { freshMs: settings.CACHE_NOT_FOUND_TTL_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
+    uncacheable: { freshMs: UNCACHEABLE_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
+  };
 }
 
 export type Freshness = 'fresh' | 'stale_while_revalidate' | 'stale_if_error' | 'expired';
@@ -39,12 +62,11 @@ export type Storability =
 /**
  * How long an answer of the campaign service is kept: as long as the operator allows, or shorter where the answer says so
  * (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861). A directive that cannot be understood counts as zero, and of several
- * the strictest. Its `Date` is not compared with our clock: two clocks that differ must not make everything stale.
+ * the strictest. `delayMs`: how long it took to come. Its `Date` is not compared with our clock: two clocks that differ must not make everything stale.
  */
 export function storabilityOf(
   headers: IncomingHttpHeaders,
-  allowed: Lifetime,
-  random: () => number = Math.random,
+  { allowed, delayMs, random }: { allowed: Lifetime; delayMs: number; random: () => number },
 ): Storability {
   const directives = parseCacheControl(headers['cache-control']);
   const isForbidden = ['no-store', 'no-cache', 'private'].some((name) => directives.has(name));
@@ -55,7 +77,9 @@ export function storabilityOf(
   // Section 4.2.1: s-maxage before max-age before Expires.
   const explicit = ['s-maxage', 'max-age'].find((name) => directives.has(name));
   const saidMs = explicit ? milliseconds(explicit) : expiresInMs(headers);
-  const ageMs = (parseDeltaSeconds(headers.age ?? '') ?? 0) * 1000;
+  // Section 4.2.3: what an answer says of itself was true when it was sent.
+  const saidAge = parseDeltaSeconds(headers.age ?? '');
+  const ageMs = (saidAge ?? 0) * 1000 + (saidAge !== undefined || Number.isFinite(saidMs) ? delayMs : 0);
   if (saidMs <= ageMs) return { storable: false };
   // Section 5.2.2.10: s-maxage forbids stale use too.
   const noStale = ['must-revalidate', 'proxy-revalidate', 's-maxage'].some((name) => directives.has(name));

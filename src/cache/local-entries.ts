@@ -6,12 +6,17 @@ import { PurgeMarks } from './purge-marks.ts';
 
 /** A stale entry whose refresh has failed is left alone for as long as the failure took, but no longer than this. */
 const MAX_PAUSE_MS = 10_000;
+/** And one that can be served meanwhile, no shorter than this. */
+const REST_MS = 1000;
 
 /** What this process has of its own: entries, the purges that have overtaken some of them, and refreshes that have failed. */
 export class LocalEntries {
   readonly #entries: MemoryEntries;
   readonly #marks = new PurgeMarks();
-  readonly #failed = new WeakMap<Entry, { readonly until: number; readonly failure: UpstreamFailure }>();
+  readonly #failed = new WeakMap<
+    Entry,
+    { readonly at: number; readonly tookMs: number; readonly failure: UpstreamFailure }
+  >();
   readonly now: () => number;
 
   constructor(maxBytes: number, now: () => number) {
@@ -64,12 +69,18 @@ export class LocalEntries {
   }
 
   noteFailure(entry: Entry, failure: UpstreamFailure, tookMs: number): void {
-    this.#failed.set(entry, { until: this.now() + Math.min(tookMs, MAX_PAUSE_MS), failure });
+    this.#failed.set(entry, { at: this.now(), tookMs, failure });
   }
 
-  /** The failure of its last refresh, while it is too early for another. */
+  /** The failure of its last refresh, while it is too early for another that a reader would have to wait for. */
   recentFailure(entry: Entry): UpstreamFailure | undefined {
     const failed = this.#failed.get(entry);
-    return failed && this.now() < failed.until ? failed.failure : undefined;
+    return failed && this.now() - failed.at < Math.min(failed.tookMs, MAX_PAUSE_MS) ? failed.failure : undefined;
+  }
+
+  /** Whether it is too early for another refresh that nobody waits for. */
+  isResting(entry: Entry): boolean {
+    const failed = this.#failed.get(entry);
+    return failed !== undefined && this.now() - failed.at < Math.max(REST_MS, Math.min(failed.tookMs, MAX_PAUSE_MS));
   }
 }

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Purge } from '../cache/entry.ts';
+import { cachePolicy } from '../cache/freshness.ts';
 import type { Settings } from '../settings.ts';
 import { FilePurges } from './cache/file-purges.ts';
 import { PurgeFeed } from './cache/purge-feed.ts';
@@ -41,7 +42,7 @@ const START_PATIENCE_MS = 2000;
 /** Redis where `REDIS_URL` says so, else the stores of a single process. A Redis that is away is no reason not to start. */
 export async function openStores(settings: Settings, log: Logger): Promise<Stores> {
   const link = openLink(settings, log);
-  return link ? openShared(link, settings) : openEmbedded(settings);
+  return link ? openShared(link, settings) : openEmbedded(settings, log);
 }
 
 /** The key store alone, for the command line, which can wait longer for Redis than a request can. */
@@ -89,7 +90,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     limits: withFallback(),
     // In memory of its own: a flood of addresses does not push out what is known of keys.
     failures: withFallback(),
-    entries: new RedisEntries(link, purges, log),
+    entries: new RedisEntries(link, purges, log, cachePolicy(settings)),
     purges,
     state: () => link.state,
     close: async () => {
@@ -100,10 +101,13 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   };
 }
 
-async function openEmbedded(settings: Settings): Promise<Stores> {
+async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   const keys = new FileKeys(settings.KEYS_FILE);
   await keys.list(); // A damaged file is found at the start, not at the first request.
-  const purges = new PurgeFeed(new FilePurges(settings.KEYS_FILE));
+  const purges = new PurgeFeed(new FilePurges(settings.KEYS_FILE), (error) => {
+    if (error) log.warn({ dependency: 'purge_log', state: 'away', cause: error.message }, 'purges cannot be read');
+    else log.info({ dependency: 'purge_log', state: 'up' }, 'purges can be read again');
+  });
   await purges.poll();
   return {
     keys,

@@ -16,6 +16,10 @@ const failureReasons = {
 
 export type FailureReason = keyof typeof failureReasons;
 
+export function isFailureReason(text: string): text is FailureReason {
+  return Object.hasOwn(failureReasons, text);
+}
+
 /** `message` and `cause` are for the log. */
 export class UpstreamFailure extends Error {
   readonly reason: FailureReason;

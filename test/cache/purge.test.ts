@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readSettings } from '../../src/read-settings.ts';
@@ -184,6 +184,16 @@ describe('with Redis', () => {
         await stack.redis.launch();
       }));
 
+    test('Redis crashed at once, and came back with what it had saved before', () =>
+      purgedUnheard(async () => {
+        await stack.redis.client.save();
+        const { code } = await cli(stack.environment, '--account-group', 'ag_1', '--campaign', 'cmp_1');
+        expect(code).toBe(0);
+        await stack.redis.kill();
+        await stack.redis.launch();
+        expect(await stack.redis.client.exists(entryName)).toBe(1);
+      }));
+
     test('the log was lost', () => purgedUnheard(() => stack.redis.client.del(logName, entryName)));
 
     test('more purges came at once than the log keeps', () =>
@@ -284,6 +294,18 @@ describe('embedded', () => {
     }
     await purge(environment(), 'ag_1');
     expect(JSON.parse(await readFile(log, 'utf8'))).toMatchObject({ purges: ['ag_1'] });
+  });
+
+  test('a log that is no file: said once, and once when it is one again', async () => {
+    const log = `${embedded.keysFile}.purges`;
+    const said = () =>
+      embedded.gateway.log.filter(({ dependency }) => dependency === 'purge_log').map(({ state }) => state);
+    await mkdir(log);
+    await until(() => said().length === 1);
+    expect((await embedded.read()).status).toBe(200);
+    await rmdir(log);
+    await until(() => said().length === 2);
+    expect(said()).toEqual(['away', 'up']);
   });
 
   test('what was asked for before a purge is neither kept nor shared with those who ask after it', async () => {

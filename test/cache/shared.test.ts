@@ -164,6 +164,28 @@ describe('a reader who hangs up', () => {
     expect(asked()).toBe(1);
   });
 
+  test('and with whom nobody waits any more, though somebody has: the exchange ends', async () => {
+    const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
+    let closed = false;
+    stack.upstream.answer = (_request, response) => {
+      response.on('close', () => {
+        closed = true;
+      });
+    };
+    const first = await hangingUp(a);
+    const other = new AbortController();
+    const waiting = fetch(b.url + campaignPath, { headers: { 'x-api-key': key }, signal: other.signal }).catch(
+      () => {},
+    );
+    await until(() => stack.redis.client.hget(leaseName, 'waited'));
+    first.hangUp();
+    await hungUp(a);
+    other.abort();
+    await until(() => closed);
+    await waiting;
+    expect(asked()).toBe(1);
+  });
+
   test('and whom nobody waits with, frees the lease and the exchange: the next reader elsewhere asks at once', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
     let closed = false;
@@ -181,15 +203,65 @@ describe('a reader who hangs up', () => {
   });
 });
 
-test('a failure is told to those who waited for it, gateway by gateway, and none is kept', async () => {
-  const fleet = await Promise.all([1, 2].map(() => stack.gateway(cached)));
-  stack.upstream.answer = answerJson({}, 500);
-  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => read(fleet[i % 2] as RunningGateway)));
-  expect(new Set(answers.map((answered) => answered.status))).toEqual(new Set([502]));
-  expect(asked()).toBeLessThanOrEqual(4);
-  await until(async () => (await stack.redis.client.keys('*{cache:*')).length === 0);
-  stack.upstream.answer = answerCampaign;
-  for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
+describe('an answer that is not kept', () => {
+  /** Readers on two gateways, the second of which waits for the first. */
+  async function readersOfTwo(environment: Record<string, string> = {}) {
+    const fleet = await Promise.all([1, 2].map(() => stack.gateway({ ...cached, ...environment })));
+    const answer = heldBack((request, response) => stack.upstream.answer(request, response));
+    stack.upstream.answer = answer;
+    const readers: Promise<Answered>[] = [];
+    for (const gateway of fleet) {
+      readers.push(read(gateway), read(gateway));
+      await until(() => asked() === 1);
+    }
+    await until(() => stack.redis.client.hget(leaseName, 'waited'));
+    return {
+      end: (with_: typeof stack.upstream.answer) => {
+        stack.upstream.answer = with_;
+        answer.open();
+        return Promise.all(readers);
+      },
+      fleet,
+    };
+  }
+
+  test('because it is a failure: all who waited for it on any gateway are told the same one, and none is kept', async () => {
+    const { end, fleet } = await readersOfTwo();
+    const answers = await end(answerJson({}, 500));
+    expect(answers.map(({ status, body }) => [status, body.error?.details.split(':')[0]])).toEqual(
+      Array(4).fill([502, 'status']),
+    );
+    expect(asked()).toBe(1);
+    stack.upstream.answer = answerCampaign;
+    for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
+  });
+
+  test('because CACHE_NOT_FOUND_TTL_MS is 0: all who waited for it are told that it is not there', async () => {
+    const { end, fleet } = await readersOfTwo({ CACHE_NOT_FOUND_TTL_MS: '0' });
+    const answers = await end(answerJson({}, 404));
+    expect(answers.map((answered) => answered.status)).toEqual([404, 404, 404, 404]);
+    expect(asked()).toBe(1);
+    stack.upstream.answer = answerCampaign;
+    for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
+  });
+
+  test('because the campaign service forbids it: each asks for itself, and none waits for another', async () => {
+    const { end } = await readersOfTwo();
+    const unkept = heldBack((request, response) => {
+      response.setHeader('cache-control', 'no-store');
+      answerCampaign(request, response);
+    });
+    let first = true;
+    const answers = end((request, response) => {
+      if (!first) return unkept(request, response);
+      first = false;
+      response.setHeader('cache-control', 'no-store');
+      answerCampaign(request, response);
+    });
+    await until(() => asked() === 4); // All at once.
+    unkept.open();
+    expect((await answers).map((answered) => answered.status)).toEqual([200, 200, 200, 200]);
+  });
 });
 
 test('that a campaign has become a 404 on one gateway keeps all others from serving it stale', async () => {
@@ -212,6 +284,53 @@ test('that a campaign has become a 404 on one gateway keeps all others from serv
   expect((await read(b)).status).toBe(502);
 });
 
+test('nor where Redis had thrown the entry away by itself before', async () => {
+  const clocks = [new Clock(), new Clock()] as const;
+  const [a, b] = [
+    await stack.gateway(cached, { monotonicNow: clocks[0].now }),
+    await stack.gateway(cached, { monotonicNow: clocks[1].now }),
+  ];
+  for (const gateway of [a, b]) await read(gateway);
+  await until(async () => (await stack.redis.client.del(entryName)) === 1);
+  for (const clock of clocks) clock.advance(100_000);
+  stack.upstream.answer = answerJson({}, 404);
+  expect((await read(a)).status).toBe(404);
+  await until(async () => (await read(b)).status === 404);
+  clocks[1].advance(6000);
+  await ageSharedEntries(stack.redis.client, 6000);
+  stack.upstream.answer = answerJson({}, 500);
+  expect((await read(b)).status).toBe(502);
+});
+
+test('what this process has had and must not use any more is not overruled by what all have from before', async () => {
+  const clock = new Clock();
+  const gateway = await stack.gateway({ ...cached, CACHE_STALE_WHILE_REVALIDATE_MS: '0' }, { monotonicNow: clock.now });
+  stack.upstream.answer = named('first');
+  await read(gateway);
+  const first = await until(() => stack.redis.client.get(entryName));
+  await stack.redis.client.del(entryName);
+  clock.advance(100_000);
+  stack.upstream.answer = (request, response) => {
+    response.setHeader('cache-control', 'max-age=1, must-revalidate');
+    named('second')(request, response);
+  };
+  expect(nameOf(await read(gateway))).toBe('second');
+  await until(() => stack.redis.client.exists(entryName));
+  await stack.redis.client.set(entryName, first, 'PX', 60_000);
+  await ageSharedEntries(stack.redis.client, 10_000);
+  clock.advance(2000);
+  stack.upstream.answer = named('third');
+  expect(nameOf(await read(gateway))).toBe('third');
+});
+
+test('an entry is fresh for as long as the gateway that finds it allows, whatever the one that wrote it did', async () => {
+  await read(await stack.gateway({ CACHE_TTL_MS: '600000' }));
+  await until(() => stack.redis.client.exists(entryName));
+  await ageSharedEntries(stack.redis.client, 20_000);
+  const strict = { CACHE_TTL_MS: '10000', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
+  expect(status(await read(await stack.gateway(strict)))).toBe('fwd=stale; stored');
+});
+
 describe('an entry in Redis that is not as a gateway writes it is never sent, counts as none, and is overwritten', () => {
   const rewrite = (change: (record: Record<string, unknown>) => unknown) => (stored: string) => {
     const at = stored.indexOf('{');
@@ -229,6 +348,9 @@ describe('an entry in Redis that is not as a gateway writes it is never sent, co
     'cut short': (stored) => stored.slice(0, -20),
     'without an age': (stored) => stored.slice(stored.indexOf(' ') + 1),
     'from the future': (stored) => stored.replace(/^\d+/, '99999999999999999999999'),
+    'of 0.3 seconds past 1970, and fresh until today': (stored) => stored.replace(/^\d+ \d+/, '300 9999999999999'),
+    'a document that says it is none': (stored) => stored.replace(/^(\d+ \d+) found/, '$1 not_found'),
+    'of an unknown kind': (stored) => stored.replace(/^(\d+ \d+) found/, '$1 toString'),
     'a record of another path': rewrite((record) => ({ ...record, path: '/v1/accounts/ag_2/campaigns/cmp_1' })),
     'a record with more in it': rewrite((record) => ({ ...record, secret: 'workflow-secret' })),
     'a record that is null': rewrite(() => null),
@@ -248,11 +370,32 @@ describe('an entry in Redis that is not as a gateway writes it is never sent, co
     await client.set(entryName, damages[damage]?.(sound) ?? '');
     const other = await stack.gateway(cached);
     const answer = await read(other);
-    expect([answer.status, status(answer)]).toEqual([200, 'fwd=uri-miss; stored']);
+    expect([answer.status, status(answer)]).toEqual([200, expect.stringMatching(/^fwd=(?:uri-miss|stale); stored$/)]);
     expect(answer.text).not.toContain('secret');
     await until(async () => /^\d+ \d+ found \S+ \{/.test((await client.get(entryName)) ?? ''));
     expect(status(await read(await stack.gateway(cached)))).toMatch(/^hit/);
     expect(asked()).toBe(2);
+  });
+
+  test('a lease that never ends, or lasts longer than leases do, is as none', async () => {
+    const gateway = await stack.gateway(cached);
+    const slow = heldBack();
+    stack.upstream.answer = slow;
+    const first = read(gateway);
+    const lease = await until(async () => {
+      const fields = await stack.redis.client.hgetall(leaseName);
+      return fields['generation'] === undefined ? undefined : fields;
+    });
+    slow.open();
+    await first;
+    await until(async () => (await stack.redis.client.exists(leaseName)) === 0);
+    stack.upstream.answer = answerCampaign;
+    for (const seconds of [0, 3600]) {
+      await stack.redis.client.del(entryName);
+      await stack.redis.client.hset(leaseName, { ...lease, token: 'dead' });
+      if (seconds > 0) await stack.redis.client.expire(leaseName, seconds);
+      expect(status(await read(await stack.gateway(cached)))).toBe('fwd=uri-miss; stored');
+    }
   });
 
   test.each([

@@ -1,10 +1,9 @@
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -28,34 +27,6 @@ function open(url = redis.url) {
   return { link, log, states, ping: () => link.call((client) => client.ping()) };
 }
 
-/** A proxy before Redis that can stop passing bytes on for every connection that is or becomes open meanwhile. */
-async function startProxy(): Promise<{ url: string; hang(): void; resume(): void; stop(): void }> {
-  let hanging = false;
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
-    sockets.add(socket.on('error', () => {}));
-    if (hanging) return; // For ever, though others may come through later.
-    const upstream = connect(redis.port, '127.0.0.1').on('error', () => {});
-    sockets.add(upstream);
-    socket.on('data', (bytes) => !hanging && upstream.write(bytes));
-    upstream.on('data', (bytes) => !hanging && socket.write(bytes));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    hang: () => {
-      hanging = true;
-    },
-    resume: () => {
-      hanging = false;
-    },
-    stop: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
-}
-
 describe('the link to Redis', () => {
   test('comes back where the first answer to its probe is an error', async () => {
     await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
@@ -73,7 +44,7 @@ describe('the link to Redis', () => {
   });
 
   test('gives up a connection that is accepted and then silent, at the handshake too', async () => {
-    const proxy = await startProxy();
+    const proxy = await startProxy(redis.port);
     const { link, ping } = open(proxy.url);
     await link.started(10_000);
     proxy.hang();

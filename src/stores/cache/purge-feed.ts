@@ -29,13 +29,17 @@ type Listener = (purge: Purge | 'everything') => void;
  */
 export class PurgeFeed {
   readonly #log: PurgeLog;
+  readonly #onTrouble: (error: Error | undefined) => void;
   #seen: LogHead | undefined;
   #listener: Listener | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isPolling = false;
+  #isTroubled = false;
 
-  constructor(log: PurgeLog) {
+  /** `onTrouble` is told once when the log cannot be read, and once when it can be again. */
+  constructor(log: PurgeLog, onTrouble: (error: Error | undefined) => void = () => {}) {
     this.#log = log;
+    this.#onTrouble = onTrouble;
   }
 
   /** Of what has been read so far: entries of another epoch have missed a purge. */
@@ -57,8 +61,12 @@ export class PurgeFeed {
     this.#isPolling = true;
     try {
       for (const purge of await this.#news()) this.#listener?.(purge);
-    } catch {
-      // The store has said that it is away; the next poll begins where this one did.
+      if (this.#isTroubled) this.#onTrouble(undefined);
+      this.#isTroubled = false;
+    } catch (error) {
+      // The next poll begins where this one did.
+      if (!this.#isTroubled) this.#onTrouble(error as Error);
+      this.#isTroubled = true;
     } finally {
       this.#isPolling = false;
     }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
 import type { Purge } from '../../cache/entry.ts';
 import type { RedisLink } from '../redis-link.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
@@ -16,6 +17,22 @@ redis.call('HDEL', KEYS[1], sequence - ARGV[3])
 return sequence`;
 
 /**
+ * A server that was started anew, or is another one after a failover, may have lost the last purges and still have what
+ * they took: under each run of a server there is another epoch.
+ */
+const HEAD = `
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local log = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'sequence')
+if log[1] ~= run or not string.match(log[2] or '', '^[%w-]+$') then
+  log[2] = ARGV[1]
+  redis.call('HSET', KEYS[1], 'run', run, 'epoch', log[2])
+end
+return { log[2], log[3] or '0' }`;
+
+const headSchema = z.tuple([z.string().min(1), z.string().regex(/^\d{1,15}$/)]);
+
+/**
  * The names of what a purge changes: a generation an account group, and one a campaign. An entry carries those it was
  * asked for under, so that giving a new one takes all entries of the old at once, whatever their number.
  */
@@ -26,15 +43,17 @@ export function generationNames({ accountGroupId, campaignId }: Purge): { group:
   };
 }
 
-/** The log is one hash: `epoch`, `sequence`, and the last purges under their numbers. */
+/** The log is one hash: `run`, `epoch`, `sequence`, and the last purges under their numbers. */
 export class RedisPurges implements PurgeLog {
   readonly #link: RedisLink;
   readonly #name: string;
+  readonly #head: (keys: [string], args: [string]) => Promise<unknown>;
   readonly #append: (keys: [string], args: [string, string, number]) => Promise<unknown>;
 
   constructor(link: RedisLink) {
     this.#link = link;
     this.#name = link.key('purges');
+    this.#head = link.defineScript('headOfPurges', HEAD);
     this.#append = link.defineScript('appendPurge', APPEND);
   }
 
@@ -52,10 +71,10 @@ export class RedisPurges implements PurgeLog {
   }
 
   async head(): Promise<LogHead> {
-    const [epoch, sequence] = await this.#link.call((client) => client.hmget(this.#name, 'epoch', 'sequence'));
-    if (epoch) return { epoch, sequence: readCount(sequence ?? '0') };
-    await this.#link.call((client) => client.hsetnx(this.#name, 'epoch', randomUUID()));
-    return this.head();
+    const reply = headSchema.safeParse(await this.#head([this.#name], [randomUUID()]));
+    if (!reply.success) throw new StoreUnavailable('the purge log is damaged');
+    const [epoch, sequence] = reply.data;
+    return { epoch, sequence: Number(sequence) };
   }
 
   async read(from: number, to: number): Promise<(Purge | undefined)[]> {
@@ -67,9 +86,4 @@ export class RedisPurges implements PurgeLog {
   async restart(): Promise<void> {
     await this.#link.call((client) => client.hset(this.#name, 'epoch', randomUUID()));
   }
-}
-
-function readCount(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new StoreUnavailable('the purge log is damaged');
-  return Number(text);
 }

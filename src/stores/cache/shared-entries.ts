@@ -1,5 +1,7 @@
 import type { CacheKey, Content } from '../../cache/entry.ts';
 import type { Lifetime } from '../../cache/freshness.ts';
+import type { ReadResult } from '../../exchange.ts';
+import type { FailureReason } from '../../upstream/failure.ts';
 
 /** An entry as it is shared: with its age now, whoever's clock it was made by. */
 export interface SharedEntry {
@@ -8,39 +10,54 @@ export interface SharedEntry {
   readonly ageMs: number;
 }
 
-/** What became of an entry that was offered. `refused`: a purge, or another holder, came first. */
-type Filled = 'stored' | 'refused' | 'away';
-
 /** The right to ask the campaign service for all gateways. It ends with one of its calls, or when its holder dies. */
 export interface Lease {
-  /** Puts the entry there for all, and ends the lease. */
-  fill(entry: SharedEntry): Promise<Filled>;
-  /** Ends the lease with nothing to show for it: whoever waits may try. */
-  release(): Promise<void>;
-  /** Ends the lease only if nobody waits elsewhere; otherwise false, and its holder goes on for them. */
+  /** Whether others can know of it, and of what it comes to. */
+  readonly isShared: boolean;
+  /**
+   * Puts the entry there for all. `tookDocument`: in the place of a document that other gateways may still have. False
+   * where a purge has come since the lease was given: it is not to be kept here either.
+   */
+  fill(entry: SharedEntry, tookDocument: boolean): Promise<boolean>;
+  /** Ends it with nothing but a failure, which those are told who wait for it now. */
+  fail(reason: FailureReason): Promise<void>;
+  /** Ends it only if nobody waits elsewhere; otherwise false, and its holder goes on for them. */
   abandon(): Promise<boolean>;
 }
 
-export interface LookUp {
-  readonly entry: SharedEntry | undefined;
-  /** `needless`: the entry is fresh. `held`: another gateway is asking the campaign service. */
-  readonly lease: Lease | 'held' | 'needless';
+export type LookUp =
+  | { readonly state: 'fresh'; readonly entry: SharedEntry }
+  /** `entry` is a stale one, if there is any. */
+  | { readonly state: 'granted'; readonly entry: SharedEntry | undefined; readonly lease: Lease }
+  /** Another gateway is asking the campaign service. */
+  | { readonly state: 'held'; readonly entry: SharedEntry | undefined; readonly holder: string }
+  /** What the holder had that this asker has waited for: nothing that is kept. */
+  | { readonly state: 'unkept'; readonly result: ReadResult }
+  | { readonly state: 'failed'; readonly reason: FailureReason };
+
+export interface LookUpOptions {
+  /** Whether a document may be sent for this key. */
+  readonly isOwn: (data: string) => boolean;
+  /** The holder that the asker has been told of before, with the entry. */
+  readonly waitingFor?: string | undefined;
+  /** Takes what is stored as none. */
+  readonly ignoresStored?: boolean;
 }
 
 /** Entries that all gateways share. Nothing here rejects: a store that is away, or slow, has no entry and grants every lease. */
 export interface SharedEntries {
-  /** Where the entry is not fresh, the lease comes with it. `isOwn` says whether a document may be sent for this key. */
-  lookUp(key: CacheKey, isOwn: (data: string) => boolean): Promise<LookUp>;
+  lookUp(key: CacheKey, options: LookUpOptions): Promise<LookUp>;
 }
 
-/** For a lease that nobody else can know of. */
+/** One that nobody else can know of. */
 export const unsharedLease: Lease = {
-  fill: async () => 'away',
-  release: async () => {},
+  isShared: false,
+  fill: async () => true,
+  fail: async () => {},
   abandon: async () => true,
 };
 
 /** A single process shares nothing. */
 export const noSharedEntries: SharedEntries = {
-  lookUp: async () => ({ entry: undefined, lease: unsharedLease }),
+  lookUp: async () => ({ state: 'granted', entry: undefined, lease: unsharedLease }),
 };

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import type { CacheKey } from '../../cache/entry.ts';
+import type { Lifetime } from '../../cache/freshness.ts';
+import { entityTag } from '../../upstream/interpret.ts';
+import type { SharedEntry } from './shared-entries.ts';
+
+const milliseconds = z.number().min(0);
+
+/** What an entry is in Redis, beside its age: what is not like this, to the letter, was written by no gateway. */
+const recordSchema = z.strictObject({
+  path: z.string(),
+  content: z.discriminatedUnion('outcome', [
+    z.strictObject({ outcome: z.literal('found'), data: z.string(), etag: z.string() }),
+    z.strictObject({ outcome: z.literal('not_found') }),
+    z.strictObject({ outcome: z.literal('uncacheable') }),
+  ]),
+  lifetime: z.strictObject({
+    freshMs: milliseconds,
+    staleWhileRevalidateMs: milliseconds,
+    staleIfErrorMs: milliseconds,
+  }),
+});
+
+export function formatRecord({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
+  return JSON.stringify({ path, content, lifetime });
+}
+
+/**
+ * Undefined for what is no record of this key with a document that may be sent for it. Of its lifetime no more is taken
+ * than `allowed`: who wrote it may have had other settings.
+ */
+export function parseRecord(
+  text: string,
+  key: CacheKey,
+  allowed: Readonly<Record<SharedEntry['content']['outcome'], Lifetime>>,
+  isOwn: (data: string) => boolean,
+): Omit<SharedEntry, 'ageMs'> | undefined {
+  const { data: record } = recordSchema.safeParse(parseJson(text));
+  if (record?.path !== key.path) return undefined;
+  const { content, lifetime } = record;
+  if (content.outcome === 'found' && !(isOwn(content.data) && content.etag === entityTag(content.data)))
+    return undefined;
+  const most = allowed[content.outcome];
+  return {
+    content,
+    lifetime: {
+      freshMs: Math.min(lifetime.freshMs, most.freshMs),
+      staleWhileRevalidateMs: Math.min(lifetime.staleWhileRevalidateMs, most.staleWhileRevalidateMs),
+      staleIfErrorMs: Math.min(lifetime.staleIfErrorMs, most.staleIfErrorMs),
+    },
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,66 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { CachePolicy } from '../../src/cache/freshness.ts';
+import { PurgeFeed } from '../../src/stores/cache/purge-feed.ts';
+import { RedisEntries } from '../../src/stores/cache/redis-entries.ts';
+import { RedisPurges } from '../../src/stores/cache/redis-purges.ts';
+import { RedisLink } from '../../src/stores/redis-link.ts';
+import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { type RedisProxy, startProxy } from '../helpers/proxy.ts';
+import { RedisServer } from '../helpers/redis.ts';
+
+let redis: RedisServer;
+let proxy: RedisProxy;
+const links: RedisLink[] = [];
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  proxy = await startProxy(redis.port);
+});
+afterAll(async () => {
+  for (const link of links) link.close();
+  proxy.stop();
+  await redis.stop();
+});
+
+const lifetime = { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 };
+const policy: CachePolicy = { found: lifetime, notFound: lifetime, uncacheable: lifetime };
+
+/** Entries on a connection of their own, which counts as away only after a long time. */
+async function open(url: string): Promise<RedisEntries> {
+  const log = pino({ level: 'silent' });
+  const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log, deadlineMs: 10_000 });
+  links.push(link);
+  await link.started(10_000);
+  const purges = new RedisPurges(link);
+  const feed = new PurgeFeed(purges);
+  await feed.poll();
+  return new RedisEntries(link, feed, purges, policy);
+}
+
+const keyOf = (campaignId: string) => ({ path: `/${campaignId}`, accountGroupId: 'ag_1', campaignId });
+const isOwn = () => true;
+
+test('a lease whose reply comes too late is used all the same: its entry is there for all, and nobody waits for it', async () => {
+  const [slow, other] = [await open(proxy.url), await open(redis.url)];
+  proxy.delayReplies(300);
+  const late = await slow.lookUp(keyOf('late'), { isOwn });
+  if (late.state !== 'granted') throw new Error(late.state);
+  expect((await other.lookUp(keyOf('late'), { isOwn })).state).toBe('held');
+  await late.lease.fill({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false);
+  expect((await other.lookUp(keyOf('late'), { isOwn })).state).toBe('fresh');
+  proxy.delayReplies(0);
+});
+
+test('a lease whose reply comes too late, and which another had, changes nothing', async () => {
+  const [slow, other] = [await open(proxy.url), await open(redis.url)];
+  const first = await other.lookUp(keyOf('taken'), { isOwn });
+  if (first.state !== 'granted') throw new Error(first.state);
+  proxy.delayReplies(300);
+  const late = await slow.lookUp(keyOf('taken'), { isOwn });
+  if (late.state !== 'granted') throw new Error(late.state);
+  expect(await late.lease.fill({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false)).toBe(true);
+  expect((await other.lookUp(keyOf('taken'), { isOwn })).state).toBe('held');
+  await first.lease.fail('status');
+  proxy.delayReplies(0);
+});
