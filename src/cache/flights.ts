@@ -156,9 +156,11 @@ export class Flights {
   #landOn(key: CacheKey, flight: Flight, entry: Entry, known: Entry | undefined, wasWaitedFor: boolean): void {
     const isStored = this.#local.keep(key, entry);
     const { content } = entry;
-    if (content.outcome === 'uncacheable')
+    if (content.outcome === 'uncacheable') {
       flight.land({ kind: 'uncacheable', forwarded: 'uri-miss', result: undefined });
-    else flight.land(wasWaitedFor ? collapsed(known, content, isStored) : { kind: 'shared', entry });
+    } else {
+      flight.land(wasWaitedFor ? collapsed(known, content, isStored) : { kind: 'shared', entry });
+    }
   }
 
   /** As another gateway has failed, or for want of its answer. */

@@ -24,7 +24,9 @@ export function readThrough(cache: Cache, endpoint: Endpoint, sourceOf: SourceOf
   const pathOf = compilePathTemplate(endpoint.path);
 
   async function fetch(key: CacheKey, exchange: Exchange): Promise<void> {
-    finish(exchange, await timed(exchange, cache.fetch(key, sourceOf(exchange), exchange.signal)));
+    const answer = await timed(exchange, cache.fetch(key, sourceOf(exchange), exchange.signal));
+    if (answer.report.outcome === 'hit' || answer.report.outcome === 'stale') exchange.upstreamMs = undefined;
+    finish(exchange, answer);
   }
 
   function finish(exchange: Exchange, answer: Answer): void {

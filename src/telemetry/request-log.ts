@@ -7,7 +7,7 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
 export function logRequest(log: Logger, exchange: Exchange): void {
-  const { response, request, trace, error } = exchange;
+  const { response, request, trace, error, cache } = exchange;
   const status = response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST;
   const line = {
     trace_id: trace.traceId,
@@ -18,11 +18,11 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     status,
     duration_ms: round(performance.now() - exchange.startedAt),
     upstream_ms: exchange.upstreamMs === undefined ? undefined : round(exchange.upstreamMs),
-    cache: exchange.cache?.outcome,
+    cache: cache?.outcome,
     client_address: exchange.clientAddress,
     account_group_id: exchange.parameters['accountGroupId'],
     code: error?.code,
-    reason: error?.reason,
+    reason: cache?.outcome === 'stale_if_error' ? cache.reason : error?.reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
   if (status === 500) log.error(line, 'request');

@@ -79,6 +79,9 @@ test('after a failure that took long, the stale campaign is served at once for a
   };
   expect(status(await embedded.read())).toMatch(/^fwd=stale; ttl=-7\d; detail=status$/);
   expect(asked()).toBe(2);
+  await until(() =>
+    embedded.gateway.log.find((line) => line['cache'] === 'stale_if_error' && line['reason'] === 'status'),
+  );
   embedded.clock.advance(3900);
   const paused = await embedded.read();
   expect([nameOf(paused), status(paused)]).toEqual(['old', expect.stringMatching(/^hit; ttl=-\d+; detail=status$/)]);
