@@ -27,6 +27,7 @@ import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { openTrace } from './telemetry/trace-context.ts';
+import { showUpstreamState } from './telemetry/upstream-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
 import { documentSource } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
@@ -44,8 +45,7 @@ export interface GatewayParts {
 export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
-  /** Of the campaign service. */
-  circuit: Upstream['circuit'];
+  upstream: Pick<Upstream, 'state'>;
   /** Takes no new connection, lets each open one have one more answer. Resolves when all are closed, after `graceMs` by force. */
   drain(graceMs: number): Promise<void>;
 }
@@ -62,6 +62,7 @@ export function createGateway({
   endpoints = publicEndpoints,
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
+  showUpstreamState(upstream.state);
   const cache = settings.CACHE_TTL_MS > 0 ? openCache(settings, stores, monotonicNow) : undefined;
   if (cache) showCacheSize(() => cache.size);
   const countCacheRead = cacheReadCounter();
@@ -79,9 +80,14 @@ export function createGateway({
     authenticate: checkKey,
   });
 
-  const options = { upstream, headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN), log };
+  const sourceOptions = {
+    upstream,
+    headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN),
+    maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
+    log,
+  };
   const readStage = (endpoint: Endpoint): Stage => {
-    const source = documentSource(endpoint, options);
+    const source = documentSource(endpoint, sourceOptions);
     return cache ? readThrough(cache, endpoint, source) : read(endpoint, source, settings.CAMPAIGN_SERVICE_TIMEOUT_MS);
   };
 
@@ -147,7 +153,7 @@ export function createGateway({
     clearTimeout(force);
     upstream.close();
   }
-  return { server, circuit: upstream.circuit, drain };
+  return { server, upstream, drain };
 }
 
 function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {

@@ -34,7 +34,7 @@ const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
-  dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.circuit() }),
+  dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
   metrics,
 });
 

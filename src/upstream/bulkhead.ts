@@ -18,6 +18,14 @@ export class Bulkhead {
     this.#queueCapacity = queueCapacity;
   }
 
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
   /** Rejects with `overloaded` where the queue is full, or no place came free before the deadline. */
   async run<T>(waiting: Waiting, task: () => Promise<T>): Promise<T> {
     if (this.#underWay < this.#capacity) this.#underWay++;

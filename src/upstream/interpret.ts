@@ -9,14 +9,14 @@ export type Meaning = ReadResult | { readonly outcome: 'foreign_account_group' }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Reads, checks and filters a reply. Throws `UpstreamFailure` where it is no campaign, or not the one asked for. */
+/** Reads, checks and filters a reply that has been decoded. Throws `UpstreamFailure` where it is no campaign, or not the one asked for. */
 export function interpretReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
   reply: UpstreamReply,
 ): Meaning {
   if (reply.outcome === 'missing') return { outcome: 'not_found' };
-  const document = follow(parseJson(reply.body, reply.headers['content-encoding']), endpoint.resultPointer);
+  const document = follow(parseJson(reply.body), endpoint.resultPointer);
   // Before its fields are looked at: whatever it is, nothing of it is for this caller.
   if (isForeign(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
   const data = filter(endpoint, parameters, document);
@@ -55,10 +55,7 @@ export function entityTag(data: string): string {
   return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 
-function parseJson(body: Buffer, contentEncoding: string | undefined): unknown {
-  if (contentEncoding !== undefined && contentEncoding.toLowerCase() !== 'identity') {
-    throw new UpstreamFailure('not_json', 'the body is encoded, though identity was asked for');
-  }
+function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(utf8.decode(body));
   } catch {

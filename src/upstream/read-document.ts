@@ -3,32 +3,50 @@ import type { Fetched, Source } from '../cache/flights.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
+import { upstreamReadCounter } from '../telemetry/upstream-metrics.ts';
+import { decodeReply } from './decode.ts';
+import { Abandoned, UpstreamFailure } from './failure.ts';
 import { interpretReply, isFiltered } from './interpret.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface ReadOptions {
   readonly upstream: Upstream;
   readonly headers: (exchange: Exchange) => Record<string, string>;
+  /** Of a body, also when it has been decoded. */
+  readonly maxBodyBytes: number;
   readonly log: Logger;
 }
 
 /** What an exchange asks for, at the campaign service: filtered, and checked to be what was asked for. */
 export function documentSource(
   endpoint: Endpoint,
-  { upstream, headers, log }: ReadOptions,
+  { upstream, headers, maxBodyBytes, log }: ReadOptions,
 ): (exchange: Exchange) => Source {
   const pathOf = compilePathTemplate(endpoint.upstreamPath);
 
-  async function ask(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
+  const count = upstreamReadCounter();
+
+  async function read(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
     const { parameters, trace } = exchange;
     const reply = await upstream.read({ path: pathOf(parameters), headers: headers(exchange), signal, deadlineAt });
-    const meaning = interpretReply(endpoint, parameters, reply);
+    const meaning = interpretReply(endpoint, parameters, await decodeReply(reply, maxBodyBytes));
     if (meaning.outcome !== 'foreign_account_group') return { result: meaning, headers: reply.headers };
     log.warn(
       { security: true, trace_id: trace.traceId, ...parameters },
       'the campaign service answered with a document of another account group',
     );
     return { result: { outcome: 'not_found' }, headers: reply.headers };
+  }
+
+  async function ask(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
+    try {
+      const fetched = await read(exchange, signal, deadlineAt);
+      count(fetched.result.outcome);
+      return fetched;
+    } catch (error) {
+      if (error instanceof UpstreamFailure) count(error instanceof Abandoned ? 'abandoned' : error.reason);
+      throw error;
+    }
   }
 
   return (exchange) => ({

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
+import type { UpstreamState } from '../telemetry/upstream-metrics.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { Abandoned, UpstreamFailure } from './failure.ts';
@@ -11,8 +12,7 @@ import { RetryBudget } from './retry-budget.ts';
 export interface Upstream {
   /** One exchange, with all its attempts. Rejects with `UpstreamFailure`. */
   read(request: UpstreamRequest): Promise<UpstreamReply>;
-  /** Whether requests reach it: see `CircuitBreaker`. */
-  circuit(): 'closed' | 'open' | 'half_open';
+  state(): UpstreamState;
   close(): void;
 }
 
@@ -65,7 +65,7 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
         }),
       );
     },
-    circuit: () => breaker.state,
+    state: () => ({ circuit: breaker.state, underWay: bulkhead.underWay, waiting: bulkhead.waiting }),
     close,
   };
 }

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from '
 export type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** The ids in the path that the gateway asks for by default. */
-function idsOf(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
+export function idsOf(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
   const match = /\/accounts\/([^/]+)\/campaigns\/([^/?]+)$/.exec(request.url ?? '');
   return { accountGroupId: match?.[1] ?? '', campaignId: match?.[2] ?? '' };
 }

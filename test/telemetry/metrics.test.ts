@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
+import { answerJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -25,4 +26,32 @@ test('GET /metrics of the operations listener: what the cache did and holds, as 
   expect(text).not.toMatch(/cmp_1|ag_1/);
   expect((await fetch(`${gateway.operationsUrl}/metrics`, { method: 'POST' })).status).toBe(405);
   expect((await get(`${gateway.url}/metrics`)).status).toBe(404);
+});
+
+test('the circuit, what is under way, and what became of each read at the campaign service', async () => {
+  const gateway = await stack.gatewayProcess({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '2', CAMPAIGN_SERVICE_RETRIES: '0' });
+  const key = await stack.key();
+  const scrape = async () => (await fetch(`${gateway.operationsUrl}/metrics`)).text();
+  const read = () => get(gateway.url + campaignPath, { 'x-api-key': key });
+  const circuit = (text: string) =>
+    Object.fromEntries(
+      [...text.matchAll(/^campaign_gateway_upstream_circuit\{state="(\w+)"\} (\d)$/gm)].map((m) => m.slice(1)),
+    );
+  await read();
+  stack.upstream.answer = answerJson({}, 404);
+  await read();
+  expect(circuit(await scrape())).toEqual({ closed: '1', open: '0', half_open: '0' });
+  stack.upstream.answer = answerJson({}, 500);
+  for (let i = 0; i < 3; i++) await read();
+  const text = await scrape();
+  expect(circuit(text)).toEqual({ closed: '0', open: '1', half_open: '0' });
+  expect(text).toMatch(/^campaign_gateway_upstream_requests_under_way 0$/m);
+  expect(text).toMatch(/^campaign_gateway_upstream_requests_waiting 0$/m);
+  const reads = [...text.matchAll(/^campaign_gateway_upstream_reads_total\{outcome="(\w+)"\} (\d)$/gm)];
+  expect(Object.fromEntries(reads.map((match) => match.slice(1)))).toEqual({
+    found: '1',
+    not_found: '1',
+    status: '2',
+    circuit_open: '1',
+  });
 });

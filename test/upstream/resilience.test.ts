@@ -3,10 +3,11 @@ import { Bulkhead } from '../../src/upstream/bulkhead.ts';
 import { CircuitBreaker } from '../../src/upstream/circuit-breaker.ts';
 import { Abandoned, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
 import { RetryBudget } from '../../src/upstream/retry-budget.ts';
+import { ageSharedEntries, Clock } from '../helpers/clock.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { type Answer, answerCampaign, answerJson } from '../helpers/upstream.ts';
+import { type Answer, answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -187,6 +188,30 @@ describe('the circuit breaker', () => {
     expect((await readMany(gateway, 20)).every(({ status }) => status === 200)).toBe(true);
   });
 
+  test('open, it leaves what the cache has, stale too, and asks for nothing', async () => {
+    const clock = new Clock();
+    const gateway = await stack.gateway(
+      { CACHE_TTL_MS: '60000', CACHE_STALE_WHILE_REVALIDATE_MS: '0', CAMPAIGN_SERVICE_BREAKER_FAILURES: '1' },
+      { monotonicNow: clock.now },
+    );
+    const readCampaign = (id: string) => get(`${gateway.url}/v1/accounts/ag_1/campaigns/${id}`, { 'x-api-key': key });
+    await readCampaign('stale');
+    clock.advance(100_000);
+    await ageSharedEntries(stack.redis.client, 100_000);
+    await readCampaign('fresh');
+    stack.upstream.answer = answerJson({}, 500);
+    expect((await readCampaign('cold')).status).toBe(502);
+    const asked = stack.upstream.requests.length;
+    const statuses = await Promise.all(
+      ['fresh', 'stale', 'cold'].map(async (id) => {
+        const { status, headers } = await readCampaign(id);
+        return `${status} ${headers.get('cache-status')?.replace(/^campaign-gateway; |-?\d+/g, '')}`;
+      }),
+    );
+    expect(statuses).toEqual(['200 hit; ttl=', '200 hit; ttl=; detail=circuit_open', '502 fwd=uri-miss']);
+    expect(stack.upstream.requests.length).toBe(asked);
+  });
+
   test('stays closed for answers of a good purpose, and for what is wrong with one document', async () => {
     const gateway = await stack.gateway({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '3' });
     for (const answer of [answerJson({}, 404), answerJson({}), answerJson({}, 410)]) {
@@ -289,6 +314,23 @@ describe('the bulkhead', () => {
     const counted = Object.entries(Object.groupBy(await answers, String)).map(([what, which]) => [what, which?.length]);
     expect(Object.fromEntries(counted)).toEqual({ 200: 10, overloaded: 20 });
     expect(most).toBe(8);
+  });
+
+  test('full, it keeps nobody waiting who is served from the cache', async () => {
+    const gateway = await stack.gateway({ CACHE_TTL_MS: '60000', CAMPAIGN_SERVICE_MAX_CONCURRENCY: '1' });
+    const readCampaign = (id: string) => get(`${gateway.url}/v1/accounts/ag_1/campaigns/${id}`, { 'x-api-key': key });
+    await readCampaign('cached');
+    const slow = heldBack();
+    stack.upstream.answer = slow;
+    const asked = stack.upstream.requests.length;
+    const waiting = [readCampaign('slow_1'), readCampaign('slow_2')];
+    await until(() => stack.upstream.requests.length > asked);
+    for (let i = 0; i < 20; i++) {
+      const { status, headers } = await readCampaign('cached');
+      expect([status, headers.get('cache-status')]).toEqual([200, expect.stringMatching(/; hit;/)]);
+    }
+    slow.open();
+    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
   test('a place in the queue is given up at the deadline and when nobody waits any more', async () => {
