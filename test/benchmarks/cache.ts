@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { Agent, get } from 'node:http';
-import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { Stack } from '../helpers/stack.ts';
+import { openLoop, percentile, read, residentMegabytes } from './load.ts';
 
 /**
  * What the cache spares the campaign service, and what it takes for that: two gateway processes on one Redis, campaigns
@@ -23,27 +21,6 @@ const options = Object.fromEntries(Object.entries(values).map(([name, text]) => 
   keyof typeof values,
   number
 >;
-
-const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-
-interface Outcome {
-  readonly status: number;
-  readonly cache: string;
-  readonly ms: number;
-}
-
-function read(gateway: GatewayProcess, key: string, campaign: string): Promise<Outcome> {
-  const startedAt = performance.now();
-  return new Promise((resolve, reject) => {
-    const url = `${gateway.url}/v1/accounts/ag_1/campaigns/${campaign}`;
-    get(url, { agent, headers: { 'x-api-key': key } }, (response) => {
-      response.resume().on('end', () => {
-        const cache = /; ([^;]+(?:; collapsed)?)/.exec(String(response.headers['cache-status'] ?? '; none'))?.[1] ?? '';
-        resolve({ status: response.statusCode ?? 0, cache, ms: performance.now() - startedAt });
-      });
-    }).on('error', reject);
-  });
-}
 
 /** Mulberry32: the same requests in every run. */
 function seededRandom(seed: number): () => number {
@@ -73,33 +50,19 @@ function zipf(count: number, random: () => number): () => number {
   };
 }
 
-const percentile = (sorted: readonly number[], share: number) =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-
-const residentMegabytes = (gateway: GatewayProcess) =>
-  Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8'))?.[1]) / 1024);
-
-/** An open loop: each request is sent when its time has come, whether or not others have been answered. */
 async function zipfLoad(title: string, environment: Record<string, string>): Promise<void> {
   const stack = await Stack.start();
   const fleet = await Promise.all([stack.gatewayProcess(environment), stack.gatewayProcess(environment)]);
   const keys = await Promise.all(Array.from({ length: options.keys }, () => stack.key({ rateLimits: ['1000000/1s'] })));
   const random = seededRandom(1);
   const campaign = zipf(options.campaigns, random);
-  const total = options.seconds * options.rate;
-  const outcomes: Promise<Outcome>[] = [];
-  const startedAt = performance.now();
-  for (let sent = 0; sent < total; ) {
-    const due = Math.min(total, ((performance.now() - startedAt) / 1000) * options.rate);
-    for (; sent < due; sent++) {
-      const key = keys[Math.floor(random() * keys.length)] as string;
-      outcomes.push(read(fleet[sent % 2] as GatewayProcess, key, `cmp_${campaign()}`));
-    }
-    await pause(5);
-  }
-  const answered = await Promise.all(outcomes);
+  const answered = await openLoop(options, (sent, since) => {
+    const key = keys[Math.floor(random() * keys.length)] as string;
+    return read(fleet[sent % 2] as GatewayProcess, key, `ag_1/campaigns/cmp_${campaign()}`, since);
+  });
+  const total = answered.length;
   const reached = stack.upstream.requests.length;
-  const times = answered.map(({ ms }) => ms).sort((a, b) => a - b);
+  const times = answered.map(({ ms }) => ms);
   const hits = answered.filter(({ cache }) => cache === 'hit').length;
   const bad = answered.filter(({ status }) => status !== 200).length;
   const cells = [
@@ -127,7 +90,7 @@ async function distinctCampaigns(): Promise<void> {
   };
   let next = 0;
   const reader = async (until: number) => {
-    while (next < until) await read(gateway, key, `cmp_${next++}`);
+    while (next < until) await read(gateway, key, `ag_1/campaigns/cmp_${next++}`, 0);
   };
   for (let step = 1; step <= 10; step++) {
     const until = Math.round((options.distinct * step) / 10);
