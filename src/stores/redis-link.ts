@@ -31,7 +31,8 @@ export class RedisLink {
   readonly #client: Redis | Cluster;
   readonly #prefix: string;
   readonly #log: Logger;
-  readonly #deadlineMs: number;
+  /** How long a call may take whose caller has no patience of its own. */
+  readonly deadlineMs: number;
   #reach: 'connecting' | 'up' | 'away' | 'closed' = 'connecting';
   #degraded: NodeJS.Timeout | undefined;
   #lastError: Error | undefined;
@@ -45,7 +46,7 @@ export class RedisLink {
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
     this.#prefix = prefix;
     this.#log = log;
-    this.#deadlineMs = deadlineMs;
+    this.deadlineMs = deadlineMs;
     this.#client = connect(address);
     this.#client.on('error', (error: Error) => {
       this.#lastError = error;
@@ -95,12 +96,12 @@ export class RedisLink {
   }
 
   /** A caller with less patience than the deadline gives up for itself alone: Redis does not count as away for that. */
-  async call<T>(command: (client: Redis | Cluster) => Promise<T>, patienceMs = this.#deadlineMs): Promise<T> {
+  async call<T>(command: (client: Redis | Cluster) => Promise<T>, patienceMs = this.deadlineMs): Promise<T> {
     if (this.#reach !== 'up') throw new StoreUnavailable('Redis is away');
     try {
       return await within(patienceMs, command(this.#client));
     } catch (error) {
-      if (error instanceof DeadlineExceeded && patienceMs >= this.#deadlineMs) this.#away(error);
+      if (error instanceof DeadlineExceeded && patienceMs >= this.deadlineMs) this.#away(error);
       if (isErrorReply(error)) this.#degrade(error);
       throw new StoreUnavailable('Redis did not do as asked', { cause: error });
     }
@@ -143,7 +144,7 @@ export class RedisLink {
       if (!answered) return;
       this.#silentSince = performance.now();
       // A late answer shows that Redis lives, not that it answers in time: the next one may.
-      if (performance.now() - sentAt <= this.#deadlineMs) this.#returned();
+      if (performance.now() - sentAt <= this.deadlineMs) this.#returned();
       else this.#sendPing();
     };
     ping.then(

@@ -1,15 +1,7 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import type { Entry } from '../../src/cache/entry.ts';
 import { LocalEntries } from '../../src/cache/local-entries.ts';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-function heapUsed(): number {
-  for (let i = 0; i < 3; i++) collectGarbage();
-  return process.memoryUsage().heapUsed;
-}
+import { heapUsed } from '../helpers/heap.ts';
 
 const keyOf = (i: number) => ({
   path: `/v1/accounts/ag_1/campaigns/cmp_${i}`,

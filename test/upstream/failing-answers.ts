@@ -60,7 +60,7 @@ export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, r
   'half the JSON': [json((document) => document.slice(0, -10)), 'not_json'],
   'two documents': [json((document) => document + document), 'not_json'],
   'JSON with a comment': [json((document) => `// secret\n${document}`), 'not_json'],
-  NaN: [json((document) => document.replace('25', 'NaN')), 'not_json'],
+  NaN: [json((document) => document.replace(':25,', ':NaN,')), 'not_json'],
   'invalid UTF-8': [json((document) => Buffer.from(document.replace('Spring', 'Spr\u00ffng'), 'latin1')), 'not_json'],
   'UTF-16': [json((document) => Buffer.from(document, 'utf16le')), 'not_json'],
   'deep nesting without an end': [answerBody('['.repeat(15_000)), 'not_json'],
@@ -88,7 +88,7 @@ export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, r
     json((document) => document.replace(/\}$/, ',"id":"cmp_other"}')),
     'not_a_campaign',
   ],
-  'a field of another type': [json((document) => document.replace('25', '"25"')), 'not_a_campaign'],
+  'a field of another type': [json((document) => document.replace(':25,', ':"25",')), 'not_a_campaign'],
   'a field too few': [json((document) => document.replace('"status"', '"state"')), 'not_a_campaign'],
   'a day that is none': [json((document) => document.replace('2026-01-01', '2026-02-30')), 'not_a_campaign'],
 

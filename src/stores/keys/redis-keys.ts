@@ -8,6 +8,9 @@ if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'record', ARGV[3])
 return 1`;
 
+/** Without the record there is nothing but a 500: it is worth a longer wait than what has a stand-in. */
+const PATIENCE_MS = 500;
+
 /** One hash a key, with its version beside the record so that the limit script can compare it; a set holds the ids. */
 export class RedisKeys implements KeyStore {
   readonly #link: RedisLink;
@@ -19,7 +22,8 @@ export class RedisKeys implements KeyStore {
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
-    const text = await this.#link.call((client) => client.hget(this.#name(id), 'record'));
+    const patienceMs = Math.max(PATIENCE_MS, this.#link.deadlineMs);
+    const text = await this.#link.call((client) => client.hget(this.#name(id), 'record'), patienceMs);
     return text === null ? undefined : readRecord(text, id);
   }
 
