@@ -15,6 +15,7 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
   keys list
   keys show ID
   keys revoke ID
+  keys rotate ID [--overlap 24h]
   cache purge --account-group G [--campaign C]
   config
 
@@ -35,7 +36,7 @@ async function run(args: string[]): Promise<string> {
     default:
       throw new CommandError(
         'usage',
-        'Name a command: keys create, keys list, keys show, keys revoke, cache purge or config; --help tells more.',
+        'Name a command: keys create, keys list, keys show, keys revoke, keys rotate, cache purge or config; --help tells more.',
       );
   }
 }

@@ -11,6 +11,7 @@ const options = {
   'all-account-groups': { type: 'boolean' },
   'rate-limit': { type: 'string', multiple: true },
   'expires-in': { type: 'string' },
+  overlap: { type: 'string' },
 } as const;
 
 /** What was given with `--`, as text; each command checks what it uses. */

@@ -88,8 +88,42 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect(created).toMatchObject({ accountGroupIds: '*', rateLimits: [], expiresAt: null });
   });
 
+  test('a rotated key has a successor with its rights and length of life, and ends after the overlap', async () => {
+    const rights = [
+      '--account-group',
+      'ag_1',
+      '--rate-limit',
+      '10/1s',
+      '--rate-limit',
+      '5000/1h',
+      '--expires-in',
+      '90d',
+    ];
+    const old = await json(...create, ...rights);
+    const successor = await json('keys', 'rotate', old.id, '--overlap', '2h');
+    expect(Object.keys(successor)).toEqual(Object.keys(old));
+    const { id, key, createdAt, expiresAt, ...same } = successor;
+    expect(old).toMatchObject(same);
+    expect([id === old.id, key === old.key]).toEqual([false, false]);
+    expect(Date.parse(expiresAt) - Date.parse(createdAt)).toBe(90 * 86_400_000);
+    const shown = await json('keys', 'show', old.id);
+    const left = Date.parse(shown.expiresAt) - Date.parse(createdAt);
+    expect([shown.status, left >= 7_200_000, left < 7_260_000]).toEqual(['active', true, true]);
+
+    // Again, with another overlap: it never ends later than it would have.
+    await json('keys', 'rotate', old.id);
+    expect((await json('keys', 'show', old.id)).expiresAt).toBe(shown.expiresAt);
+    const forPeople = await cli('keys', 'rotate', old.id, '--overlap', '0s');
+    expect(forPeople.stdout).toMatch(new RegExp(`^Key ${old.id} ends at \\S+Z\\.$`, 'm'));
+    expect((await json('keys', 'show', old.id)).status).toBe('expired');
+
+    await json('keys', 'revoke', id);
+    const { code, stderr } = await cli('keys', 'rotate', id);
+    expect([code, stderr]).toEqual([64, `Key ${id} is revoked: create a new one instead.\n`]);
+  });
+
   test('a key that does not exist: 66 and one sentence', async () => {
-    for (const action of ['show', 'revoke']) {
+    for (const action of ['show', 'revoke', 'rotate']) {
       for (const id of ['0000000000000000', 'nonsense', '../../etc/passwd']) {
         const { code, stdout, stderr } = await cli('keys', action, id, '--json');
         expect([code, stdout]).toEqual([66, '']);
@@ -126,6 +160,12 @@ const wrongUses = [
   ['keys', 'list', 'a'],
   ['keys', 'list', '--name', 'a'],
   ['keys', 'revoke', 'a', '--permission', 'a:b'],
+  ['keys', 'revoke', 'a', '--overlap', '1h'],
+  ['keys', 'rotate'],
+  ['keys', 'rotate', 'a', '--overlap', 'soon'],
+  ['keys', 'rotate', 'a', '--overlap', '-1h'],
+  ['keys', 'rotate', 'a', '--name', 'b'],
+  ['keys', 'create', '--overlap', '1h'],
   ['config', '--expires-in', '1d'],
   ['keys', 'create', 'a'],
   ['keys', 'create'],

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { GatewayProcess } from '../helpers/gateway.ts';
+import { type GatewayProcess, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
@@ -30,6 +30,31 @@ test('a revoked key is refused at the next request on every process', async () =
     await stack.revoke(key);
     expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([401, 401]);
   }
+});
+
+test('a rotated key: both work during the overlap; without one the old is refused at the next request on every process', async () => {
+  const rotate = async (key: string, overlap: string) => {
+    const id = key.split('_')[1] ?? '';
+    const { stdout } = await runProgram(
+      'src/cli.ts',
+      ['keys', 'rotate', id, '--overlap', overlap, '--json'],
+      stack.environment,
+    );
+    return JSON.parse(stdout).key as string;
+  };
+  const statuses = async (key: string) => [(await read(0, key)).status, (await read(1, key)).status];
+  const old = await stack.key();
+  expect(await statuses(old)).toEqual([200, 200]);
+  const successor = await rotate(old, '1h');
+  expect([await statuses(old), await statuses(successor)]).toEqual([
+    [200, 200],
+    [200, 200],
+  ]);
+  const last = await rotate(successor, '0s');
+  expect([await statuses(successor), await statuses(last)]).toEqual([
+    [401, 401],
+    [200, 200],
+  ]);
 });
 
 test('a revocation under load: no request that began after it is served', async () => {
