@@ -162,7 +162,7 @@ function openCache(settings: Settings, stores: Stores, now: (() => number) | und
     maxBytes: settings.CACHE_MAX_BYTES,
     timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
     shared: stores.entries,
-    purges: stores.purges,
+    changes: stores.changes,
     now,
   });
 }

@@ -1,5 +1,5 @@
 import type { ReadResult } from '../exchange.ts';
-import type { PurgeFeed } from '../stores/cache/purge-feed.ts';
+import type { ChangeFeed } from '../stores/changes/change-feed.ts';
 import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheReport } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
@@ -15,7 +15,8 @@ export type Answer = { readonly report: CacheReport } & (
 export interface CacheOptions extends Omit<FlightOptions, 'random'> {
   /** Of this process' own entries. */
   readonly maxBytes: number;
-  readonly purges: PurgeFeed;
+  /** Which purges there are. */
+  readonly changes: ChangeFeed;
   /** Milliseconds on a clock that is never set back. */
   readonly now?: (() => number) | undefined;
   readonly random?: (() => number) | undefined;
@@ -30,11 +31,13 @@ export class Cache {
   readonly #flights: Flights;
   readonly #timeoutMs: number;
 
-  constructor({ maxBytes, purges, now = () => performance.now(), random = Math.random, ...options }: CacheOptions) {
+  constructor({ maxBytes, changes, now = () => performance.now(), random = Math.random, ...options }: CacheOptions) {
     this.#local = new LocalEntries(maxBytes, now);
     this.#flights = new Flights(this.#local, { ...options, random });
     this.#timeoutMs = options.timeoutMs;
-    purges.follow((purge) => this.#local.purge(purge));
+    changes.follow((change) => {
+      if (change === 'everything' || change.kind === 'purge') this.#local.purge(change);
+    });
   }
 
   /** What this process' own entries take. */

@@ -2,11 +2,12 @@ import type { Logger } from 'pino';
 import type { Purge } from '../cache/entry.ts';
 import { cachePolicy } from '../cache/freshness.ts';
 import type { Settings } from '../settings.ts';
-import { FilePurges } from './cache/file-purges.ts';
-import { PurgeFeed } from './cache/purge-feed.ts';
 import { RedisEntries } from './cache/redis-entries.ts';
 import { RedisPurges } from './cache/redis-purges.ts';
 import { noSharedEntries, type SharedEntries } from './cache/shared-entries.ts';
+import { ChangeFeed } from './changes/change-feed.ts';
+import { FileChanges } from './changes/file-changes.ts';
+import { RedisChanges } from './changes/redis-changes.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { CachedKeys } from './keys/cached-keys.ts';
 import { FileKeys } from './keys/file-keys.ts';
@@ -28,7 +29,7 @@ export interface Stores {
   readonly failures: Limits;
   /** Cache entries that all gateways share. */
   readonly entries: SharedEntries;
-  readonly purges: PurgeFeed;
+  readonly changes: ChangeFeed;
   /** What `readyz` says of the store. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
@@ -53,7 +54,7 @@ export async function openKeyStore(
   const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
   if (!link) return { keys: new FileKeys(settings.KEYS_FILE), close: async () => {} };
   await link.started(START_PATIENCE_MS);
-  return { keys: new RedisKeys(link), close: async () => link.close() };
+  return { keys: new RedisKeys(link, new RedisChanges(link)), close: async () => link.close() };
 }
 
 /** What a purge is told to, for the command line. Rejects with `StoreUnavailable` when it is out of reach. */
@@ -62,7 +63,7 @@ export async function openPurges(
   log: Logger,
 ): Promise<{ purge(purge: Purge): Promise<void>; close(): Promise<void> }> {
   const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
-  const purges = link ? new RedisPurges(link) : new FilePurges(settings.KEYS_FILE);
+  const purges = link ? new RedisPurges(link, new RedisChanges(link)) : new FileChanges(settings.KEYS_FILE);
   await link?.started(START_PATIENCE_MS);
   return { purge: (purge) => purges.purge(purge), close: async () => link?.close() };
 }
@@ -74,27 +75,31 @@ function openLink(settings: StoreSettings, log: Logger, options: { deadlineMs?: 
 
 async function openShared(link: RedisLink, settings: Settings): Promise<Stores> {
   const heartbeat = new Heartbeat(link);
-  const keys = new CachedKeys(new RedisKeys(link), {
+  const log = new RedisChanges(link);
+  const changes = new ChangeFeed(log);
+  const keys = new CachedKeys(new RedisKeys(link, log), {
     ttlMs: settings.KEY_CACHE_TTL_MS,
     staleMs: settings.KEY_CACHE_STALE_MS,
   });
   const shared = new RedisLimits(link);
   const withFallback = () =>
     new FallbackLimits(shared, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
-  const log = new RedisPurges(link);
-  const purges = new PurgeFeed(log);
+  changes.follow((change) => {
+    if (change === 'everything') keys.doubtAll();
+    else if (change.kind === 'key') keys.renew(change.id);
+  });
   await link.started(START_PATIENCE_MS);
-  await Promise.all([heartbeat.beat(), purges.poll()]);
+  await Promise.all([heartbeat.beat(), changes.start()]);
   return {
     keys,
     limits: withFallback(),
     // In memory of its own: a flood of addresses does not push out what is known of keys.
     failures: withFallback(),
-    entries: new RedisEntries(link, purges, log, cachePolicy(settings)),
-    purges,
+    entries: new RedisEntries(link, changes, new RedisPurges(link, log), cachePolicy(settings)),
+    changes,
     state: () => link.state,
     close: async () => {
-      purges.stop();
+      changes.stop();
       await heartbeat.stop();
       link.close();
     },
@@ -104,18 +109,18 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
 async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   const keys = new FileKeys(settings.KEYS_FILE);
   await keys.list(); // A damaged file is found at the start, not at the first request.
-  const purges = new PurgeFeed(new FilePurges(settings.KEYS_FILE), (error) => {
+  const changes = new ChangeFeed(new FileChanges(settings.KEYS_FILE), (error) => {
     if (error) log.warn({ dependency: 'purge_log', state: 'away', cause: error.message }, 'purges cannot be read');
     else log.info({ dependency: 'purge_log', state: 'up' }, 'purges can be read again');
   });
-  await purges.poll();
+  await changes.start();
   return {
     keys,
     limits: new MemoryLimits(),
     failures: new MemoryLimits(),
     entries: noSharedEntries,
-    purges,
+    changes,
     state: () => 'embedded',
-    close: async () => purges.stop(),
+    close: async () => changes.stop(),
   };
 }

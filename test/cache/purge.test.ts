@@ -12,7 +12,7 @@ import { until } from '../helpers/wait.ts';
 
 /** The name of the campaign that was answered: the tests change it at the campaign service to see what is old. */
 const nameOf = ({ body }: Answered) => body.data?.['name'];
-const logName = 'campaign-gateway:purges';
+const logName = 'campaign-gateway:changes';
 const entryName = 'campaign-gateway:{cache:ag_1}:/v1/accounts/ag_1/campaigns/cmp_1';
 
 function cli(environment: Environment, ...args: string[]) {

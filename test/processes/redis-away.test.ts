@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { RunningGateway } from '../helpers/gateway.ts';
+import { type RunningGateway, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -96,6 +96,22 @@ async function knowOfEachOther(): Promise<void> {
   const latest = Math.max(...(await beats()));
   await until(async () => (await beats()).every((at) => at > latest));
 }
+
+test('a key that was revoked before Redis went stays refused, on gateways too that nobody had asked since', async () => {
+  const gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
+  const [revoked, other] = [await stack.key(), await stack.key()];
+  expect([await statusOf(gateway, revoked), await statusOf(gateway, other)]).toEqual([200, 200]);
+  await stack.revoke(revoked);
+  // What has been heard of a later change has been heard of an earlier one.
+  const asked = stack.upstream.requests.length;
+  expect(
+    await runProgram('src/cli.ts', ['cache', 'purge', '--account-group', 'ag_1'], stack.environment),
+  ).toMatchObject({ code: 0 });
+  await until(async () => (await statusOf(gateway, other)) === 200 && stack.upstream.requests.length > asked);
+  await stack.redis.kill();
+  expect(await statusOf(gateway, other)).toBe(200);
+  expect(await statusOf(gateway, revoked)).toBe(401);
+});
 
 test('a known key is trusted for KEY_CACHE_STALE_MS after its TTL, and no longer', async () => {
   const gateway = await stack.gateway({ KEY_CACHE_TTL_MS: '1', KEY_CACHE_STALE_MS: '1500' });

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RedisChanges } from '../../src/stores/changes/redis-changes.ts';
 import { DurableFile } from '../../src/stores/durable-file.ts';
 import { generateKey, hashKey, matchesHash, readKeyId } from '../../src/stores/keys/api-key.ts';
 import { CachedKeys } from '../../src/stores/keys/cached-keys.ts';
@@ -49,7 +50,7 @@ const implementations: [name: string, open: () => Promise<KeyStore>][] = [
     'Redis',
     async () => {
       await redis.client.flushall();
-      return new RedisKeys(link);
+      return new RedisKeys(link, new RedisChanges(link));
     },
   ],
 ];
@@ -205,7 +206,7 @@ describe('keys in Redis', () => {
   test('are kept as hashes, under the prefix', async () => {
     await redis.client.flushall();
     const { key, record } = makeKey();
-    await new RedisKeys(link).create(record);
+    await new RedisKeys(link, new RedisChanges(link)).create(record);
     expect((await redis.client.keys('*')).sort()).toEqual(['test:keys', `test:{${record.id}}:key`].sort());
     const stored = JSON.stringify(await redis.client.hgetall(`test:{${record.id}}:key`));
     expect(stored).toContain(hashKey(key));
@@ -215,7 +216,7 @@ describe('keys in Redis', () => {
   test.each(['nonsense', '{}', '[]', 'null'])(
     'a damaged record (%s) is an unavailable key, not an unknown one',
     async (damage) => {
-      const store = new RedisKeys(link);
+      const store = new RedisKeys(link, new RedisChanges(link));
       const { record } = makeKey();
       await store.create(record);
       await redis.client.hset(`test:{${record.id}}:key`, 'record', damage);
@@ -227,7 +228,7 @@ describe('keys in Redis', () => {
   );
 
   test('a record that stands under another id is not taken for its own', async () => {
-    const store = new RedisKeys(link);
+    const store = new RedisKeys(link, new RedisChanges(link));
     const [mine, other] = [makeKey().record, makeKey().record];
     await redis.client.hset(`test:{${mine.id}}:key`, { version: 'v', record: JSON.stringify(other) });
     await expect(store.find(mine.id)).rejects.toThrow(StoreUnavailable);

@@ -1,9 +1,10 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CachePolicy } from '../../src/cache/freshness.ts';
-import { PurgeFeed } from '../../src/stores/cache/purge-feed.ts';
 import { RedisEntries } from '../../src/stores/cache/redis-entries.ts';
 import { RedisPurges } from '../../src/stores/cache/redis-purges.ts';
+import { ChangeFeed } from '../../src/stores/changes/change-feed.ts';
+import { RedisChanges } from '../../src/stores/changes/redis-changes.ts';
 import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { type RedisProxy, startProxy } from '../helpers/proxy.ts';
@@ -12,12 +13,14 @@ import { RedisServer } from '../helpers/redis.ts';
 let redis: RedisServer;
 let proxy: RedisProxy;
 const links: RedisLink[] = [];
+const feeds: ChangeFeed[] = [];
 
 beforeAll(async () => {
   redis = await RedisServer.start();
   proxy = await startProxy(redis.port);
 });
 afterAll(async () => {
+  for (const feed of feeds) feed.stop();
   for (const link of links) link.close();
   proxy.stop();
   await redis.stop();
@@ -32,10 +35,11 @@ async function open(url: string): Promise<RedisEntries> {
   const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log, deadlineMs: 10_000 });
   links.push(link);
   await link.started(10_000);
-  const purges = new RedisPurges(link);
-  const feed = new PurgeFeed(purges);
-  await feed.poll();
-  return new RedisEntries(link, feed, purges, policy);
+  const changes = new RedisChanges(link);
+  const feed = new ChangeFeed(changes);
+  await feed.start();
+  feeds.push(feed);
+  return new RedisEntries(link, feed, new RedisPurges(link, changes), policy);
 }
 
 const keyOf = (campaignId: string) => ({ path: `/${campaignId}`, accountGroupId: 'ag_1', campaignId });

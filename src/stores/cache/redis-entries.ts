@@ -4,9 +4,10 @@ import type { CacheKey } from '../../cache/entry.ts';
 import type { CachePolicy } from '../../cache/freshness.ts';
 import { randomHex } from '../../telemetry/trace-context.ts';
 import { isFailureReason } from '../../upstream/failure.ts';
+import type { ChangeFeed } from '../changes/change-feed.ts';
 import type { RedisLink } from '../redis-link.ts';
 import { parseRecord } from './entry-record.ts';
-import type { PurgeFeed } from './purge-feed.ts';
+
 import { ABANDON, LEASE_MS, RENEW, RedisLease } from './redis-lease.ts';
 import { generationNames, type RedisPurges } from './redis-purges.ts';
 import { type Lease, type LookUp, type LookUpOptions, type SharedEntries, unsharedLease } from './shared-entries.ts';
@@ -30,13 +31,13 @@ type Run = (keys: readonly string[], args: readonly (string | number)[]) => Prom
  */
 export class RedisEntries implements SharedEntries {
   readonly #link: RedisLink;
-  readonly #feed: PurgeFeed;
+  readonly #feed: ChangeFeed;
   readonly #purges: RedisPurges;
   readonly #policy: CachePolicy;
   readonly #lookUp: Run;
   readonly #scripts: { readonly renew: Run; readonly end: Run; readonly abandon: Run };
 
-  constructor(link: RedisLink, feed: PurgeFeed, purges: RedisPurges, policy: CachePolicy) {
+  constructor(link: RedisLink, feed: ChangeFeed, purges: RedisPurges, policy: CachePolicy) {
     this.#link = link;
     this.#feed = feed;
     this.#purges = purges;

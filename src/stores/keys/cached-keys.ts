@@ -27,6 +27,7 @@ export class CachedKeys implements KeyLookup {
   readonly #entries: LRUCache<string, Entry>;
   readonly #underWay = new Map<string, Promise<ApiKey | undefined>>();
   readonly #now: () => number;
+  #doubtedBefore = Number.NEGATIVE_INFINITY;
 
   constructor(store: KeyStore, options: CachedKeysOptions) {
     this.#store = store;
@@ -38,7 +39,7 @@ export class CachedKeys implements KeyLookup {
   async find(id: string): Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
     const age = entry ? this.#now() - entry.foundAt : Number.POSITIVE_INFINITY;
-    if (entry && age < this.#options.ttlMs) return entry.record;
+    if (entry && age < this.#options.ttlMs && entry.foundAt > this.#doubtedBefore) return entry.record;
     try {
       return await this.#load(id);
     } catch (error) {
@@ -46,6 +47,18 @@ export class CachedKeys implements KeyLookup {
       if (trusted && error instanceof StoreUnavailable) return entry.record;
       throw error;
     }
+  }
+
+  /** Its record has changed: where it is known, it is read again at once, for the store may soon be out of reach. */
+  renew(id: string): void {
+    const isKnown = this.#entries.has(id);
+    this.forget(id);
+    if (isKnown) this.#load(id).catch(() => {}); // It is unknown then, which lets nobody in.
+  }
+
+  /** From now on the store is asked first for every key; where it is out of reach, what is known is trusted as before. */
+  doubtAll(): void {
+    this.#doubtedBefore = this.#now();
   }
 
   forget(id: string): void {

@@ -1,3 +1,4 @@
+import type { RedisChanges } from '../changes/redis-changes.ts';
 import type { RedisLink } from '../redis-link.ts';
 import { DamagedRecord } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
@@ -14,10 +15,12 @@ const PATIENCE_MS = 500;
 /** One hash a key, with its version beside the record so that the limit script can compare it; a set holds the ids. */
 export class RedisKeys implements KeyStore {
   readonly #link: RedisLink;
+  readonly #changes: RedisChanges;
   readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
 
-  constructor(link: RedisLink) {
+  constructor(link: RedisLink, changes: RedisChanges) {
     this.#link = link;
+    this.#changes = changes;
     this.#replace = link.defineScript('replaceKey', REPLACE);
   }
 
@@ -52,12 +55,23 @@ export class RedisKeys implements KeyStore {
 
   async replace(record: ApiKey, version: string): Promise<boolean> {
     const args: [string, string, string] = [version, record.version, JSON.stringify(record)];
-    return (await this.#replace([this.#name(record.id)], args)) === 1;
+    const isReplaced = (await this.#replace([this.#name(record.id)], args)) === 1;
+    if (isReplaced) await this.#announce(record.id);
+    return isReplaced;
   }
 
   async remove(id: string): Promise<void> {
     await this.#link.call((client) => client.del(this.#name(id)));
     await this.#link.call((client) => client.srem(this.#link.key('keys'), id));
+    await this.#announce(id);
+  }
+
+  /**
+   * Every request that reaches Redis notices the change by itself. This is for the processes that Redis is about to be out
+   * of reach of.
+   */
+  async #announce(id: string): Promise<void> {
+    await this.#changes.append({ kind: 'key', id });
   }
 
   #name(id: string): string {

@@ -5,22 +5,22 @@ import { z } from 'zod';
 import type { Purge } from '../../cache/entry.ts';
 import { DurableFile } from '../durable-file.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
-import { formatPurge, parsePurge } from './purge.ts';
-import { KEPT_PURGES, type LogHead, type PurgeLog } from './purge-feed.ts';
+import { type Change, formatChange, parseChange } from './change.ts';
+import { type ChangeLog, KEPT_CHANGES, type LogHead } from './change-feed.ts';
 
 /** `purges` are the last ones, the newest of which has the number `sequence`. */
 const fileSchema = z.strictObject({
   format: z.literal(1),
   epoch: z.string().min(1),
   sequence: z.int().min(0),
-  purges: z.array(z.string()).max(KEPT_PURGES),
+  purges: z.array(z.string()).max(KEPT_CHANGES),
 });
 type Content = z.output<typeof fileSchema>;
 
 const noPurges: Content = { format: 1, epoch: 'first', sequence: 0, purges: [] };
 
 /** The purges of a gateway with embedded stores, in a JSON file beside its keys. No file is a log without a purge. */
-export class FilePurges implements PurgeLog {
+export class FileChanges implements ChangeLog {
   readonly #path: string;
   readonly #file: DurableFile;
   #stamp = '';
@@ -36,7 +36,7 @@ export class FilePurges implements PurgeLog {
       format: 1,
       epoch,
       sequence: sequence + 1,
-      purges: [...purges, formatPurge(purge)].slice(-KEPT_PURGES),
+      purges: [...purges, formatChange({ kind: 'purge', ...purge })].slice(-KEPT_CHANGES),
     }));
   }
 
@@ -44,10 +44,10 @@ export class FilePurges implements PurgeLog {
     return this.#read();
   }
 
-  async read(from: number, to: number): Promise<(Purge | undefined)[]> {
+  async read(from: number, to: number): Promise<(Change | undefined)[]> {
     const { sequence, purges } = this.#read();
     const first = sequence - purges.length + 1;
-    return Array.from({ length: to - from + 1 }, (_, i) => parsePurge(purges[from + i - first]));
+    return Array.from({ length: to - from + 1 }, (_, i) => parseChange(purges[from + i - first]));
   }
 
   async restart(): Promise<void> {
