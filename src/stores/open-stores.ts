@@ -17,6 +17,7 @@ import { FallbackLimits } from './limits/fallback-limits.ts';
 import type { Limits } from './limits/limits.ts';
 import { MemoryLimits } from './limits/memory-limits.ts';
 import { RedisLimits } from './limits/redis-limits.ts';
+import { SpentLimits } from './limits/spent-limits.ts';
 import { RedisLink, type RedisState } from './redis-link.ts';
 import { parseRedisUrl } from './redis-url.ts';
 
@@ -82,19 +83,25 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     staleMs: settings.KEY_CACHE_STALE_MS,
   });
   const shared = new RedisLimits(link);
-  const withFallback = () =>
-    new FallbackLimits(shared, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
+  // Each in memory of its own: a flood of addresses does not push out what is known of keys.
+  const [ofKeys, ofAddresses] = [new SpentLimits(shared), new SpentLimits(shared)];
+  const withFallback = (limits: Limits) =>
+    new FallbackLimits(limits, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
   changes.follow((change) => {
-    if (change === 'everything') keys.doubtAll();
-    else if (change.kind === 'key') keys.renew(change.id);
+    if (change === 'everything') {
+      keys.doubtAll();
+      ofKeys.forgetAll();
+    } else if (change.kind === 'key') {
+      keys.renew(change.id);
+      ofKeys.forget(change.id);
+    }
   });
   await link.started(START_PATIENCE_MS);
   await Promise.all([heartbeat.beat(), changes.start()]);
   return {
     keys,
-    limits: withFallback(),
-    // In memory of its own: a flood of addresses does not push out what is known of keys.
-    failures: withFallback(),
+    limits: withFallback(ofKeys),
+    failures: withFallback(ofAddresses),
     entries: new RedisEntries(link, changes, new RedisPurges(link, log), cachePolicy(settings)),
     changes,
     state: () => link.state,

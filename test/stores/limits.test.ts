@@ -4,8 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ChargeAnswer, type Limits, parseRateLimits, rateLimitText } from '../../src/stores/limits/limits.ts';
 import { MemoryLimits } from '../../src/stores/limits/memory-limits.ts';
 import { RedisLimits } from '../../src/stores/limits/redis-limits.ts';
+import { SpentLimits } from '../../src/stores/limits/spent-limits.ts';
 import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { Clock } from '../helpers/clock.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
 let redis: RedisServer;
@@ -38,6 +40,7 @@ const remainingOf = (answer: ChargeAnswer) =>
 const implementations: [name: string, open: () => Promise<Limits>][] = [
   ['memory', async () => new MemoryLimits()],
   ['Redis', async () => new RedisLimits(await connect())],
+  ['Redis, remembering who was refused', async () => new SpentLimits(new RedisLimits(await connect()))],
 ];
 
 describe.each(implementations)('limits in %s', (_name, open) => {
@@ -279,4 +282,53 @@ test.each([
   '9999999999/9999999d',
 ])('%j is no rate', (text) => {
   expect(rateLimitText.safeParse(text).success).toBe(false);
+});
+
+describe('a key whose limit is used up', () => {
+  /** Limits in Redis, with a count of how often they were asked and a clock that the test moves. */
+  async function counted() {
+    const clock = new Clock();
+    const shared = new RedisLimits(await connect());
+    let asked = 0;
+    const counting: Limits = {
+      charge: (subject) => {
+        asked++;
+        return shared.charge(subject);
+      },
+    };
+    return { limits: new SpentLimits(counting, { now: clock.now }), clock, asked: () => asked };
+  }
+  const tOf = (answer: ChargeAnswer) => ('states' in answer ? answer.states[0]?.nextMs : undefined) ?? Number.NaN;
+
+  test('costs no further round trip until a request can be let in again, and is told how long that is still', async () => {
+    const { limits, clock, asked } = await counted();
+    const subject = { ...newSubject('2/3600s', '10/86400s'), keyVersion: '' };
+    for (const outcome of ['allowed', 'allowed', 'limited'])
+      expect((await limits.charge(subject)).outcome).toBe(outcome);
+    const first = await limits.charge(subject);
+    expect([first.outcome, asked()]).toEqual(['limited', 3]);
+    clock.advance(600_000);
+    const second = await limits.charge(subject);
+    expect([second.outcome, asked(), tOf(first) - tOf(second)]).toEqual(['limited', 3, 600_000]);
+    clock.advance(1_190_000);
+    expect([(await limits.charge(subject)).outcome, asked()]).toEqual(['limited', 3]);
+    clock.advance(10_000);
+    await limits.charge(subject);
+    expect(asked()).toBe(4);
+  });
+
+  test('is asked for again as soon as its record is another one', async () => {
+    const { limits, asked } = await counted();
+    const subject = newSubject('1/3600s');
+    await limits.charge(subject);
+    await limits.charge(subject);
+    await limits.charge(subject);
+    expect(asked()).toBe(2);
+    expect((await limits.charge({ ...subject, keyVersion: 'another' })).outcome).toBe('key_changed');
+    expect(asked()).toBe(3);
+    await limits.charge(subject);
+    limits.forget(subject.id);
+    await limits.charge(subject);
+    expect(asked()).toBe(5);
+  });
 });

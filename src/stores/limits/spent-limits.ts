@@ -1,0 +1,59 @@
+import { LRUCache } from 'lru-cache';
+import type { Charge, ChargeAnswer, Limits, Subject } from './limits.ts';
+
+/** A subject that was refused, and until when it would be refused again. */
+interface Spent {
+  readonly keyVersion: string | undefined;
+  readonly charge: Charge;
+  readonly at: number;
+  readonly until: number;
+}
+
+/**
+ * Remembers who was refused: until a request of theirs can be let in again, the store need not be asked. A bucket only
+ * leaks, so the answer would be the same.
+ */
+export class SpentLimits implements Limits {
+  readonly #limits: Limits;
+  readonly #now: () => number;
+  readonly #spent: LRUCache<string, Spent>;
+
+  constructor(limits: Limits, { now = () => performance.now(), maxSubjects = 10_000 } = {}) {
+    this.#limits = limits;
+    this.#now = now;
+    this.#spent = new LRUCache({ max: maxSubjects });
+  }
+
+  async charge(subject: Subject): Promise<ChargeAnswer> {
+    const spent = this.#spent.get(subject.id);
+    if (spent) {
+      const now = this.#now();
+      if (spent.keyVersion === subject.keyVersion && now < spent.until) return later(spent.charge, now - spent.at);
+      this.#spent.delete(subject.id);
+    }
+    const answer = await this.#limits.charge(subject);
+    if (answer.outcome === 'limited') this.#remember(subject, answer);
+    return answer;
+  }
+
+  /** For a key whose record has changed: the store says what holds now. */
+  forget(id: string): void {
+    this.#spent.delete(id);
+  }
+
+  forgetAll(): void {
+    this.#spent.clear();
+  }
+
+  #remember({ id, keyVersion }: Subject, charge: Charge): void {
+    const at = this.#now();
+    // The time until all of them let a request in again.
+    const waitMs = Math.max(0, ...charge.states.filter(({ remaining }) => remaining < 1).map(({ nextMs }) => nextMs));
+    this.#spent.set(id, { keyVersion, charge, at, until: at + waitMs });
+  }
+}
+
+/** The same answer so much later. */
+function later({ outcome, states }: Charge, ms: number): Charge {
+  return { outcome, states: states.map((state) => ({ ...state, nextMs: Math.max(1, Math.ceil(state.nextMs - ms)) })) };
+}
