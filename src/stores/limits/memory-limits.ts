@@ -24,6 +24,12 @@ export class MemoryLimits implements Limits {
     return this.chargeNow(subject.id, subject.limits);
   }
 
+  /** Sets what was left of each limit at a moment, in the place of what is known. */
+  begin(id: string, limits: readonly RateLimit[], remaining: readonly number[], at: number): void {
+    const levels = limits.map(({ quota, windowMs }, i) => Math.max(0, quota - (remaining[i] ?? quota)) * windowMs);
+    this.#buckets.set(id, { at, levels });
+  }
+
   chargeNow(id: string, limits: readonly RateLimit[]): Charge {
     const now = this.#now();
     const buckets = this.#buckets.get(id);
