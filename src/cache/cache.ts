@@ -65,6 +65,8 @@ export class Cache {
     }
     const underWay = this.#flights.joinable(key);
     const landing = await (underWay ?? this.#flights.begin(key, source)).wait(signal);
+    // A purge that was heard of only after this reader had joined what began before it.
+    if (underWay && this.#local.isPurged(key, underWay.generation)) return this.fetch(key, source, signal);
     const answer = this.#answerOf(key, landing, underWay !== undefined);
     return answer ?? this.#bypass(source, signal);
   }

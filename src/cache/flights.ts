@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ReadResult } from '../exchange.ts';
 import type { Lease, LookUpOptions, SharedEntries, SharedEntry } from '../stores/cache/shared-entries.ts';
-import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
+import { Abandoned, type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { Flight, type Landing } from './flight.ts';
 import { type CachePolicy, storabilityOf, usefulMs } from './freshness.ts';
@@ -172,12 +172,13 @@ export class Flights {
     flight.lease = lease;
     const askedAt = this.#local.now();
     try {
+      if (flight.signal.aborted) throw new Abandoned();
       // Whoever asks has the whole time for it, however long it has waited for another one.
       const fetched = await source.ask(flight.signal, performance.now() + this.#options.timeoutMs);
       await this.#settle(key, flight, fetched, stale, this.#local.now() - askedAt);
     } catch (error) {
       const failure = error instanceof UpstreamFailure ? error : undefined;
-      void lease.fail(failure?.reason ?? 'reset');
+      void lease.fail(failure && isOfService(failure) ? failure.reason : undefined);
       if (!failure) throw error;
       if (stale) {
         this.#local.noteFailure(stale, failure, this.#local.now() - askedAt);
@@ -218,6 +219,21 @@ export class Flights {
   #adopt({ content, lifetime, ageMs }: SharedEntry, { generation }: Flight): Entry {
     return { content, lifetime, bornAt: this.#local.now() - ageMs, generation };
   }
+}
+
+/** What the service itself came to holds for all gateways; the way to it, the circuit and the queue are each one's own. */
+const SERVICE_REASONS: ReadonlySet<FailureReason> = new Set([
+  'timeout',
+  'reset',
+  'truncated',
+  'status',
+  'too_large',
+  'not_json',
+  'not_a_campaign',
+]);
+
+function isOfService(failure: UpstreamFailure): boolean {
+  return SERVICE_REASONS.has(failure.reason) && !(failure instanceof Abandoned);
 }
 
 /** That an answer was not to be kept is no stale document. */

@@ -28,6 +28,7 @@ export class Bulkhead {
 
   /** Rejects with `overloaded` where the queue is full, or no place came free before the deadline. */
   async run<T>(waiting: Waiting, task: () => Promise<T>): Promise<T> {
+    if (waiting.signal.aborted) throw new Abandoned();
     if (this.#underWay < this.#capacity) this.#underWay++;
     else await this.#wait(waiting);
     try {

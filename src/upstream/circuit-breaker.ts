@@ -83,9 +83,13 @@ export class CircuitBreaker {
 
 type Outcome = 'answered' | 'failed' | 'unknown';
 
-/** What an error says about the campaign service's health: too long an answer is one, and a full queue is our own. */
+/**
+ * What an error says about the campaign service's health. A full queue is our own; too long an answer is one, and so is a
+ * 400 or a redirect: one key that asks for what the service does not like must not shut it off for all.
+ */
 function outcomeOf(error: unknown): Outcome {
   if (!(error instanceof UpstreamFailure) || error instanceof Abandoned) return 'unknown';
   if (error.reason === 'overloaded' || error.reason === 'circuit_open') return 'unknown';
-  return error.reason === 'too_large' ? 'answered' : 'failed';
+  const isAnswer = error.reason === 'too_large' || (error.status !== undefined && error.status < 500);
+  return isAnswer ? 'answered' : 'failed';
 }

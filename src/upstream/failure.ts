@@ -25,7 +25,7 @@ export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
   /** The status that was answered, where that is the reason. */
   readonly status: number | undefined;
-  /** It struck on a connection that had lain idle: the other end had most likely given it up before the request came. */
+  /** It struck a kept connection at once: the other end had most likely given it up already. */
   readonly wasStale: boolean;
 
   constructor(
@@ -70,11 +70,11 @@ const CONNECT_CODES = new Set([
 export type ExchangePhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
 
 /** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
-export function classifyFailure(error: unknown, phase: ExchangePhase, onIdleConnection: boolean): UpstreamFailure {
+export function classifyFailure(error: unknown, phase: ExchangePhase, onStaleConnection: boolean): UpstreamFailure {
   if (error instanceof UpstreamFailure) return error;
   const code = firstCode(error);
   const reason = classify(code, phase);
-  const wasStale = reason === 'reset' && onIdleConnection;
+  const wasStale = reason === 'reset' && onStaleConnection;
   return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error, wasStale });
 }
 

@@ -11,6 +11,7 @@ import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
 import type { Settings } from '../settings.ts';
+import { BoundedBody } from './bounded-body.ts';
 import { Abandoned, classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
 
 export interface UpstreamRequest {
@@ -49,8 +50,8 @@ export interface Forwarder {
   close(): void;
 }
 
-/** A kept connection that has been idle for so long may have been given up at the other end. */
-const IDLE_MS = 1000;
+/** So soon after a request a kept connection breaks that had been given up before it: later, the service has worked on it. */
+const STALE_MS = 250;
 /** How long the rest of an answer that is not wanted may take. */
 const DISCARD_MS = 100;
 
@@ -103,9 +104,6 @@ function createAgent(settings: Settings): HttpAgent {
   });
 }
 
-/** When a connection's last answer ended, on `performance.now()`'s clock. */
-const lastUsed = new WeakMap<Socket, number>();
-
 /** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
 const nowhere = new Socket();
 
@@ -123,7 +121,8 @@ class Attempt extends IncomingMessage {
   #deadline: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: ExchangePhase = 'connecting';
-  #onIdleConnection = false;
+  #onKeptConnection = false;
+  #sentAt = 0;
 
   constructor({ path, headers, deadlineAt, signal }: UpstreamRequest, host: string, bounds: Bounds) {
     super(nowhere);
@@ -147,7 +146,8 @@ class Attempt extends IncomingMessage {
   /** A socket is there: a fresh one has to connect in time. */
   connecting(upstreamRequest: ClientRequest): void {
     const { socket } = upstreamRequest;
-    this.#onIdleConnection = socket !== null && performance.now() - (lastUsed.get(socket) ?? Infinity) > IDLE_MS;
+    this.#onKeptConnection = upstreamRequest.reusedSocket;
+    this.#sentAt = performance.now();
     // A 101 that nobody asked for: Node would close the connection without a word.
     upstreamRequest.once('upgrade', (_reply, upgraded) => {
       upgraded.destroy();
@@ -179,10 +179,8 @@ class Attempt extends IncomingMessage {
   answered(reply: IncomingMessage): void {
     this.#phase = 'reading';
     const { maxBodyBytes } = this.#bounds;
-    const { socket } = reply; // The reply lets go of it when it ends.
     const status = reply.statusCode ?? 0;
-    const chunks: Buffer[] = [];
-    let bytes = 0;
+    const body = new BoundedBody(maxBodyBytes);
 
     if (status !== 200) this.#settleByStatus(status, reply.headers);
 
@@ -193,9 +191,7 @@ class Attempt extends IncomingMessage {
       return;
     }
     reply.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxBodyBytes) tooLarge();
-      else if (status === 200) chunks.push(chunk);
+      if (!body.add(chunk)) tooLarge();
     });
     reply.on('error', (error) => this.failed(error));
     reply.on('close', () => {
@@ -203,9 +199,7 @@ class Attempt extends IncomingMessage {
     });
     reply.on('end', () => {
       this.#stopTimers();
-      lastUsed.set(socket, performance.now());
-      const body = Buffer.concat(chunks, status === 200 ? bytes : 0);
-      if (reply.complete) this.#settle.resolve({ outcome: 'answered', headers: reply.headers, body });
+      if (reply.complete) this.#settle.resolve({ outcome: 'answered', headers: reply.headers, body: body.bytes });
     });
   }
 
@@ -220,7 +214,8 @@ class Attempt extends IncomingMessage {
   /** Ends the exchange. After an answer has been given this only closes the connection. */
   failed(error: Error): void {
     this.#stopTimers();
-    this.#settle.reject(classifyFailure(error, this.#phase, this.#onIdleConnection));
+    const isStale = this.#onKeptConnection && performance.now() - this.#sentAt < STALE_MS;
+    this.#settle.reject(classifyFailure(error, this.#phase, isStale));
     this.sink.destroy();
   }
 

@@ -1,4 +1,5 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readSettings } from '../../src/read-settings.ts';
@@ -193,6 +194,20 @@ describe('with Redis', () => {
         await stack.redis.launch();
         expect(await stack.redis.client.exists(entryName)).toBe(1);
       }));
+
+    test.each([
+      ['is of another type', (client: Redis) => client.multi().del(logName).set(logName, 'x').exec()],
+      ['has a count that is none', (client: Redis) => client.hset(logName, 'sequence', 'many')],
+    ])('the log %s: it is begun anew', async (_how, damage) => {
+      const gateway = await stack.gateway(cached);
+      await read(gateway);
+      await damage(stack.redis.client);
+      await until(async () => (await stack.redis.client.type(logName)) === 'hash');
+      await until(async () => (await stack.redis.client.hget(logName, 'sequence')) !== 'many');
+      stack.upstream.answer = answerNamed('new');
+      await purge(stack.environment, 'ag_1');
+      await readsNew(gateway);
+    });
 
     test('the log was lost', () => purgedUnheard(() => stack.redis.client.del(logName, entryName)));
 

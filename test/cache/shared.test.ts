@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ageSharedEntries, Clock } from '../helpers/clock.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { type Answered, get } from '../helpers/http.ts';
+import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { answerCampaign, answerJson, campaignDocument, heldBack } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -234,6 +235,34 @@ describe('an answer that is not kept', () => {
     expect(asked()).toBe(1);
     stack.upstream.answer = answerCampaign;
     for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
+  });
+
+  test('because its own gateway could not ask: those who waited elsewhere ask for themselves', async () => {
+    const cutOff = await stack.gateway({ ...cached, CAMPAIGN_SERVICE_URL: `http://127.0.0.1:${await freePort()}` });
+    const gateway = await stack.gateway(cached);
+    for (let round = 0; round < 30; round++) {
+      const path = `/v1/accounts/ag_1/campaigns/cmp_${round}`;
+      const [failed, answered] = await Promise.all([read(cutOff, path), read(gateway, path)]);
+      expect(answered.status).toBe(200);
+      expect([200, 502]).toContain(failed.status); // Where the other one was first, it has its campaign.
+    }
+  });
+
+  test('because its reader has gone: whoever asks next, there or elsewhere, is served', async () => {
+    const fleet = [await stack.gateway(cached), await stack.gateway(cached)];
+    for (let round = 0; round < 60; round++) {
+      const path = `/v1/accounts/ag_1/campaigns/cmp_${round}`;
+      const hangUp = new AbortController();
+      const gone = fetch((fleet[0]?.url ?? '') + path, { headers: { 'x-api-key': key }, signal: hangUp.signal });
+      const others = fleet.map((gateway) => read(gateway, path));
+      setTimeout(() => hangUp.abort(), round % 12);
+      await gone.catch(() => {});
+      const answers = [
+        ...(await Promise.all(others)),
+        ...(await Promise.all(fleet.map((gateway) => read(gateway, path)))),
+      ];
+      expect(answers.map((answered) => answered.status)).toEqual([200, 200, 200, 200]);
+    }
   });
 
   test('because CACHE_NOT_FOUND_TTL_MS is 0: all who waited for it are told that it is not there', async () => {

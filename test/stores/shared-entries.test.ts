@@ -9,6 +9,7 @@ import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { type RedisProxy, startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
+import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
 let proxy: RedisProxy;
@@ -67,4 +68,28 @@ test('a lease whose reply comes too late, and which another had, changes nothing
   expect((await other.lookUp(keyOf('taken'), { isOwn })).state).toBe('held');
   await first.lease.fail('status');
   proxy.delayReplies(0);
+});
+
+test('a lease that ends with nothing that concerns others leaves no note: who waited asks', async () => {
+  const [holder, other] = [await open(redis.url), await open(redis.url)];
+  const key = keyOf('own');
+  const first = await holder.lookUp(key, { isOwn });
+  const waiting = await other.lookUp(key, { isOwn });
+  if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
+  await first.lease.fail(undefined);
+  expect((await other.lookUp(key, { isOwn, waitingFor: waiting.holder })).state).toBe('granted');
+});
+
+test('an entry that may be gone before those who wait have looked is left to them as a note', async () => {
+  const [holder, other] = [await open(redis.url), await open(redis.url)];
+  const key = keyOf('short');
+  const first = await holder.lookUp(key, { isOwn });
+  const waiting = await other.lookUp(key, { isOwn });
+  if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
+  await first.lease.fill({ content: { outcome: 'not_found' }, lifetime: { ...lifetime, freshMs: 1 }, ageMs: 0 }, false);
+  await until(async () => (await redis.client.exists(`test:{cache:ag_1}:${key.path}`)) === 0);
+  expect(await other.lookUp(key, { isOwn, waitingFor: waiting.holder })).toEqual({
+    state: 'unkept',
+    result: { outcome: 'not_found' },
+  });
 });

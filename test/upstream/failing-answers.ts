@@ -100,6 +100,16 @@ export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, r
     },
     'too_large',
   ],
+  'a byte a chunk, more of them than can be worth it': [
+    (_request, response) => {
+      const pump = () => {
+        while (!response.destroyed && response.write(' '));
+        if (!response.destroyed) response.once('drain', pump);
+      };
+      pump();
+    },
+    'too_large',
+  ],
   'a gzip bomb': [encoded('gzip', gzipSync(bomb)), 'too_large'],
   'a brotli bomb': [encoded('br', brotliCompressSync(bomb)), 'too_large'],
   'a deflate bomb': [encoded('deflate', deflateSync(bomb).subarray(0)), 'too_large'],

@@ -117,6 +117,7 @@ describe('a coding that was not asked for is undone', () => {
     ['br', brotliCompressSync],
     ['zstd', zstdCompressSync],
     ['identity', Buffer.from],
+    ['gzip, identity', gzipSync],
   ])('%s', async (coding, encode) => {
     const id = `cmp_${++campaigns}`;
     const document = JSON.stringify(campaignDocument(id, 'ag_1'));

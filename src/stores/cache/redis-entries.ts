@@ -99,6 +99,7 @@ export class RedisEntries implements SharedEntries {
       token,
       generation,
       scripts: this.#scripts,
+      isAway: () => this.#link.state === 'away',
       announce: () => this.#purges.announce(key),
     });
   }

@@ -9,6 +9,8 @@ export const LEASE_MS = 1000;
 const RENEW_MS = 300;
 /** Who waits asks again within this time. */
 const WAITED_MS = 300;
+/** An entry that is kept for less may be gone before those who wait have looked. */
+const NEEDED_MS = 300;
 /** How long a note is there for those who waited. */
 const NOTE_MS = 1000;
 
@@ -35,6 +37,7 @@ export interface LeaseParts {
   /** Undefined where it is not known whether the lease was given. */
   readonly generation: string | undefined;
   readonly scripts: { readonly renew: Run; readonly end: Run; readonly abandon: Run };
+  isAway(): boolean;
   /** Tells all processes that what they have of this key is not to be used. */
   announce(): Promise<void>;
 }
@@ -56,7 +59,7 @@ export class RedisLease implements Lease {
     const { content, lifetime, ageMs } = entry;
     const record = formatRecord(this.#parts.key, entry);
     const keptMs = Math.ceil(usefulMs(lifetime) - ageMs);
-    const note = keptMs > 0 ? '' : record;
+    const note = keptMs > NEEDED_MS ? '' : record;
     const stored = [content.outcome, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), keptMs];
     const end = await this.#end([note, NOTE_MS, ...stored]);
     const isGone = end === 'vanished' || (tookDocument && content.outcome !== 'found');
@@ -64,19 +67,18 @@ export class RedisLease implements Lease {
     return end !== 'purged';
   }
 
-  async fail(reason: FailureReason): Promise<void> {
-    await this.#end([reason, NOTE_MS]);
+  async fail(reason: FailureReason | undefined): Promise<void> {
+    await this.#end([reason ?? '', NOTE_MS]);
   }
 
   async abandon(): Promise<boolean> {
-    const { scripts, names, token } = this.#parts;
-    try {
-      if ((await scripts.abandon([names[1]], [token, WAITED_MS])) === 0) return false;
-    } catch {
-      // Whoever waits sees the lease run out.
-    }
-    clearInterval(this.#renewal);
-    return true;
+    const { scripts, names, token, isAway } = this.#parts;
+    const isFree = await scripts.abandon([names[1]], [token, WAITED_MS]).then(
+      (answer) => answer !== 0,
+      isAway, // Whoever waits sees the lease run out. From a slow Redis it is not known whether somebody does.
+    );
+    if (isFree) clearInterval(this.#renewal);
+    return isFree;
   }
 
   async #end(args: readonly (string | number)[]): Promise<unknown> {

@@ -19,8 +19,8 @@ export interface Lease {
    * where a purge has come since the lease was given: it is not to be kept here either.
    */
   fill(entry: SharedEntry, tookDocument: boolean): Promise<boolean>;
-  /** Ends it with nothing but a failure, which those are told who wait for it now. */
-  fail(reason: FailureReason): Promise<void>;
+  /** Ends it with nothing. Those who wait for it now are told the failure, if there is one that concerns them; else they ask. */
+  fail(reason: FailureReason | undefined): Promise<void>;
   /** Ends it only if nobody waits elsewhere; otherwise false, and its holder goes on for them. */
   abandon(): Promise<boolean>;
 }

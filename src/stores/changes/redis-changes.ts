@@ -19,8 +19,13 @@ return sequence`;
 const HEAD = `
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local log = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'sequence')
-if log[1] ~= run or not string.match(log[2] or '', '^[%w-]+$') then
+local log = redis.pcall('HMGET', KEYS[1], 'run', 'epoch', 'sequence')
+-- Of another type, or with another count in it: begun anew.
+if log.err or not string.match(log[3] or '0', '^%d+$') then
+  redis.call('DEL', KEYS[1])
+  log = {}
+end
+if (run ~= '' and log[1] ~= run) or not string.match(log[2] or '', '^[%w-]+$') then
   log[2] = ARGV[1]
   redis.call('HSET', KEYS[1], 'run', run, 'epoch', log[2])
 end

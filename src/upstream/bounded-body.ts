@@ -1,0 +1,36 @@
+/** Of an answer in more pieces than this each holds next to nothing: it costs more to read than it can be worth. */
+const MAX_PIECES = 65_536;
+const FIRST_BYTES = 16_384;
+
+/** Collects a body in one piece of memory, so that one in a million pieces takes no more of it than another. */
+export class BoundedBody {
+  readonly #maxBytes: number;
+  #buffer: Buffer;
+  #length = 0;
+  #pieces = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+    this.#buffer = Buffer.allocUnsafe(Math.min(maxBytes, FIRST_BYTES));
+  }
+
+  /** False, and nothing added, where it would be more than is accepted. */
+  add(piece: Buffer): boolean {
+    const length = this.#length + piece.length;
+    if (length > this.#maxBytes || ++this.#pieces > MAX_PIECES) return false;
+    if (length > this.#buffer.length) this.#grow(length);
+    piece.copy(this.#buffer, this.#length);
+    this.#length = length;
+    return true;
+  }
+
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  #grow(length: number): void {
+    const larger = Buffer.allocUnsafe(Math.min(this.#maxBytes, Math.max(length, 2 * this.#buffer.length)));
+    this.#buffer.copy(larger, 0, 0, this.#length);
+    this.#buffer = larger;
+  }
+}
