@@ -237,6 +237,20 @@ describe('an answer that is not kept', () => {
     for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
   });
 
+  test.each(['max-age=30', 'max-age=30, must-revalidate'])(
+    'for long, being old when it comes (%s): all who waited for it have it',
+    async (directives) => {
+      const { end } = await readersOfTwo({ CACHE_STALE_WHILE_REVALIDATE_MS: '0' });
+      const answers = await end((request, response) => {
+        response.setHeader('cache-control', directives);
+        response.setHeader('age', '27'); // By chance fresh for up to three seconds more, or for none.
+        answerCampaign(request, response);
+      });
+      expect(answers.map((answered) => answered.status)).toEqual([200, 200, 200, 200]);
+      expect(asked()).toBe(1);
+    },
+  );
+
   test('because its own gateway could not ask: those who waited elsewhere ask for themselves', async () => {
     const cutOff = await stack.gateway({ ...cached, CAMPAIGN_SERVICE_URL: `http://127.0.0.1:${await freePort()}` });
     const gateway = await stack.gateway(cached);

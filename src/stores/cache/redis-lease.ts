@@ -9,7 +9,7 @@ export const LEASE_MS = 1000;
 const RENEW_MS = 300;
 /** Who waits asks again within this time. */
 const WAITED_MS = 300;
-/** An entry that is kept for less may be gone before those who wait have looked. */
+/** An entry that is fresh for less may not be so any more when those who wait look. */
 const NEEDED_MS = 300;
 /** How long a note is there for those who waited. */
 const NOTE_MS = 1000;
@@ -59,7 +59,7 @@ export class RedisLease implements Lease {
     const { content, lifetime, ageMs } = entry;
     const record = formatRecord(this.#parts.key, entry);
     const keptMs = Math.ceil(usefulMs(lifetime) - ageMs);
-    const note = keptMs > NEEDED_MS ? '' : record;
+    const note = lifetime.freshMs - ageMs > NEEDED_MS ? '' : record;
     const stored = [content.outcome, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), keptMs];
     const end = await this.#end([note, NOTE_MS, ...stored]);
     const isGone = end === 'vanished' || (tookDocument && content.outcome !== 'found');
