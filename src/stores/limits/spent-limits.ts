@@ -26,13 +26,14 @@ export class SpentLimits implements Limits {
 
   async charge(subject: Subject): Promise<ChargeAnswer> {
     const spent = this.#spent.get(subject.id);
+    const now = this.#now();
     if (spent) {
-      const now = this.#now();
       if (spent.keyVersion === subject.keyVersion && now < spent.until) return later(spent.charge, now - spent.at);
       this.#spent.delete(subject.id);
     }
     const answer = await this.#limits.charge(subject);
-    if (answer.outcome === 'limited') this.#remember(subject, answer);
+    // From when it was asked: counted from the reply, it would be refused for longer than it was told.
+    if (answer.outcome === 'limited') this.#remember(subject, answer, now);
     return answer;
   }
 
@@ -45,8 +46,7 @@ export class SpentLimits implements Limits {
     this.#spent.clear();
   }
 
-  #remember({ id, keyVersion }: Subject, charge: Charge): void {
-    const at = this.#now();
+  #remember({ id, keyVersion }: Subject, charge: Charge, at: number): void {
     // The time until all of them let a request in again.
     const waitMs = Math.max(0, ...charge.states.filter(({ remaining }) => remaining < 1).map(({ nextMs }) => nextMs));
     this.#spent.set(id, { keyVersion, charge, at, until: at + waitMs });
