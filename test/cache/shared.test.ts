@@ -149,6 +149,16 @@ describe('a reader who hangs up', () => {
     await until(() => asked() === 1);
     return { hangUp: () => hangUp.abort(), answer };
   }
+  /** Whether the exchange that the campaign service lets hang has been closed. */
+  function answersNever(): () => boolean {
+    let closed = false;
+    stack.upstream.answer = (_request, response) => {
+      response.on('close', () => {
+        closed = true;
+      });
+    };
+    return () => closed;
+  }
   const hungUp = (gateway: RunningGateway) => until(() => gateway.log.find((line) => line['status'] === 499));
 
   test('costs those who wait on another gateway nothing: the request that serves them goes on', async () => {
@@ -167,12 +177,7 @@ describe('a reader who hangs up', () => {
 
   test('and with whom nobody waits any more, though somebody has: the exchange ends', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    let closed = false;
-    stack.upstream.answer = (_request, response) => {
-      response.on('close', () => {
-        closed = true;
-      });
-    };
+    const isClosed = answersNever();
     const first = await hangingUp(a);
     const other = new AbortController();
     const waiting = fetch(b.url + campaignPath, { headers: { 'x-api-key': key }, signal: other.signal }).catch(
@@ -182,22 +187,17 @@ describe('a reader who hangs up', () => {
     first.hangUp();
     await hungUp(a);
     other.abort();
-    await until(() => closed);
+    await until(isClosed);
     await waiting;
     expect(asked()).toBe(1);
   });
 
   test('and whom nobody waits with, frees the lease and the exchange: the next reader elsewhere asks at once', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    let closed = false;
-    stack.upstream.answer = (_request, response) => {
-      response.on('close', () => {
-        closed = true;
-      });
-    };
+    const isClosed = answersNever();
     const first = await hangingUp(a);
     first.hangUp();
-    await until(() => closed);
+    await until(isClosed);
     expect(await stack.redis.client.exists(leaseName)).toBe(0);
     stack.upstream.answer = answerCampaign;
     expect(status(await read(b))).toBe('fwd=uri-miss; stored');
