@@ -68,10 +68,10 @@ export class RedisKeys implements KeyStore {
 
   /**
    * Every request that reaches Redis notices the change by itself. This is for the processes that Redis is about to be out
-   * of reach of.
+   * of reach of; the change stands without it.
    */
   async #announce(id: string): Promise<void> {
-    await this.#changes.append({ kind: 'key', id });
+    await this.#changes.append({ kind: 'key', id }).catch(() => {});
   }
 
   #name(id: string): string {
