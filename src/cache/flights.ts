@@ -197,8 +197,7 @@ export class Flights {
     delayMs: number,
   ): Promise<void> {
     const { policy, random } = this.#options;
-    const allowed = result.outcome === 'found' ? policy.found : policy.notFound;
-    const storability = storabilityOf(headers, { allowed, delayMs, random });
+    const storability = storabilityOf(headers, { allowed: policy[result.outcome], delayMs, random });
     const shared: SharedEntry = storability.storable
       ? { content: result, lifetime: storability.lifetime, ageMs: storability.ageMs }
       : { content: { outcome: 'uncacheable' }, lifetime: policy.uncacheable, ageMs: 0 };

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Settings } from '../settings.ts';
 import { parseCacheControl, parseDeltaSeconds } from './cache-control.ts';
+import type { Content } from './entry.ts';
 
 /** How long an entry may be used, in milliseconds. Both stale windows begin where it stops being fresh (RFC 5861). */
 export interface Lifetime {
@@ -10,11 +11,7 @@ export interface Lifetime {
 }
 
 /** What the operator allows for campaigns, for the knowledge that one is not there, and that its answer is not to be kept. */
-export interface CachePolicy {
-  readonly found: Lifetime;
-  readonly notFound: Lifetime;
-  readonly uncacheable: Lifetime;
-}
+export type CachePolicy = Readonly<Record<Content['outcome'], Lifetime>>;
 
 type PolicySettings = Pick<
   Settings,
@@ -32,7 +29,7 @@ export function cachePolicy(settings: PolicySettings): CachePolicy {
       staleIfErrorMs: settings.CACHE_STALE_IF_ERROR_MS,
     },
     // Never stale: it may have been made meanwhile.
-    notFound: { freshMs: settings.CACHE_NOT_FOUND_TTL_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
+    not_found: { freshMs: settings.CACHE_NOT_FOUND_TTL_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
     uncacheable: { freshMs: UNCACHEABLE_MS, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
   };
 }
@@ -62,7 +59,8 @@ export type Storability =
 /**
  * How long an answer of the campaign service is kept: as long as the operator allows, or shorter where the answer says so
  * (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861). A directive that cannot be understood counts as zero, and of several
- * the strictest. `delayMs`: how long it took to come. Its `Date` is not compared with our clock: two clocks that differ must not make everything stale.
+ * the strictest. `delayMs`: how long it took to come. Its `Date` is not compared with our clock: two clocks that differ must
+ * not make everything stale.
  */
 export function storabilityOf(
   headers: IncomingHttpHeaders,

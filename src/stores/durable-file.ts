@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,10 +12,24 @@ const LOCK_PATIENCE_MS = 5_000;
 export class DurableFile {
   readonly #file: string;
   readonly #lock: string;
+  #stamp = '';
 
   constructor(file: string) {
     this.#file = file;
     this.#lock = `${file}.lock`;
+  }
+
+  /**
+   * The text, or undefined where there is no file; nothing at all where it is as it was at the last call (a look at its
+   * stamp, about 2 µs). Throws where it cannot be read.
+   */
+  readChanged(): { readonly text: string | undefined } | undefined {
+    const stats = statSync(this.#file, { bigint: true, throwIfNoEntry: false });
+    const stamp = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'absent';
+    if (stamp === this.#stamp) return undefined;
+    const text = stats && readFileSync(this.#file, 'utf8');
+    this.#stamp = stamp;
+    return { text };
   }
 
   /**

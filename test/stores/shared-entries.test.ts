@@ -28,7 +28,7 @@ afterAll(async () => {
 });
 
 const lifetime = { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 };
-const policy: CachePolicy = { found: lifetime, notFound: lifetime, uncacheable: lifetime };
+const policy: CachePolicy = { found: lifetime, not_found: lifetime, uncacheable: lifetime };
 
 /** Entries on a connection of their own, which counts as away only after a long time. */
 async function open(url: string): Promise<RedisEntries> {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CacheKey } from '../../cache/entry.ts';
-import type { Lifetime } from '../../cache/freshness.ts';
+import type { CachePolicy } from '../../cache/freshness.ts';
 import { entityTag } from '../../upstream/interpret.ts';
 import type { SharedEntry } from './shared-entries.ts';
 
@@ -27,12 +27,12 @@ export function formatRecord({ path }: CacheKey, { content, lifetime }: SharedEn
 
 /**
  * Undefined for what is no record of this key with a document that may be sent for it. Of its lifetime no more is taken
- * than `allowed`: who wrote it may have had other settings.
+ * than `policy` allows: who wrote it may have had other settings.
  */
 export function parseRecord(
   text: string,
   key: CacheKey,
-  allowed: Readonly<Record<SharedEntry['content']['outcome'], Lifetime>>,
+  policy: CachePolicy,
   isOwn: (data: string) => boolean,
 ): Omit<SharedEntry, 'ageMs'> | undefined {
   const { data: record } = recordSchema.safeParse(parseJson(text));
@@ -40,7 +40,7 @@ export function parseRecord(
   const { content, lifetime } = record;
   if (content.outcome === 'found' && !(isOwn(content.data) && content.etag === entityTag(content.data)))
     return undefined;
-  const most = allowed[content.outcome];
+  const most = policy[content.outcome];
   return {
     content,
     lifetime: {

@@ -7,7 +7,6 @@ import { isFailureReason } from '../../upstream/failure.ts';
 import type { ChangeFeed } from '../changes/change-feed.ts';
 import type { RedisLink } from '../redis-link.ts';
 import { parseRecord } from './entry-record.ts';
-
 import { ABANDON, LEASE_MS, RENEW, RedisLease } from './redis-lease.ts';
 import { generationNames, type RedisPurges } from './redis-purges.ts';
 import { type Lease, type LookUp, type LookUpOptions, type SharedEntries, unsharedLease } from './shared-entries.ts';
@@ -58,9 +57,9 @@ export class RedisEntries implements SharedEntries {
     const token = randomHex(8);
     const names = this.#names(key, options.waitingFor ?? token);
     const lease = (generation?: string) => this.#lease(key, epoch, token, generation);
-    const { found, notFound, uncacheable } = this.#policy;
+    const { found, not_found, uncacheable } = this.#policy;
     const how = options.ignoresStored ? 'anew' : options.waitingFor === undefined ? 'first' : 'waiting';
-    const args = [epoch, token, LEASE_MS, how, found.freshMs, notFound.freshMs, uncacheable.freshMs];
+    const args = [epoch, token, LEASE_MS, how, found.freshMs, not_found.freshMs, uncacheable.freshMs];
     try {
       const reply = replySchema.parse(await this.#lookUp(names, args));
       if (reply[0] === 'noted') return this.#readNote(reply[1], key, options);
@@ -76,16 +75,14 @@ export class RedisEntries implements SharedEntries {
   }
 
   #readEntry(text: string, ageMs: number, kind: string, key: CacheKey, { isOwn }: LookUpOptions) {
-    const { found, notFound, uncacheable } = this.#policy;
-    const record = parseRecord(text, key, { found, not_found: notFound, uncacheable }, isOwn);
+    const record = parseRecord(text, key, this.#policy, isOwn);
     return record?.content.outcome === kind ? { ...record, ageMs } : undefined;
   }
 
   /** A note is the name of a failure, or the record of an answer that is not kept. */
   #readNote(note: string, key: CacheKey, options: LookUpOptions): LookUp | Promise<LookUp> {
     if (isFailureReason(note)) return { state: 'failed', reason: note };
-    const { found, notFound, uncacheable } = this.#policy;
-    const record = parseRecord(note, key, { found, not_found: notFound, uncacheable }, options.isOwn);
+    const record = parseRecord(note, key, this.#policy, options.isOwn);
     if (record && record.content.outcome !== 'uncacheable') return { state: 'unkept', result: record.content };
     return this.lookUp(key, { isOwn: options.isOwn });
   }

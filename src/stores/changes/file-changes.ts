@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { Purge } from '../../cache/entry.ts';
@@ -23,7 +22,6 @@ const noPurges: Content = { format: 1, epoch: 'first', sequence: 0, purges: [] }
 export class FileChanges implements ChangeLog {
   readonly #path: string;
   readonly #file: DurableFile;
-  #stamp = '';
   #content = noPurges;
 
   constructor(keysFile: string) {
@@ -56,12 +54,8 @@ export class FileChanges implements ChangeLog {
 
   #read(): Content {
     try {
-      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
-      const stamp = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'absent';
-      if (stamp !== this.#stamp) {
-        this.#content = stats ? parseContent(readFileSync(this.#path, 'utf8')) : noPurges;
-        this.#stamp = stamp;
-      }
+      const changed = this.#file.readChanged();
+      if (changed) this.#content = changed.text === undefined ? noPurges : parseContent(changed.text);
       return this.#content;
     } catch (error) {
       throw new StoreUnavailable(`the purge log ${this.#path} cannot be read`, { cause: error });

@@ -1,4 +1,3 @@
-import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { DurableFile } from '../durable-file.ts';
@@ -9,15 +8,14 @@ import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-s
 const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
 
 /**
- * Keys in one JSON file, for one machine. A look-up compares the file's stamp with the one last read (about 2 µs), so a
- * change is in force at the next request. A file that cannot be read, or is damaged in any place, stops all look-ups:
- * better a 500 than a revoked key let in.
+ * Keys in one JSON file, for one machine. A look-up notices a change of the file, so that it is in force at the next
+ * request. A file that cannot be read, or is damaged in any place, stops all look-ups: better a 500 than a revoked key let
+ * in.
  */
 export class FileKeys implements KeyStore, KeyLookup {
   readonly #path: string;
   readonly #file: DurableFile;
-  #stamp = '';
-  /** What the file says at that stamp, or what is wrong with it. */
+  /** What the file says, or what is wrong with it. */
   #content: ReadonlyMap<string, ApiKey> | Error = new Map();
 
   constructor(file: string) {
@@ -56,12 +54,8 @@ export class FileKeys implements KeyStore, KeyLookup {
 
   #read(): ReadonlyMap<string, ApiKey> {
     try {
-      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
-      const stamp = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'absent';
-      if (stamp !== this.#stamp) {
-        this.#content = stats ? parseKeys(readFileSync(this.#path, 'utf8')) : new Map();
-        this.#stamp = stamp;
-      }
+      const changed = this.#file.readChanged();
+      if (changed) this.#content = changed.text === undefined ? new Map() : parseKeys(changed.text);
       if (this.#content instanceof Error) throw this.#content;
       return this.#content;
     } catch (error) {
