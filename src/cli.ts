@@ -11,11 +11,11 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
 
   keys create --name N --permission P [--permission P2 …]
               (--account-group G [--account-group G2 …] | --all-account-groups)
-              [--rate-limit 600/60s …] [--expires-in 90d]
+              [--rate-limit 600/60s …] [--expires-in 90d] [--actor WHO]
   keys list
   keys show ID
-  keys revoke ID
-  keys rotate ID [--overlap 24h]
+  keys revoke ID [--actor WHO]
+  keys rotate ID [--overlap 24h] [--actor WHO]
   cache purge --account-group G [--campaign C]
   config
 

@@ -77,6 +77,7 @@ export function createGateway({
     limits: stores.limits,
     defaultLimit: parseRateLimit(settings.RATE_LIMIT_DEFAULT),
     keys: stores.keys,
+    uses: stores.uses,
     authenticate: checkKey,
   });
 

@@ -4,12 +4,13 @@ import { readSettings } from '../read-settings.ts';
 import { openPurges } from '../stores/open-stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson } from './command.ts';
-import { type Flags, refuseFlags } from './flags.ts';
+import { allowFlags, type Flags } from './flags.ts';
 
 /** `cache purge --account-group G [--campaign C]`. */
 export async function runCache([action, ...args]: readonly string[], flags: Flags): Promise<string> {
   if (action !== 'purge') throw new CommandError('usage', 'Say which: cache purge.');
   if (args.length > 0) throw new CommandError('usage', 'cache purge takes options only, such as --account-group.');
+  allowFlags(flags, ['account-group', 'campaign'], 'cache purge');
   const target = parsePurge(flags);
   const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
   const { purge, close } = await openPurges(settings, createLog({ LOG_LEVEL: 'silent' }));
@@ -24,8 +25,7 @@ export async function runCache([action, ...args]: readonly string[], flags: Flag
   return `${what} of account group ${accountGroupId} is read anew by every gateway within a second.\n`;
 }
 
-function parsePurge({ 'account-group': groups = [], campaign: campaigns = [], ...others }: Flags): Purge {
-  refuseFlags(others, 'cache purge');
+function parsePurge({ 'account-group': groups = [], campaign: campaigns = [] }: Flags): Purge {
   const [accountGroupId, campaignId] = [groups[0], campaigns[0]];
   if (accountGroupId === undefined) throw new CommandError('usage', 'Name the account group: --account-group G.');
   if (groups.length > 1 || campaigns.length > 1) {

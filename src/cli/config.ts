@@ -1,11 +1,11 @@
 import { maskSettings, readSettings } from '../read-settings.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import { type Flags, refuseFlags } from './flags.ts';
+import { allowFlags, type Flags } from './flags.ts';
 
 /** `config`: the settings in force, secrets masked. */
 export function runConfig(args: readonly string[], flags: Flags): string {
   if (args.length > 0) throw new CommandError('usage', 'config takes no arguments.');
-  refuseFlags(flags, 'config');
+  allowFlags(flags, [], 'config');
   const shown = maskSettings(readSettings(process.env));
   if (flags.json) return printJson(shown);
   return printTable(Object.entries(shown).map(([name, value]) => [name, value === null ? '(none)' : String(value)]));

@@ -12,6 +12,9 @@ const options = {
   'rate-limit': { type: 'string', multiple: true },
   'expires-in': { type: 'string' },
   overlap: { type: 'string' },
+  actor: { type: 'string' },
+  'key-id': { type: 'string' },
+  path: { type: 'string' },
 } as const;
 
 /** What was given with `--`, as text; each command checks what it uses. */
@@ -26,8 +29,12 @@ export function parseFlags(args: string[]) {
   }
 }
 
-/** For a command that has no flags of its own. */
-export function refuseFlags({ json: _json, help: _help, ...others }: Flags, command: string): void {
-  const [name] = Object.keys(others);
+/** Refuses what a command has no use for. */
+export function allowFlags(
+  { json: _json, help: _help, ...given }: Flags,
+  allowed: readonly (keyof Flags)[],
+  command: string,
+): void {
+  const name = Object.keys(given).find((flag) => !allowed.includes(flag as keyof Flags));
   if (name !== undefined) throw new CommandError('usage', `--${name} means nothing to ${command}.`);
 }

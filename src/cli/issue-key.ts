@@ -1,11 +1,18 @@
 import { z } from 'zod';
 import { identifier } from '../endpoints/identifier.ts';
-import { type ApiKey, generateKey, hashKey, newVersion, permission } from '../stores/keys/api-key.ts';
-import type { KeyStore } from '../stores/keys/key-store.ts';
+import {
+  type ApiKey,
+  changed,
+  generateKey,
+  hashKey,
+  type KeyChange,
+  newVersion,
+  permission,
+} from '../stores/keys/api-key.ts';
 import { parseRateLimit, rateLimitText } from '../stores/limits/limits.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import type { Flags } from './flags.ts';
-import { describeKey, findKey, type KeyCommand } from './key-command.ts';
+import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
 
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const MAX_DURATION_MS = 100 * 365 * UNIT_MS.d;
@@ -49,15 +56,17 @@ function parseNewKey(flags: Flags): z.output<typeof newKey> {
 /** `keys create`: a new key, shown once. */
 export function createKey(flags: Flags): KeyCommand {
   const wanted = parseNewKey(flags);
-  return async (store, json) => {
-    const { key, record } = issueKey({
+  return async ({ store, json, change, audit }) => {
+    const creation = change('created');
+    const rights: Rights = {
       name: wanted.name,
       permissions: [...new Set(wanted.permission)],
       accountGroupIds: wanted['account-group'] ? [...new Set(wanted['account-group'])] : '*',
       rateLimits: wanted['rate-limit'] ?? [],
-      lifetimeMs: wanted['expires-in'],
-    });
+    };
+    const { key, record } = issueKey(rights, wanted['expires-in'], creation);
     await store.create(record);
+    audit(record.id, creation);
     return json ? printJson(shownOnce(key, record)) : tellOnce(key, record, '');
   };
 }
@@ -72,46 +81,53 @@ const overlapDuration = duration.or(z.literal('0s').transform(() => 0));
 export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
   const overlapMs = overlapDuration.safeParse(overlap);
   if (!overlapMs.success) throw new CommandError('usage', '--overlap must be a duration such as 24h, 30m or 0s.');
-  return async (store, json) => {
+  return async (context) => {
+    const { store, json, change, audit } = context;
     const old = await findKey(store, id);
     if (old.revokedAt !== null) throw new CommandError('usage', `Key ${id} is revoked: create a new one instead.`);
     const { name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt } = old;
     const lifetimeMs = expiresAt === null ? undefined : Date.parse(expiresAt) - Date.parse(createdAt);
-    const { key, record } = issueKey({ name, permissions, accountGroupIds, rateLimits, lifetimeMs });
+    const creation = change('created', id);
+    const { key, record } = issueKey({ name, permissions, accountGroupIds, rateLimits }, lifetimeMs, creation);
     await store.create(record);
-    const endsAt = await endAfter(store, old, overlapMs.data).catch(async (error) => {
+    const rotation = change('rotated', record.id);
+    const endsAt = await endAfter(context, old, overlapMs.data, rotation).catch(async (error) => {
       await store.remove(record.id); // Nobody will ever be shown it.
       throw error;
     });
+    audit(record.id, creation);
+    audit(id, rotation);
     return json ? printJson(shownOnce(key, record)) : tellOnce(key, record, `Key ${id} ends at ${endsAt}.\n`);
   };
 }
 
 /** Gives when it ends. */
-async function endAfter(store: KeyStore, old: ApiKey, ms: number): Promise<string> {
+async function endAfter({ store }: KeyContext, old: ApiKey, ms: number, rotation: KeyChange): Promise<string> {
   for (let record = old; ; record = await findKey(store, old.id)) {
     const wanted = Date.now() + ms;
     const endsAt = record.expiresAt === null ? wanted : Math.min(wanted, Date.parse(record.expiresAt));
     const expiresAt = new Date(endsAt).toISOString();
-    if (await store.replace({ ...record, version: newVersion(), expiresAt }, record.version)) return expiresAt;
+    if (await store.replace(changed(record, { expiresAt }, rotation), record.version)) return expiresAt;
   }
 }
 
-interface NewKey extends Pick<ApiKey, 'name' | 'permissions' | 'accountGroupIds' | 'rateLimits'> {
-  readonly lifetimeMs: number | undefined;
-}
+type Rights = Pick<ApiKey, 'name' | 'permissions' | 'accountGroupIds' | 'rateLimits'>;
 
-function issueKey({ lifetimeMs, ...rights }: NewKey): { key: string; record: ApiKey } {
+function issueKey(
+  rights: Rights,
+  lifetimeMs: number | undefined,
+  creation: KeyChange,
+): { key: string; record: ApiKey } {
   const { id, key } = generateKey();
-  const now = Date.now();
   const record: ApiKey = {
     id,
     hash: hashKey(key),
     version: newVersion(),
     ...rights,
-    createdAt: new Date(now).toISOString(),
-    expiresAt: lifetimeMs === undefined ? null : new Date(now + lifetimeMs).toISOString(),
+    createdAt: creation.at,
+    expiresAt: lifetimeMs === undefined ? null : new Date(Date.parse(creation.at) + lifetimeMs).toISOString(),
     revokedAt: null,
+    changes: [creation],
   };
   return { key, record };
 }

@@ -1,9 +1,22 @@
-import { type ApiKey, keyStatus } from '../stores/keys/api-key.ts';
+import { type ApiKey, type KeyChange, keyStatus } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
+import type { KeyUses } from '../stores/keys/key-uses.ts';
 import { CommandError } from './command.ts';
 
-/** A command on the opened key store; `json` asks for one JSON value in place of text for people. */
-export type KeyCommand = (store: KeyStore, json: boolean) => Promise<string>;
+/** What a command about keys works with. */
+export interface KeyContext {
+  readonly store: KeyStore;
+  readonly uses: KeyUses;
+  /** Whether one JSON value is asked for in place of text for people. */
+  readonly json: boolean;
+  /** An entry for a record's history: what the one who runs the command does now. */
+  change(action: KeyChange['action'], otherKey?: string): KeyChange;
+  /** Writes a change that was made into the log. */
+  audit(keyId: string, change: KeyChange | { readonly action: 'removed' }): void;
+}
+
+/** Gives what goes to standard output. */
+export type KeyCommand = (context: KeyContext) => Promise<string>;
 
 export async function findKey(store: KeyStore, id: string): Promise<ApiKey> {
   const record = await store.find(id);

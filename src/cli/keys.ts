@@ -1,47 +1,84 @@
+import { userInfo } from 'node:os';
+import type { Logger } from 'pino';
 import { readSettings } from '../read-settings.ts';
-import { type ApiKey, keyStatus, newVersion } from '../stores/keys/api-key.ts';
+import { type ApiKey, actor, changed, keyStatus } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
 import { openKeyStore } from '../stores/open-stores.ts';
 import { DamagedRecord } from '../stores/store-unavailable.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import { type Flags, refuseFlags } from './flags.ts';
+import { allowFlags, type Flags } from './flags.ts';
 import { createKey, rotateKey } from './issue-key.ts';
-import { describeKey, findKey, type KeyCommand } from './key-command.ts';
+import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
+
+interface KeyAction {
+  readonly flags: readonly (keyof Flags)[];
+  choose(args: readonly string[], flags: Flags): KeyCommand;
+}
+
+const actions: Readonly<Record<string, KeyAction>> = {
+  create: {
+    flags: ['name', 'permission', 'account-group', 'all-account-groups', 'rate-limit', 'expires-in', 'actor'],
+    choose: (args, flags) => {
+      if (args.length > 0) throw new CommandError('usage', 'keys create takes options only, such as --name.');
+      return createKey(flags);
+    },
+  },
+  list: {
+    flags: [],
+    choose: (args) => {
+      if (args.length > 0) throw new CommandError('usage', 'keys list takes no arguments.');
+      return listKeys;
+    },
+  },
+  show: { flags: [], choose: (args) => showKey(onlyId(args)) },
+  revoke: { flags: ['actor'], choose: (args) => revokeKey(onlyId(args)) },
+  rotate: { flags: ['overlap', 'actor'], choose: (args, { overlap }) => rotateKey(onlyId(args), overlap) },
+};
 
 /** `keys create|list|show|revoke|rotate`. What is wrong with the words is found before the store is opened. */
-export async function runKeys([action, ...args]: readonly string[], flags: Flags): Promise<string> {
-  const command = chooseCommand(action, args, flags);
-  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { keys, close } = await openKeyStore(settings, createLog({ LOG_LEVEL: 'silent' }));
+export async function runKeys([name = '', ...args]: readonly string[], flags: Flags): Promise<string> {
+  const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
+  if (!action) {
+    const sentence = 'Say which: keys create, keys list, keys show ID, keys revoke ID or keys rotate ID.';
+    throw new CommandError('usage', sentence);
+  }
+  allowFlags(flags, action.flags, `keys ${name}`);
+  const command = action.choose(args, flags);
+  const by = readActor(flags);
+  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE', 'LOG_LEVEL']);
+  const { keys: store, uses, close } = await openKeyStore(settings, createLog({ LOG_LEVEL: 'silent' }));
   try {
-    return await command(keys, flags.json ?? false);
+    return await command({ store, uses, json: flags.json ?? false, ...auditing(by, createLog(settings, 'stderr')) });
   } finally {
     await close();
   }
 }
 
-function chooseCommand(action: string | undefined, args: readonly string[], flags: Flags): KeyCommand {
-  const { overlap, ...others } = flags;
-  if (action !== 'create') refuseFlags(action === 'rotate' ? others : flags, `keys ${action ?? ''}`.trim());
-  switch (action) {
-    case 'create':
-      if (args.length > 0) throw new CommandError('usage', 'keys create takes options only, such as --name.');
-      return createKey(flags);
-    case 'list':
-      if (args.length > 0) throw new CommandError('usage', 'keys list takes no arguments.');
-      return listKeys;
-    case 'show':
-      return showKey(onlyId(args));
-    case 'revoke':
-      return revokeKey(onlyId(args));
-    case 'rotate':
-      return rotateKey(onlyId(args), overlap);
-    default:
-      throw new CommandError(
-        'usage',
-        'Say which: keys create, keys list, keys show ID, keys revoke ID or keys rotate ID.',
-      );
+/** Standard output is the command's own, so the log goes to standard error. */
+function auditing(by: string, log: Logger): Pick<KeyContext, 'change' | 'audit'> {
+  return {
+    change: (action, otherKey) => ({ at: new Date().toISOString(), actor: by, action, otherKey: otherKey ?? null }),
+    audit: (keyId, { action, ...change }) => {
+      const otherKey = 'otherKey' in change ? (change.otherKey ?? undefined) : undefined;
+      log.info({ key_id: keyId, action, actor: by, other_key_id: otherKey }, 'key changed');
+    },
+  };
+}
+
+function readActor(flags: Flags): string {
+  if (flags.actor === undefined) return systemUser();
+  const { success, error } = actor.safeParse(flags.actor);
+  if (!success) throw new CommandError('usage', `--actor ${error.issues[0]?.message}.`);
+  return flags.actor;
+}
+
+/** In a container the user may have no name. */
+function systemUser(): string {
+  try {
+    return actor.parse(userInfo().username);
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`;
   }
 }
 
@@ -51,52 +88,77 @@ function onlyId(args: readonly string[]): string {
   return id;
 }
 
-async function listKeys(store: KeyStore, json: boolean): Promise<string> {
+const listKeys: KeyCommand = async ({ store, uses, json }) => {
   const { records, damagedIds } = await store.list();
-  if (json) return printJson([...records.map(publicView), ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
+  const lastUses = await uses.lastUses(records.map(({ id }) => id));
+  if (json) {
+    const shown = records.map((record) => publicView(record, lastUses.get(record.id)));
+    return printJson([...shown, ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
+  }
   if (records.length + damagedIds.length === 0) return 'There are no keys yet.\n';
   const rows = records.map((record) => {
     const groups = record.accountGroupIds === '*' ? 'all' : record.accountGroupIds.join(' ');
-    return [record.id, keyStatus(record, Date.now()), record.name, record.permissions.join(' '), groups];
+    const used = formatUse(lastUses.get(record.id));
+    return [record.id, keyStatus(record, Date.now()), used, record.name, record.permissions.join(' '), groups];
   });
   const damaged = damagedIds.map((id) => [id, 'damaged']);
-  return printTable([['ID', 'STATUS', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'], ...rows, ...damaged]);
-}
+  return printTable([['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'], ...rows, ...damaged]);
+};
 
 function showKey(id: string): KeyCommand {
-  return async (store, json) => {
+  return async ({ store, uses, json }) => {
     const record = await findKey(store, id);
-    return json ? printJson(publicView(record)) : printTable(describeKey(record));
+    const lastUse = (await uses.lastUses([id])).get(id);
+    const { changes } = record;
+    if (json) return printJson({ ...publicView(record, lastUse), changes });
+    const table = printTable([...describeKey(record), ['last used', formatUse(lastUse)]]);
+    const rows = changes.map(({ at, actor: by, action, otherKey }) => [at, action, by, otherKey ?? '']);
+    return rows.length === 0 ? table : `${table}\n${printTable([['CHANGED', 'HOW', 'BY', 'OTHER KEY'], ...rows])}`;
   };
 }
 
 function revokeKey(id: string): KeyCommand {
-  return async (store, json) => {
-    const revoked = await revoke(store, id);
+  return async (context) => {
+    const { json } = context;
+    const revoked = await revoke(context, id);
     if (!revoked) return json ? printJson({ id, status: 'removed' }) : `The damaged record of key ${id} is removed.\n`;
-    if (json) return printJson(publicView(revoked));
+    if (json) return printJson(publicView(revoked, (await context.uses.lastUses([id])).get(id)));
     return `Key ${id} (${revoked.name}) is revoked since ${revoked.revokedAt}.\n`;
   };
 }
 
 /** Revoking twice is no error, and the first time stands. A record that cannot be read is removed instead: undefined. */
-async function revoke(store: KeyStore, id: string): Promise<ApiKey | undefined> {
+async function revoke({ store, uses, change, audit }: KeyContext, id: string): Promise<ApiKey | undefined> {
   try {
     for (;;) {
       const record = await findKey(store, id);
       if (record.revokedAt !== null) return record;
-      const revoked = { ...record, version: newVersion(), revokedAt: new Date().toISOString() };
-      if (await store.replace(revoked, record.version)) return revoked;
+      const revocation = change('revoked');
+      const revoked = changed(record, { revokedAt: revocation.at }, revocation);
+      if (!(await store.replace(revoked, record.version))) continue;
+      audit(id, revocation);
+      return revoked;
     }
   } catch (error) {
     if (!(error instanceof DamagedRecord)) throw error;
-    await store.remove(id);
+    await removeKey(store, uses, id);
+    audit(id, { action: 'removed' });
     return undefined;
   }
 }
 
-/** What may be shown of a record: neither its hash nor its version. */
-function publicView(record: ApiKey) {
-  const { hash: _hash, version: _version, ...shown } = record;
-  return { ...shown, status: keyStatus(record, Date.now()) };
+async function removeKey(store: KeyStore, uses: KeyContext['uses'], id: string): Promise<void> {
+  await store.remove(id);
+  await uses.remove(id);
+}
+
+/** To the minute. */
+function formatUse(lastUse: Date | undefined): string {
+  return lastUse ? `${lastUse.toISOString().slice(0, 16)}Z` : 'never';
+}
+
+/** What may be shown of a record: neither its hash nor its version. `lastUsedAt`: the start of that minute. */
+function publicView(record: ApiKey, lastUse: Date | undefined) {
+  const { hash: _hash, version: _version, changes: _changes, ...shown } = record;
+  return { ...shown, status: keyStatus(record, Date.now()), lastUsedAt: lastUse?.toISOString() ?? null };
 }

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import type { KeyLookup } from '../stores/keys/key-store.ts';
+import type { UseNotes } from '../stores/keys/use-notes.ts';
 import { type Charge, type Limits, parseRateLimits, type RateLimit } from '../stores/limits/limits.ts';
 import { StoreUnavailable } from '../stores/store-unavailable.ts';
 import type { Stage } from './pipeline.ts';
@@ -11,6 +12,7 @@ export interface LimitRateOptions {
   /** Of keys that have none of their own. */
   readonly defaultLimit: RateLimit;
   readonly keys: KeyLookup;
+  readonly uses: Pick<UseNotes, 'note'>;
   /** Run again for a key whose record changed after it was looked up: it puts the new one into the exchange, or refuses. */
   readonly authenticate: Stage;
 }
@@ -22,7 +24,7 @@ const MAX_CHANGES = 3;
  * Counts the request against its key, once, whatever it will be answered. The same call to the store says whether the
  * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
  */
-export function limitRate({ limits, defaultLimit, keys, authenticate }: LimitRateOptions): Stage {
+export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: LimitRateOptions): Stage {
   const limitsOf = (texts: readonly string[]) => (texts.length === 0 ? [defaultLimit] : parseRateLimits(texts));
 
   async function charge(exchange: Exchange): Promise<Charge> {
@@ -39,6 +41,7 @@ export function limitRate({ limits, defaultLimit, keys, authenticate }: LimitRat
   return async function limitRate(exchange) {
     const charged = await charge(exchange).catch(limitStoreFailed);
     exchange.charge = charged;
+    uses.note(exchange.authenticatedKey.id);
     if (charged.outcome === 'limited') {
       throw rateLimited(charged, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
     }

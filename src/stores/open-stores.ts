@@ -10,9 +10,13 @@ import { FileChanges } from './changes/file-changes.ts';
 import { RedisChanges } from './changes/redis-changes.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { CachedKeys } from './keys/cached-keys.ts';
+import { FileKeyUses } from './keys/file-key-uses.ts';
 import { FileKeys } from './keys/file-keys.ts';
 import type { KeyLookup, KeyStore } from './keys/key-store.ts';
+import type { KeyUses } from './keys/key-uses.ts';
+import { RedisKeyUses } from './keys/redis-key-uses.ts';
 import { RedisKeys } from './keys/redis-keys.ts';
+import { UseNotes } from './keys/use-notes.ts';
 import { FallbackLimits } from './limits/fallback-limits.ts';
 import type { Limits } from './limits/limits.ts';
 import { MemoryLimits } from './limits/memory-limits.ts';
@@ -24,6 +28,8 @@ import { parseRedisUrl } from './redis-url.ts';
 /** What a gateway process keeps and shares. */
 export interface Stores {
   readonly keys: KeyLookup;
+  /** Told of every use of a key. */
+  readonly uses: Pick<UseNotes, 'note'>;
   /** Limits of keys. */
   readonly limits: Limits;
   /** Limits of client addresses on failed keys. */
@@ -47,15 +53,19 @@ export async function openStores(settings: Settings, log: Logger): Promise<Store
   return link ? openShared(link, settings) : openEmbedded(settings, log);
 }
 
-/** The key store alone, for the command line, which can wait longer for Redis than a request can. */
+/** What is kept of keys, for the command line, which can wait longer for Redis than a request can. */
 export async function openKeyStore(
   settings: StoreSettings,
   log: Logger,
-): Promise<{ keys: KeyStore; close(): Promise<void> }> {
+): Promise<{ keys: KeyStore; uses: KeyUses; close(): Promise<void> }> {
   const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
-  if (!link) return { keys: new FileKeys(settings.KEYS_FILE), close: async () => {} };
-  await link.started(START_PATIENCE_MS);
-  return { keys: new RedisKeys(link, new RedisChanges(link)), close: async () => link.close() };
+  await link?.started(START_PATIENCE_MS);
+  const file = settings.KEYS_FILE;
+  return {
+    keys: link ? new RedisKeys(link, new RedisChanges(link)) : new FileKeys(file),
+    uses: link ? new RedisKeyUses(link) : new FileKeyUses(file),
+    close: async () => link?.close(),
+  };
 }
 
 /** What a purge is told to, for the command line. Rejects with `StoreUnavailable` when it is out of reach. */
@@ -82,6 +92,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     ttlMs: settings.KEY_CACHE_TTL_MS,
     staleMs: settings.KEY_CACHE_STALE_MS,
   });
+  const uses = new UseNotes(new RedisKeyUses(link));
   const shared = new RedisLimits(link);
   // Each in memory of its own: a flood of addresses does not push out what is known of keys.
   const [ofKeys, ofAddresses] = [new SpentLimits(shared), new SpentLimits(shared)];
@@ -100,6 +111,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   await Promise.all([heartbeat.beat(), changes.start()]);
   return {
     keys,
+    uses,
     limits: withFallback(ofKeys),
     failures: withFallback(ofAddresses),
     entries: new RedisEntries(link, changes, new RedisPurges(link, log), cachePolicy(settings)),
@@ -107,7 +119,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     state: () => link.state,
     close: async () => {
       changes.stop();
-      await heartbeat.stop();
+      await Promise.all([heartbeat.stop(), uses.stop()]);
       link.close();
     },
   };
@@ -116,18 +128,27 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
 async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   const keys = new FileKeys(settings.KEYS_FILE);
   await keys.list(); // A damaged file is found at the start, not at the first request.
-  const changes = new ChangeFeed(new FileChanges(settings.KEYS_FILE), (error) => {
-    if (error) log.warn({ dependency: 'purge_log', state: 'away', cause: error.message }, 'purges cannot be read');
-    else log.info({ dependency: 'purge_log', state: 'up' }, 'purges can be read again');
-  });
+  /** Redis has its own line in the log. */
+  const tell = (dependency: string, what: string) => (error: Error | undefined) => {
+    if (error) log.warn({ dependency, state: 'away', cause: error.message }, `${what} cannot be reached`);
+    else log.info({ dependency, state: 'up' }, `${what} can be reached again`);
+  };
+  const changes = new ChangeFeed(new FileChanges(settings.KEYS_FILE), tell('purge_log', 'the file of purges'));
   await changes.start();
+  const uses = new UseNotes(new FileKeyUses(settings.KEYS_FILE), {
+    onTrouble: tell('key_uses', 'the file of last uses'),
+  });
   return {
     keys,
+    uses,
     limits: new MemoryLimits(),
     failures: new MemoryLimits(),
     entries: noSharedEntries,
     changes,
     state: () => 'embedded',
-    close: async () => changes.stop(),
+    close: async () => {
+      changes.stop();
+      await uses.stop();
+    },
   };
 }

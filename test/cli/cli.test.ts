@@ -1,7 +1,11 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
+import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { readSettings } from '../../src/read-settings.ts';
+import { type ApiKey, changed } from '../../src/stores/keys/api-key.ts';
+import { openKeyStore } from '../../src/stores/open-stores.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 
@@ -31,7 +35,12 @@ describe.each(stores)('keys in %s', (_name, environment) => {
   const cli = (...args: string[]) => runProgram('src/cli.ts', args, environment());
   const json = async (...args: string[]) => {
     const { code, stdout, stderr } = await cli(...args, '--json');
-    expect([code, stderr]).toEqual([0, '']);
+    // The log of what was changed, and nothing else.
+    const changed = stderr
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line).msg);
+    expect([code, changed.filter((msg) => msg !== 'key changed')]).toEqual([0, []]);
     return JSON.parse(stdout);
   };
 
@@ -69,8 +78,9 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect(Date.parse(created.expiresAt) - Date.parse(created.createdAt)).toBe(90 * 86_400_000);
 
     const { key, ...shown } = created;
-    expect(await json('keys', 'list')).toEqual([{ ...shown, revokedAt: null, status: 'active' }]);
-    expect(await json('keys', 'show', created.id)).toEqual({ ...shown, revokedAt: null, status: 'active' });
+    const listed = { ...shown, revokedAt: null, status: 'active', lastUsedAt: null };
+    expect(await json('keys', 'list')).toEqual([listed]);
+    expect(await json('keys', 'show', created.id)).toMatchObject(listed);
     const revoked = await json('keys', 'revoke', created.id);
     expect(revoked).toMatchObject({ id: created.id, status: 'revoked', revokedAt: expect.stringMatching(/Z$/) });
     expect(await json('keys', 'revoke', created.id)).toEqual(revoked);
@@ -122,6 +132,52 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect([code, stderr]).toEqual([64, `Key ${id} is revoked: create a new one instead.\n`]);
   });
 
+  test('every change is one line of the log and an entry of the key: who, what, when', async () => {
+    const logged: unknown[] = [];
+    const change = async (...args: string[]) => {
+      const { code, stdout, stderr } = await cli(...args, '--json');
+      const lines = stderr.split('\n').filter(Boolean);
+      logged.push(...lines.map((line) => JSON.parse(line)).map(({ action, actor, key_id }) => [action, actor, key_id]));
+      expect(code).toBe(0);
+      return JSON.parse(stdout);
+    };
+    const first = await change(...create, '--all-account-groups');
+    const second = await change('keys', 'rotate', first.id, '--actor', 'Ada (on call)');
+    await change('keys', 'revoke', first.id, '--actor', 'ci/42');
+    await change('keys', 'revoke', first.id, '--actor', 'too late');
+    const user = userInfo().username;
+    expect(logged).toEqual([
+      ['created', user, first.id],
+      ['created', 'Ada (on call)', second.id],
+      ['rotated', 'Ada (on call)', first.id],
+      ['revoked', 'ci/42', first.id],
+    ]);
+    const { changes, revokedAt, createdAt } = await json('keys', 'show', first.id);
+    expect(changes).toEqual([
+      { at: createdAt, actor: user, action: 'created', otherKey: null },
+      { at: expect.stringMatching(/Z$/), actor: 'Ada (on call)', action: 'rotated', otherKey: second.id },
+      { at: revokedAt, actor: 'ci/42', action: 'revoked', otherKey: null },
+    ]);
+    expect((await json('keys', 'show', second.id)).changes).toMatchObject([{ action: 'created', otherKey: first.id }]);
+    const people = (await cli('keys', 'show', first.id)).stdout;
+    expect(people).toMatch(new RegExp(`^\\S+Z +rotated +Ada \\(on call\\) +${second.id}$`, 'm'));
+    expect((await cli('keys', 'list')).stderr).toBe('');
+  });
+
+  test('of a key the last hundred changes are shown', async () => {
+    const { id } = await json(...create, '--all-account-groups');
+    const settings = readSettings(environment(), ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const { keys, close } = await openKeyStore(settings, pino({ level: 'silent' }));
+    for (let i = 0; i < 105; i++) {
+      const record = (await keys.find(id)) as ApiKey;
+      const change = { at: record.createdAt, actor: `number ${i}`, action: 'rotated', otherKey: null } as const;
+      expect(await keys.replace(changed(record, {}, change), record.version)).toBe(true);
+    }
+    await close();
+    const { changes } = await json('keys', 'show', id);
+    expect([changes.length, changes[0].actor, changes[99].actor]).toEqual([100, 'number 5', 'number 104']);
+  });
+
   test('a key that does not exist: 66 and one sentence', async () => {
     for (const action of ['show', 'revoke', 'rotate']) {
       for (const id of ['0000000000000000', 'nonsense', '../../etc/passwd']) {
@@ -162,6 +218,10 @@ const wrongUses = [
   ['keys', 'revoke', 'a', '--permission', 'a:b'],
   ['keys', 'revoke', 'a', '--overlap', '1h'],
   ['keys', 'rotate'],
+  ['keys', 'show', 'a', '--actor', 'b'],
+  ['keys', 'list', '--actor', 'b'],
+  ['keys', 'revoke', 'a', '--actor', ''],
+  ['keys', 'revoke', 'a', '--actor', 'tab\there'],
   ['keys', 'rotate', 'a', '--overlap', 'soon'],
   ['keys', 'rotate', 'a', '--overlap', '-1h'],
   ['keys', 'rotate', 'a', '--name', 'b'],

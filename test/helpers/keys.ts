@@ -18,6 +18,7 @@ export function makeKey(rights: KeyRights = {}): { key: string; record: ApiKey }
     createdAt: new Date().toISOString(),
     expiresAt: null,
     revokedAt: null,
+    changes: [],
     ...rights,
   };
   return { key, record };

@@ -29,8 +29,8 @@ describe.each(forms)('Redis as %s', (_name, start) => {
   });
 
   const cli = async (...args: string[]) => {
-    const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', ...args, '--json'], environment);
-    expect([code, stderr]).toEqual([0, '']);
+    const { code, stdout } = await runProgram('src/cli.ts', ['keys', ...args, '--json'], environment);
+    expect(code).toBe(0);
     return JSON.parse(stdout);
   };
   const read = (i: number, key: string) =>

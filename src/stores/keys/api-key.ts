@@ -11,10 +11,28 @@ export const permission = z
   .regex(/^[a-z][a-z0-9_-]*:[a-z][a-z0-9_-]*$/, 'must be resource:action in lower case, such as campaigns:read');
 
 const timestamp = z.iso.datetime({ precision: 3 });
+const keyId = z.string().regex(/^[0-9a-z]{16}$/);
+
+/** Who changed a key, as a person or a program names itself. */
+export const actor = z
+  .string()
+  .regex(/^[^\p{Cc}]{1,100}$/u, 'must be 1–100 characters, none of them a control character');
+
+const keyChange = z.strictObject({
+  at: timestamp,
+  actor,
+  action: z.enum(['created', 'rotated', 'revoked']),
+  /** Of a rotation: the key it made, or the key it was made for. */
+  otherKey: keyId.nullable(),
+});
+export type KeyChange = z.infer<typeof keyChange>;
+
+/** How many changes a record keeps: the last ones. */
+const KEPT_CHANGES = 100;
 
 /** What the key store keeps of a key: never the key itself, only its SHA-256. */
 export const apiKeySchema = z.strictObject({
-  id: z.string().regex(/^[0-9a-z]{16}$/),
+  id: keyId,
   hash: z.string().regex(/^[0-9a-f]{64}$/),
   /** Another one after every change of the record. */
   version: z.string().min(1).max(64),
@@ -25,6 +43,8 @@ export const apiKeySchema = z.strictObject({
   createdAt: timestamp,
   expiresAt: timestamp.nullable(),
   revokedAt: timestamp.nullable(),
+  /** In the record itself, so that there is no change without its entry. Oldest first. */
+  changes: z.array(keyChange).max(KEPT_CHANGES),
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 
@@ -60,6 +80,11 @@ export type KeyStatus = 'active' | 'expired' | 'revoked';
 export function keyStatus(record: ApiKey, now: number): KeyStatus {
   if (record.revokedAt !== null) return 'revoked';
   return record.expiresAt !== null && Date.parse(record.expiresAt) <= now ? 'expired' : 'active';
+}
+
+/** The record after a change: at another version, with the change in its history. */
+export function changed(record: ApiKey, fields: Partial<ApiKey>, change: KeyChange): ApiKey {
+  return { ...record, ...fields, version: newVersion(), changes: [...record.changes, change].slice(-KEPT_CHANGES) };
 }
 
 export function newVersion(): string {

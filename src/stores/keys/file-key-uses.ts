@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { DurableFile } from '../durable-file.ts';
+import { StoreUnavailable } from '../store-unavailable.ts';
+import { type KeyUses, MINUTE_MS } from './key-uses.ts';
+
+const fileSchema = z.strictObject({ format: z.literal(1), uses: z.record(z.string(), z.int().min(0)) });
+
+/** In a JSON file beside the keys. One that is damaged tells nothing, and is written anew. */
+export class FileKeyUses implements KeyUses {
+  readonly #path: string;
+  readonly #file: DurableFile;
+
+  constructor(keysFile: string) {
+    this.#path = `${path.resolve(keysFile)}.uses`;
+    this.#file = new DurableFile(this.#path);
+  }
+
+  async record(agesMs: ReadonlyMap<string, number>): Promise<void> {
+    const now = Date.now();
+    await this.#change((uses) => {
+      for (const [id, ageMs] of agesMs) {
+        const minute = Math.floor((now - ageMs) / MINUTE_MS);
+        uses.set(id, Math.max(minute, uses.get(id) ?? 0));
+      }
+    });
+  }
+
+  async lastUses(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
+    const uses = this.#read();
+    const known = ids.flatMap((id) => {
+      const minute = uses.get(id);
+      return minute === undefined ? [] : [[id, new Date(minute * MINUTE_MS)] as const];
+    });
+    return new Map(known);
+  }
+
+  async remove(id: string): Promise<void> {
+    if (this.#read().has(id)) await this.#change((uses) => uses.delete(id));
+  }
+
+  #read(): Map<string, number> {
+    try {
+      return new Map(Object.entries(fileSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8'))).uses));
+    } catch {
+      return new Map();
+    }
+  }
+
+  async #change(change: (uses: Map<string, number>) => void): Promise<void> {
+    try {
+      await this.#file.change(() => {
+        const uses = this.#read();
+        change(uses);
+        return `${JSON.stringify({ format: 1, uses: Object.fromEntries(uses) })}\n`;
+      });
+    } catch (error) {
+      throw new StoreUnavailable(`the file ${this.#path} cannot be changed`, { cause: error });
+    }
+  }
+}

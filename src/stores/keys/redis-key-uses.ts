@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import type { RedisLink } from '../redis-link.ts';
+import { type KeyUses, MINUTE_MS } from './key-uses.ts';
+
+/** So many keys go into one call. */
+const BATCH = 500;
+
+/** KEYS[1] the hash of minutes by Redis' own clock, ARGV pairs of an id and how many milliseconds ago it was used. */
+const RECORD = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 1, #ARGV, 2 do
+  local minute = math.floor((now - ARGV[i + 1]) / ${MINUTE_MS})
+  local known = redis.pcall('HGET', KEYS[1], ARGV[i])
+  if type(known) == 'table' then redis.call('DEL', KEYS[1]) end -- Of another type.
+  if minute > (type(known) == 'string' and tonumber(known) or 0) then
+    redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', minute))
+  end
+end`;
+
+const minuteText = z
+  .string()
+  .regex(/^\d{1,9}$/)
+  .transform(Number);
+
+/** In one hash, whatever the number of keys: a batch is one call. */
+export class RedisKeyUses implements KeyUses {
+  readonly #link: RedisLink;
+  readonly #name: string;
+  readonly #record: (keys: [string], args: (string | number)[]) => Promise<unknown>;
+
+  constructor(link: RedisLink) {
+    this.#link = link;
+    this.#name = link.key('uses');
+    this.#record = link.defineScript('recordUses', RECORD);
+  }
+
+  async record(agesMs: ReadonlyMap<string, number>): Promise<void> {
+    for (const batch of inBatches([...agesMs])) {
+      await this.#record(
+        [this.#name],
+        batch.flatMap(([id, ageMs]) => [id, Math.max(0, Math.round(ageMs))]),
+      );
+    }
+  }
+
+  async lastUses(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
+    const uses = new Map<string, Date>();
+    for (const batch of inBatches(ids)) {
+      const minutes = await this.#link.call((client) => client.hmget(this.#name, ...batch));
+      for (const [i, id] of batch.entries()) {
+        const { data } = minuteText.safeParse(minutes[i]);
+        if (data !== undefined) uses.set(id, new Date(data * MINUTE_MS));
+      }
+    }
+    return uses;
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#link.call((client) => client.hdel(this.#name, id));
+  }
+}
+
+function inBatches<T>(all: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(all.length / BATCH) }, (_, i) => all.slice(i * BATCH, (i + 1) * BATCH));
+}
