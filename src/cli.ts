@@ -2,6 +2,7 @@
 import { runCache } from './cli/cache.ts';
 import { CommandError, exitCodes } from './cli/command.ts';
 import { runConfig } from './cli/config.ts';
+import { runExplain } from './cli/explain.ts';
 import { parseFlags } from './cli/flags.ts';
 import { runKeys } from './cli/keys.ts';
 import { SettingsError } from './read-settings.ts';
@@ -18,6 +19,7 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
   keys rotate ID [--overlap 24h] [--actor WHO]
   cache purge --account-group G [--campaign C]
   config
+  explain --key-id ID --path /v1/accounts/G/campaigns/C
 
 The settings are those of the gateway, read from the environment (see config/gateway.env).
 `;
@@ -33,10 +35,12 @@ async function run(args: string[]): Promise<string> {
       return runCache(rest, values);
     case 'config':
       return runConfig(rest, values);
+    case 'explain':
+      return runExplain(rest, values);
     default:
       throw new CommandError(
         'usage',
-        'Name a command: keys create, keys list, keys show, keys revoke, keys rotate, cache purge or config; --help tells more.',
+        'Name a command: keys create, keys list, keys show, keys revoke, keys rotate, cache purge, config or explain; --help tells more.',
       );
   }
 }

@@ -1,15 +1,13 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import express from 'express';
 import type { Logger } from 'pino';
 import { Cache } from './cache/cache.ts';
 import { cachePolicy } from './cache/freshness.ts';
 import { clientAddressReader } from './client-address.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
-import { readCampaign } from './endpoints/read-campaign.ts';
+import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import { createListener } from './listener.ts';
-import { routablePath, toExpressPath } from './paths.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
@@ -21,6 +19,7 @@ import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
 import { respond, respondError } from './pipeline/respond.ts';
 import { validate } from './pipeline/validate.ts';
+import { createRouter } from './router.ts';
 import type { Settings } from './settings.ts';
 import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
@@ -49,9 +48,6 @@ export interface Gateway {
   /** Takes no new connection, lets each open one have one more answer. Resolves when all are closed, after `graceMs` by force. */
   drain(graceMs: number): Promise<void>;
 }
-
-/** The public endpoints. Another one is a file in `endpoints/` and a line here. */
-const publicEndpoints = (settings: Settings): readonly Endpoint[] => [readCampaign(settings)];
 
 export function createGateway({
   settings,
@@ -107,17 +103,17 @@ export function createGateway({
   const refusal = (refuse: Stage): readonly Stage[] => [whereKeyShown(checkKey), whereKeyShown(countRequest), refuse];
   const [refusedPath, refusedMethod] = [refusal(noSuchPath), refusal(methodNotAllowed)];
 
-  const router = express.Router({ caseSensitive: true, strict: true });
-  for (const endpoint of endpoints(settings)) {
-    const stages = pipeline(endpoint);
-    const served = (stagesOfMethod: readonly Stage[]) => (request: express.Request) => {
-      const exchange = exchangeOf(request);
-      exchange.route = endpoint.path;
-      exchange.rawParameters = request.params as Record<string, string>;
-      serve(exchange, stagesOfMethod);
-    };
-    router.get(toExpressPath(endpoint.path), served(stages)); // HEAD too
-    router.all(toExpressPath(endpoint.path), served(refusedMethod));
+  const route = createRouter(
+    endpoints(settings).map((endpoint) => ({ path: endpoint.path, stages: pipeline(endpoint) })),
+  );
+
+  function stagesFor(exchange: Exchange): readonly Stage[] {
+    const match = route(exchange.request.url ?? '');
+    if (!match) return refusedPath;
+    exchange.route = match.target.path;
+    exchange.rawParameters = match.rawParameters;
+    const { method } = exchange.request;
+    return method === 'GET' || method === 'HEAD' ? match.target.stages : refusedMethod;
   }
 
   const listener = { draining: false };
@@ -131,12 +127,7 @@ export function createGateway({
     });
     try {
       admit(exchange);
-      (request as RoutedRequest).exchange = exchange;
-      request.url = routablePath(request.url ?? '');
-      router(request as express.Request, response as express.Response, (error: unknown) => {
-        if (error) respondError(exchange, toGatewayError(error));
-        else serve(exchange, refusedPath);
-      });
+      serve(exchange, stagesFor(exchange));
     } catch (error) {
       respondError(exchange, toGatewayError(error));
     }
@@ -166,12 +157,6 @@ function openCache(settings: Settings, stores: Stores, now: (() => number) | und
     changes: stores.changes,
     now,
   });
-}
-
-type RoutedRequest = IncomingMessage & { exchange: Exchange };
-
-function exchangeOf(request: express.Request): Exchange {
-  return (request as unknown as RoutedRequest).exchange;
 }
 
 /** Runs the stages and answers, whatever comes of it. */

@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import type { KeyLookup } from '../stores/keys/key-store.ts';
 import type { UseNotes } from '../stores/keys/use-notes.ts';
-import { type Charge, type Limits, parseRateLimits, type RateLimit } from '../stores/limits/limits.ts';
+import { type Charge, type Limits, limitsOfKey, type RateLimit } from '../stores/limits/limits.ts';
 import { StoreUnavailable } from '../stores/store-unavailable.ts';
 import type { Stage } from './pipeline.ts';
 import { rateLimited } from './rate-limit-headers.ts';
@@ -25,12 +25,10 @@ const MAX_CHANGES = 3;
  * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
  */
 export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: LimitRateOptions): Stage {
-  const limitsOf = (texts: readonly string[]) => (texts.length === 0 ? [defaultLimit] : parseRateLimits(texts));
-
   async function charge(exchange: Exchange): Promise<Charge> {
     for (let changes = 0; changes <= MAX_CHANGES; changes++) {
       const { id, version, rateLimits } = exchange.authenticatedKey;
-      const answer = await limits.charge({ id, keyVersion: version, limits: limitsOf(rateLimits) });
+      const answer = await limits.charge({ id, keyVersion: version, limits: limitsOfKey(rateLimits, defaultLimit) });
       if (answer.outcome !== 'key_changed') return answer;
       keys.forget(id);
       await authenticate(exchange);

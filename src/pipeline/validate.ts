@@ -1,9 +1,11 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../errors.ts';
-import type { Stage } from './pipeline.ts';
+import type { Exchange } from '../exchange.ts';
 
 /** Checks the path parameters as they were sent; the error names each bad one and its rule, and repeats no value. */
-export function validate(parameters: Endpoint['parameters']): Stage {
+export function validate(
+  parameters: Endpoint['parameters'],
+): (exchange: Pick<Exchange, 'rawParameters' | 'parameters'>) => void {
   const schemas = Object.entries(parameters);
   return function validate(exchange) {
     const problems: string[] = [];

@@ -68,6 +68,40 @@ export async function openKeyStore(
   };
 }
 
+/** What `explain` looks into, changing nothing. Undefined: it is in the memory of each gateway process. */
+export interface Inspection {
+  readonly keys: KeyStore;
+  readonly peekLimits: RedisLimits['peek'] | undefined;
+  readonly peekEntry: RedisEntries['peek'] | undefined;
+  close(): Promise<void>;
+}
+
+export async function openInspection(
+  settings: StoreSettings & Parameters<typeof cachePolicy>[0],
+  log: Logger,
+): Promise<Inspection> {
+  const link = openLink(settings, log, { deadlineMs: START_PATIENCE_MS });
+  if (!link) {
+    const keys = new FileKeys(settings.KEYS_FILE);
+    return { keys, peekLimits: undefined, peekEntry: undefined, close: async () => {} };
+  }
+  await link.started(START_PATIENCE_MS);
+  const changes = new RedisChanges(link);
+  const feed = new ChangeFeed(changes);
+  await feed.start();
+  const limits = new RedisLimits(link);
+  const entries = new RedisEntries(link, feed, new RedisPurges(link, changes), cachePolicy(settings));
+  return {
+    keys: new RedisKeys(link, changes),
+    peekLimits: (subject) => limits.peek(subject),
+    peekEntry: (key, isOwn) => entries.peek(key, isOwn),
+    close: async () => {
+      feed.stop();
+      link.close();
+    },
+  };
+}
+
 /** What a purge is told to, for the command line. Rejects with `StoreUnavailable` when it is out of reach. */
 export async function openPurges(
   settings: StoreSettings,

@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type ChargeAnswer, type Limits, parseRateLimits, rateLimitText } from '../../src/stores/limits/limits.ts';
+import {
+  type ChargeAnswer,
+  type Limits,
+  limitsOfKey,
+  parseRateLimit,
+  rateLimitText,
+} from '../../src/stores/limits/limits.ts';
 import { MemoryLimits } from '../../src/stores/limits/memory-limits.ts';
 import { RedisLimits } from '../../src/stores/limits/redis-limits.ts';
 import { SpentLimits } from '../../src/stores/limits/spent-limits.ts';
@@ -31,7 +37,8 @@ afterAll(async () => {
 });
 
 let subjects = 0;
-const newSubject = (...limits: string[]) => ({ id: `s${subjects++}`, limits: parseRateLimits(limits) });
+const limitsOf = (...texts: string[]) => limitsOfKey(texts, parseRateLimit('600/60s'));
+const newSubject = (...limits: string[]) => ({ id: `s${subjects++}`, limits: limitsOf(...limits) });
 
 const admitted = (answers: ChargeAnswer[]) => answers.filter(({ outcome }) => outcome === 'allowed').length;
 const remainingOf = (answer: ChargeAnswer) =>
@@ -134,7 +141,7 @@ test('whatever the limit and the times, the embedded limiter decides as the defi
       let now = 1_800_000_000_000;
       const limits = new MemoryLimits({ now: () => now });
       const model = new Model(quota, seconds * 1000);
-      const [limit] = parseRateLimits([`${quota}/${seconds}s`]);
+      const [limit] = limitsOf(`${quota}/${seconds}s`);
       if (!limit) throw new Error('no limit');
       for (const pause of pauses) {
         now += pause;
@@ -153,7 +160,7 @@ test('whatever the limit and the times, the embedded limiter decides as the defi
 test('in no window of time is more than twice the quota admitted, and after nextMs a refused request is admitted', () => {
   let now = 1_800_000_000_000;
   const limits = new MemoryLimits({ now: () => now });
-  const [limit] = parseRateLimits(['10/60s']);
+  const [limit] = limitsOf('10/60s');
   if (!limit) throw new Error('no limit');
   const admittedAt: number[] = [];
   for (let i = 0; i < 5000; i++) {

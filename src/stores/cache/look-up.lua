@@ -4,9 +4,9 @@
 -- KEYS[3], KEYS[4] the generations of the account group and of the campaign
 -- KEYS[5] the note of what the lease came to that the asker waits for
 -- ARGV[1] the epoch of the purge log, ARGV[2] the asker's token, ARGV[3] the lease in milliseconds
--- ARGV[4] 'first', 'waiting' (the asker knows what is stored), or 'anew' (takes what is stored as none)
+-- ARGV[4] 'first', 'waiting' (the asker knows what is stored), 'anew' (takes what is stored as none), or 'peek' (only looks)
 -- ARGV[5], ARGV[6], ARGV[7] for how long the asker takes what is found, not_found, uncacheable as fresh
--- Returns { 'noted', note } or { 'fresh' | 'held' | 'granted', age, kind, record, more }; age -1: no entry; more: of one that
+-- Returns { 'noted', note } or { 'fresh' | 'held' | 'granted' | 'seen', age, kind, record, more }; age -1: no entry; more: of one that
 -- is held its holder's token, of one that is granted the generation.
 if ARGV[4] == 'waiting' then
   local note = redis.pcall('GET', KEYS[5])
@@ -29,13 +29,17 @@ if type(stored) == 'string' then
   -- What comes from the future is as none: the clock has been set back, and nobody knows how old it is.
   if of == generation and allowed[what] and tonumber(at) <= now then
     local isFresh = now - at < math.min(tonumber(fresh), tonumber(allowed[what]))
-    if isFresh or ARGV[4] == 'first' then
+    if isFresh or ARGV[4] == 'first' or ARGV[4] == 'peek' then
       age, kind, record = now - at, what, text
     end
     if isFresh then
       return { 'fresh', age, kind, record, '' }
     end
   end
+end
+
+if ARGV[4] == 'peek' then
+  return { 'seen', age, kind, record, '' }
 end
 
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation')

@@ -6,10 +6,18 @@ import { randomHex } from '../../telemetry/trace-context.ts';
 import { isFailureReason } from '../../upstream/failure.ts';
 import type { ChangeFeed } from '../changes/change-feed.ts';
 import type { RedisLink } from '../redis-link.ts';
+import { StoreUnavailable } from '../store-unavailable.ts';
 import { parseRecord } from './entry-record.ts';
 import { ABANDON, LEASE_MS, RENEW, RedisLease } from './redis-lease.ts';
 import { generationNames, type RedisPurges } from './redis-purges.ts';
-import { type Lease, type LookUp, type LookUpOptions, type SharedEntries, unsharedLease } from './shared-entries.ts';
+import {
+  type Lease,
+  type LookUp,
+  type LookUpOptions,
+  type SharedEntries,
+  type SharedEntry,
+  unsharedLease,
+} from './shared-entries.ts';
 
 /** A cache that takes longer is as none. Redis itself counts as away later: see `RedisLink`. */
 const PATIENCE_MS = 50;
@@ -18,10 +26,17 @@ const lua = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8
 
 const replySchema = z.union([
   z.tuple([z.literal('noted'), z.string()]),
-  z.tuple([z.enum(['fresh', 'held', 'granted']), z.int(), z.string(), z.string(), z.string()]),
+  z.tuple([z.enum(['fresh', 'held', 'granted', 'seen']), z.int(), z.string(), z.string(), z.string()]),
 ]);
 
 type Names = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
+interface Asked {
+  readonly key: CacheKey;
+  readonly epoch: string;
+  readonly token: string;
+  readonly noteOf: string;
+}
+
 type Run = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
 
 /**
@@ -34,6 +49,7 @@ export class RedisEntries implements SharedEntries {
   readonly #purges: RedisPurges;
   readonly #policy: CachePolicy;
   readonly #lookUp: Run;
+  readonly #peek: Run;
   readonly #scripts: { readonly renew: Run; readonly end: Run; readonly abandon: Run };
 
   constructor(link: RedisLink, feed: ChangeFeed, purges: RedisPurges, policy: CachePolicy) {
@@ -42,6 +58,7 @@ export class RedisEntries implements SharedEntries {
     this.#purges = purges;
     this.#policy = policy;
     this.#lookUp = link.defineScript('lookUpEntry', lua('look-up.lua'), PATIENCE_MS);
+    this.#peek = link.defineScript('peekEntry', lua('look-up.lua'));
     this.#scripts = {
       renew: link.defineScript('renewLease', RENEW, PATIENCE_MS),
       end: link.defineScript('endLease', lua('end-lease.lua'), PATIENCE_MS),
@@ -55,23 +72,38 @@ export class RedisEntries implements SharedEntries {
       return { state: 'granted', entry: undefined, lease: unsharedLease };
     }
     const token = randomHex(8);
-    const names = this.#names(key, options.waitingFor ?? token);
     const lease = (generation?: string) => this.#lease(key, epoch, token, generation);
-    const { found, not_found, uncacheable } = this.#policy;
     const how = options.ignoresStored ? 'anew' : options.waitingFor === undefined ? 'first' : 'waiting';
-    const args = [epoch, token, LEASE_MS, how, found.freshMs, not_found.freshMs, uncacheable.freshMs];
     try {
-      const reply = replySchema.parse(await this.#lookUp(names, args));
+      const reply = await this.#ask(this.#lookUp, how, { key, epoch, token, noteOf: options.waitingFor ?? token });
       if (reply[0] === 'noted') return this.#readNote(reply[1], key, options);
       const [state, ageMs, kind, text, more] = reply;
       const entry = ageMs < 0 ? undefined : this.#readEntry(text, ageMs, kind, key, options);
       if (state === 'held') return { state, entry, holder: more };
       if (state === 'granted') return { state, entry, lease: lease(more) };
-      return entry ? { state, entry } : await this.lookUp(key, { ...options, ignoresStored: true });
+      return entry && state === 'fresh'
+        ? { state, entry }
+        : await this.lookUp(key, { ...options, ignoresStored: true });
     } catch {
       // Too late, and perhaps given all the same.
       return { state: 'granted', entry: undefined, lease: lease() };
     }
+  }
+
+  /** The entry, whatever its age, without asking for a lease. Rejects with `StoreUnavailable`. */
+  async peek(key: CacheKey, isOwn: (data: string) => boolean): Promise<SharedEntry | undefined> {
+    const { epoch } = this.#feed;
+    if (epoch === undefined) throw new StoreUnavailable('the log of changes cannot be read');
+    const reply = await this.#ask(this.#peek, 'peek', { key, epoch, token: '', noteOf: '' });
+    if (reply[0] === 'noted') return undefined;
+    const [, ageMs, kind, text] = reply;
+    return ageMs < 0 ? undefined : this.#readEntry(text, ageMs, kind, key, { isOwn });
+  }
+
+  async #ask(run: Run, how: string, { key, epoch, token, noteOf }: Asked): Promise<z.output<typeof replySchema>> {
+    const { found, not_found, uncacheable } = this.#policy;
+    const args = [epoch, token, LEASE_MS, how, found.freshMs, not_found.freshMs, uncacheable.freshMs];
+    return replySchema.parse(await run(this.#names(key, noteOf), args));
   }
 
   #readEntry(text: string, ageMs: number, kind: string, key: CacheKey, { isOwn }: LookUpOptions) {

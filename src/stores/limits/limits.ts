@@ -29,10 +29,15 @@ export function parseRateLimit(text: string, name = 'default'): RateLimit {
 }
 
 /** The limits of one key, each under a name of its own: a single one is `default`, of several each has its window's (`per-3600s`). */
-export function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
+function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
   const limits = texts.map((text) => parseRateLimit(text));
   if (limits.length === 1) return limits;
   return limits.map((limit) => ({ ...limit, name: `per-${limit.windowMs / 1000}s` }));
+}
+
+/** The limits of a key, which has the default one where it has none of its own. */
+export function limitsOfKey(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
+  return texts.length === 0 ? [defaultLimit] : parseRateLimits(texts);
 }
 
 /** Whom a request is counted against. `keyVersion` is the version of the key record that this process relies on. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { RedisLink } from '../redis-link.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
-import { describeCharge, pour } from './gcra.ts';
-import type { ChargeAnswer, Limits, Subject } from './limits.ts';
+import { describeCharge, pour, room } from './gcra.ts';
+import type { Charge, ChargeAnswer, Limits, Subject } from './limits.ts';
 
 const script = readFileSync(new URL('redis-limits.lua', import.meta.url), 'utf8');
 const KEY_CHANGED = -1;
@@ -35,6 +35,13 @@ export class RedisLimits implements Limits {
     return waiter.promise;
   }
 
+  /** What would be answered now, counting nothing and whatever the version of the key. */
+  async peek({ id, limits }: Subject): Promise<Charge> {
+    const subject: Subject = { id, limits };
+    const [, levels] = await this.#ask(subject, 0);
+    return describeCharge(room(limits, levels) >= 1 ? 'allowed' : 'limited', limits, levels);
+  }
+
   #flush(): void {
     const batches = this.#batches;
     this.#batches = new Map();
@@ -43,14 +50,18 @@ export class RedisLimits implements Limits {
 
   async #send({ subject, waiting }: Batch): Promise<void> {
     try {
-      const keys: [string, string] = [this.#link.key(`{${subject.id}}:key`), this.#link.key(`{${subject.id}}:limit`)];
-      const limits = subject.limits.flatMap((limit) => [limit.quota, limit.windowMs]);
-      const reply = await this.#charge(keys, [subject.keyVersion ?? '', waiting.length, ...limits]);
-      const [admitted, levels] = readReply(reply, subject);
+      const [admitted, levels] = await this.#ask(subject, waiting.length);
       for (const [i, waiter] of waiting.entries()) waiter.resolve(answer(subject, admitted, levels, i));
     } catch (error) {
       for (const waiter of waiting) waiter.reject(error);
     }
+  }
+
+  async #ask(subject: Subject, requests: number): Promise<[admitted: number, levels: number[]]> {
+    const { id, keyVersion = '', limits } = subject;
+    const keys: [string, string] = [this.#link.key(`{${id}}:key`), this.#link.key(`{${id}}:limit`)];
+    const rates = limits.flatMap(({ quota, windowMs }) => [quota, windowMs]);
+    return readReply(await this.#charge(keys, [keyVersion, requests, ...rates]), subject);
   }
 }
 
