@@ -66,6 +66,7 @@ export function createGateway({
   const checkKey = authenticate({
     keys: stores.keys,
     failures: stores.failures,
+    isSpent: (id) => stores.isSpent(id),
     failureLimit: parseRateLimit(settings.AUTH_FAILURE_LIMIT, 'failed-keys'),
     now,
   });

@@ -14,16 +14,19 @@ export interface AuthenticateOptions {
   /** Counts failed keys by client address; a valid key from the same address is not touched by it. */
   readonly failures: Limits;
   readonly failureLimit: RateLimit;
+  /** Whether the limit of a client address is used up, as far as this process knows. */
+  readonly isSpent: (id: string) => boolean;
   readonly now: () => number;
 }
 
 type Refusal = 'missing' | 'ambiguous' | 'malformed' | 'unknown' | 'expired' | 'revoked';
 
 /** Finds the key that the request shows, or refuses the request: the same 401 whatever is wrong with it. */
-export function authenticate({ keys, failures, failureLimit, now }: AuthenticateOptions): Stage {
+export function authenticate({ keys, failures, failureLimit, isSpent, now }: AuthenticateOptions): Stage {
   return async function authenticate(exchange) {
     const credentials = readCredentials(exchange.request);
-    const verdict = await verify(credentials, keys, now);
+    const isDoubtful = () => isSpent(failureSubject(exchange));
+    const verdict = await verify(credentials, (id) => keys.find(id, isDoubtful), now);
     if (typeof verdict !== 'string') {
       exchange.key = verdict;
       return;
@@ -34,12 +37,21 @@ export function authenticate({ keys, failures, failureLimit, now }: Authenticate
   };
 }
 
-async function verify(credentials: Credentials, keys: KeyLookup, now: () => number): Promise<ApiKey | Refusal> {
+/** Of a client address, or of the network that stands for it. */
+function failureSubject({ clientAddress }: Exchange): string {
+  return `failed:${addressNetwork(clientAddress)}`;
+}
+
+async function verify(
+  credentials: Credentials,
+  find: (id: string) => Promise<ApiKey | undefined>,
+  now: () => number,
+): Promise<ApiKey | Refusal> {
   if (credentials.kind === 'none') return 'missing';
   if (credentials.kind === 'ambiguous') return 'ambiguous';
   const id = credentials.kind === 'key' ? readKeyId(credentials.key) : undefined;
   if (credentials.kind === 'other_scheme' || id === undefined) return 'malformed';
-  const record = await keys.find(id).catch(keyStoreFailed);
+  const record = await find(id).catch(keyStoreFailed);
   if (!record || !matchesHash(credentials.key, record)) return 'unknown';
   const status = keyStatus(record, now());
   return status === 'active' ? record : status;
@@ -54,10 +66,7 @@ function keyStoreFailed(error: unknown): never {
 }
 
 async function countFailure(exchange: Exchange, failures: Limits, limit: RateLimit, refusal: Refusal): Promise<void> {
-  const subject = {
-    id: `failed:${addressNetwork(exchange.clientAddress)}`,
-    limits: [limit],
-  };
+  const subject = { id: failureSubject(exchange), limits: [limit] };
   const charge = await failures.charge(subject).catch((error: unknown) => {
     if (error instanceof StoreUnavailable) return undefined; // The key is refused all the same.
     throw error;

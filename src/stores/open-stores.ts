@@ -34,6 +34,8 @@ export interface Stores {
   readonly limits: Limits;
   /** Limits of client addresses on failed keys. */
   readonly failures: Limits;
+  /** Whether the limit of a client address is used up, as far as this process knows. */
+  isSpent(id: string): boolean;
   /** Cache entries that all gateways share. */
   readonly entries: SharedEntries;
   readonly changes: ChangeFeed;
@@ -130,8 +132,16 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   const shared = new RedisLimits(link);
   // Each in memory of its own: a flood of addresses does not push out what is known of keys.
   const [ofKeys, ofAddresses] = [new SpentLimits(shared), new SpentLimits(shared)];
-  const withFallback = (limits: Limits) =>
-    new FallbackLimits(limits, settings.RATE_LIMIT_ON_REDIS_FAILURE, () => heartbeat.processes);
+  const withFallback = (limits: Limits) => {
+    const fallback = new FallbackLimits({
+      shared: limits,
+      settle: (id, rates, owed) => shared.settle(id, rates, owed),
+      mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
+      processes: () => heartbeat.processes,
+    });
+    link.onReturn(() => void fallback.settleAll());
+    return fallback;
+  };
   changes.follow((change) => {
     if (change === 'everything') {
       keys.doubtAll();
@@ -148,6 +158,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     uses,
     limits: withFallback(ofKeys),
     failures: withFallback(ofAddresses),
+    isSpent: (id) => ofAddresses.isSpent(id),
     entries: new RedisEntries(link, changes, new RedisPurges(link, log), cachePolicy(settings)),
     changes,
     state: () => link.state,
@@ -177,6 +188,7 @@ async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
     uses,
     limits: new MemoryLimits(),
     failures: new MemoryLimits(),
+    isSpent: () => false, // Its keys cost nothing to look up.
     entries: noSharedEntries,
     changes,
     state: () => 'embedded',

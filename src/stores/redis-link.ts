@@ -42,6 +42,7 @@ export class RedisLink {
   #ping: Promise<unknown> | undefined;
   #silentSince = performance.now();
   #waitingForStart: (() => void)[] = [];
+  readonly #onReturn: (() => void)[] = [];
 
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
     this.#prefix = prefix;
@@ -79,6 +80,11 @@ export class RedisLink {
     return promise;
   }
 
+  /** `listener` is told whenever Redis is within reach after it was not. */
+  onReturn(listener: () => void): void {
+    this.#onReturn.push(listener);
+  }
+
   /** The full name of a key. The part in braces, if any, keeps keys of one script in one slot of a cluster. */
   key(name: string): string {
     return `${this.#prefix}:${name}`;
@@ -103,7 +109,7 @@ export class RedisLink {
     } catch (error) {
       if (error instanceof DeadlineExceeded && patienceMs >= this.deadlineMs) this.#away(error);
       if (isErrorReply(error)) this.#degrade(error);
-      throw new StoreUnavailable('Redis did not do as asked', { cause: error });
+      throw new StoreUnavailable('Redis did not do as asked', { cause: error, isUncertain: !isErrorReply(error) });
     }
   }
 
@@ -161,6 +167,7 @@ export class RedisLink {
     clearInterval(this.#check);
     this.#check = undefined;
     for (const resolve of this.#waitingForStart.splice(0)) resolve();
+    for (const listener of this.#onReturn) listener();
   }
 
   #degrade(reply: Error): void {

@@ -67,7 +67,7 @@ export async function startTls(): Promise<RedisForm> {
   ];
   const redis = await RedisServer.start(...tls);
   const rights =
-    '+ping +info +get +set +del +mget +hget +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +zadd +zremrangebyscore +zcard +zrem';
+    '+ping +info +get +set +del +mget +hget +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +smismember +zadd +zremrangebyscore +zcard +zrem';
   await redis.client.acl('SETUSER', 'gateway', 'on', '>p@ss word', '~campaign-gateway:*', ...rights.split(' '));
   return {
     url: `rediss://gateway:p%40ss%20word@localhost:${tlsPort}`,

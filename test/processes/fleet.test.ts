@@ -83,3 +83,38 @@ test('a new key works at once on every process, also after it was refused as unk
   await stack.keyStore.create(record);
   expect([(await read(0, key)).status, (await read(1, key)).status]).toEqual([200, 200]);
 });
+
+test('a key that is made, changed, rotated or revoked where no message of it gets through is so on every process within a second', async () => {
+  // It may write keys, and not the log that the processes read.
+  const { port } = stack.redis;
+  const rights = ['on', '>quiet', '+@all', '~campaign-gateway:keys', '~campaign-gateway:{*', '~campaign-gateway:uses'];
+  await stack.redis.client.acl('SETUSER', 'quiet', ...rights);
+  const quiet = { ...stack.environment, REDIS_URL: `redis://quiet:quiet@127.0.0.1:${port}` };
+  const cli = async (...args: string[]) => {
+    const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', ...args, '--json'], quiet);
+    expect([code, stderr]).toEqual([0, expect.stringContaining('key changed')]);
+    return JSON.parse(stdout);
+  };
+  const log = () => stack.redis.client.hget('campaign-gateway:changes', 'sequence');
+  const before = await log();
+  const statuses = async (key: string) => [(await read(0, key)).status, (await read(1, key)).status];
+
+  const create = ['create', '--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
+  const made = await cli(...create);
+  expect(await statuses(made.key)).toEqual([200, 200]);
+  const rotated = await cli('rotate', made.id, '--overlap', '0s');
+  expect([await statuses(made.key), await statuses(rotated.key)]).toEqual([
+    [401, 401],
+    [200, 200],
+  ]);
+  const record = await stack.keyStore.find(rotated.id);
+  if (!record) throw new Error('no such key');
+  // As a command would that takes a right away, and tells nobody.
+  const changed = { ...record, version: 'changed', accountGroupIds: ['ag_2'] };
+  const fields = { version: changed.version, record: JSON.stringify(changed) };
+  await stack.redis.client.hset(`campaign-gateway:{${record.id}}:key`, fields);
+  expect(await statuses(rotated.key)).toEqual([403, 403]);
+  await cli('revoke', rotated.id);
+  expect(await statuses(rotated.key)).toEqual([401, 401]);
+  expect(await log()).toBe(before);
+});

@@ -14,6 +14,9 @@ afterEach(() => stack.stop());
 const statusOf = async (gateway: RunningGateway, key: string) =>
   (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
 
+const policyOf = async (gateway: RunningGateway, key: string) =>
+  String((await get(gateway.url + campaignPath, { 'x-api-key': key })).headers.get('ratelimit-policy'));
+
 const saysAway = (gateway: RunningGateway) => until(() => gateway.log.find(({ state }) => state === 'away'));
 const saysBack = (gateway: RunningGateway) => until(() => gateway.log.find(({ msg }) => msg === 'Redis is back'));
 
@@ -81,6 +84,38 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
     }
     expect(admitted).toBeGreaterThanOrEqual(38);
     expect(admitted).toBeLessThanOrEqual(44); // 1.1 times the limit.
+  });
+
+  test('local: what was let in meanwhile counts when Redis is back, on every process', async () => {
+    const fleet = [await stack.gateway(), await stack.gateway()];
+    const key = await stack.key({ rateLimits: ['60/3600s'] });
+    const other = await stack.key();
+    await knowOfEachOther();
+    let admitted = 0;
+    const hammer = async (gateway: RunningGateway, requests: number) => {
+      const statuses = await Promise.all(Array.from({ length: requests }, () => statusOf(gateway, key)));
+      admitted += statuses.filter((status) => status === 200).length;
+    };
+    await Promise.all(fleet.map((gateway) => hammer(gateway, 10)));
+    expect(admitted).toBe(20);
+    await stack.redis.client.save(); // Killed, it comes back with what it knew.
+    await outages[how].begin();
+    for (const gateway of fleet) {
+      expect(await statusOf(gateway, key)).toBe(200);
+      await saysAway(gateway);
+      await hammer(gateway, 9);
+    }
+    admitted += 2;
+    expect(admitted).toBe(40);
+    await outages[how].end();
+    await Promise.all(fleet.map(saysBack));
+    await Promise.all(fleet.map((gateway) => hammer(gateway, 60)));
+    // Those whose call was under way when Redis went may or may not have been counted.
+    expect(admitted).toBeGreaterThanOrEqual(58);
+    expect(admitted).toBeLessThanOrEqual(66); // 1.1 times the limit.
+    // And soon a process is no longer held to its share.
+    await until(async () => /^"default";q=60;w=3600$/.test(await policyOf(fleet[0] as RunningGateway, key)));
+    expect(await statusOf(fleet[1] as RunningGateway, other)).toBe(200);
   });
 
   test('open: nothing is limited, and no RateLimit field claims otherwise; closed: 500', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import type { ApiKey } from './api-key.ts';
@@ -11,6 +12,11 @@ export interface CachedKeysOptions {
   readonly maxKeys?: number;
   readonly now?: () => number;
 }
+
+/** Keys that are doubtful wait for one another for so long, and are looked up together. */
+const GATHERING_MS = 100;
+/** Of more than so many at once the rest counts as unknown. */
+const MAX_GATHERED = 1000;
 
 interface Entry {
   readonly record: ApiKey;
@@ -26,6 +32,8 @@ export class CachedKeys implements KeyLookup {
   readonly #options: CachedKeysOptions;
   readonly #entries: LRUCache<string, Entry>;
   readonly #underWay = new Map<string, Promise<ApiKey | undefined>>();
+  #gathered = new Set<string>();
+  #gathering: Promise<ReadonlySet<string>> | undefined;
   readonly #now: () => number;
   #doubtedBefore = Number.NEGATIVE_INFINITY;
 
@@ -36,8 +44,9 @@ export class CachedKeys implements KeyLookup {
     this.#now = options.now ?? Date.now;
   }
 
-  async find(id: string): Promise<ApiKey | undefined> {
+  async find(id: string, isDoubtful?: () => boolean): Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
+    if (!entry && isDoubtful?.()) return this.#gather(id);
     const age = entry ? this.#now() - entry.foundAt : Number.POSITIVE_INFINITY;
     if (entry && age < this.#options.ttlMs && entry.foundAt > this.#doubtedBefore) return entry.record;
     try {
@@ -47,6 +56,19 @@ export class CachedKeys implements KeyLookup {
       if (trusted && error instanceof StoreUnavailable) return entry.record;
       throw error;
     }
+  }
+
+  /** However many forged keys come, the store is asked for all of them at once, ten times a second. */
+  async #gather(id: string): Promise<ApiKey | undefined> {
+    if (this.#gathered.size >= MAX_GATHERED && !this.#gathered.has(id)) return undefined;
+    this.#gathered.add(id);
+    this.#gathering ??= pause(GATHERING_MS).then(() => {
+      const ids = this.#gathered;
+      this.#gathered = new Set();
+      this.#gathering = undefined;
+      return this.#store.existing([...ids]);
+    });
+    return (await this.#gathering).has(id) ? this.#load(id) : undefined;
   }
 
   /** Its record has changed: where it is known, it is read again at once, for the store may soon be out of reach. */

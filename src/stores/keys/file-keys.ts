@@ -31,6 +31,11 @@ export class FileKeys implements KeyStore, KeyLookup {
     // Nothing is kept beyond what the file says now.
   }
 
+  async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const keys = this.#read();
+    return new Set(ids.filter((id) => keys.has(id)));
+  }
+
   async list(): Promise<KeyList> {
     return { records: [...this.#read().values()].sort(byCreation), damagedIds: [] };
   }

@@ -11,6 +11,8 @@ export interface KeyList {
 export interface KeyStore {
   /** Rejects with `DamagedRecord` where there is a record that cannot be read: its key is neither let in nor unknown. */
   find(id: string): Promise<ApiKey | undefined>;
+  /** Which of these ids there are records of, in one call whatever their number. */
+  existing(ids: readonly string[]): Promise<ReadonlySet<string>>;
   list(): Promise<KeyList>;
   create(record: ApiKey): Promise<void>;
   /** Puts `record` in the place of its predecessor; false, and nothing done, where that is no longer at `version`. */
@@ -19,9 +21,11 @@ export interface KeyStore {
   remove(id: string): Promise<void>;
 }
 
-/** What the pipeline asks for. `forget` makes the next `find` of that key ask the store itself. */
+/** What the pipeline asks for. */
 export interface KeyLookup {
-  find(id: string): Promise<ApiKey | undefined>;
+  /** `isDoubtful`: whether the request comes from where many keys have failed, so that it may wait for its look-up. */
+  find(id: string, isDoubtful?: () => boolean): Promise<ApiKey | undefined>;
+  /** Makes the next `find` of that key ask the store itself. */
   forget(id: string): void;
 }
 

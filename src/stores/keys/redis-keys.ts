@@ -30,6 +30,12 @@ export class RedisKeys implements KeyStore {
     return text === null ? undefined : readRecord(text, id);
   }
 
+  async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const patienceMs = Math.max(PATIENCE_MS, this.#link.deadlineMs);
+    const known = await this.#link.call((client) => client.smismember(this.#link.key('keys'), [...ids]), patienceMs);
+    return new Set(ids.filter((_, i) => known[i] === 1));
+  }
+
   async list(): Promise<KeyList> {
     const ids = await this.#link.call((client) => client.smembers(this.#link.key('keys')));
     const damagedIds: string[] = [];

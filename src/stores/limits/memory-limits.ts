@@ -24,21 +24,38 @@ export class MemoryLimits implements Limits {
     return this.chargeNow(subject.id, subject.limits);
   }
 
+  has(id: string): boolean {
+    return this.#buckets.has(id);
+  }
+
+  clear(): void {
+    this.#buckets.clear();
+  }
+
   /** Sets what was left of each limit at a moment, in the place of what is known. */
   begin(id: string, limits: readonly RateLimit[], remaining: readonly number[], at: number): void {
     const levels = limits.map(({ quota, windowMs }, i) => Math.max(0, quota - (remaining[i] ?? quota)) * windowMs);
     this.#buckets.set(id, { at, levels });
   }
 
+  /** How many requests have been admitted that each limit has not given back yet, rounded up. */
+  unreturned(id: string, limits: readonly RateLimit[]): number[] {
+    return this.#levelsNow(id, limits).map((level, i) => Math.ceil(level / (limits[i]?.windowMs ?? 1)));
+  }
+
   chargeNow(id: string, limits: readonly RateLimit[]): Charge {
     const now = this.#now();
-    const buckets = this.#buckets.get(id);
-    // A clock that was set back leaks nothing; the state below is dated anew, so the next request counts from there.
-    const elapsed = buckets ? Math.max(0, now - buckets.at) : 0;
-    const levels = limits.map((limit, i) => leak(limit, buckets?.levels[i] ?? 0, elapsed));
+    const levels = this.#levelsNow(id, limits);
     const allowed = room(limits, levels) >= 1;
     const after = allowed ? pour(limits, levels, 1) : levels;
     this.#buckets.set(id, { at: now, levels: after });
     return describeCharge(allowed ? 'allowed' : 'limited', limits, after);
+  }
+
+  #levelsNow(id: string, limits: readonly RateLimit[]): number[] {
+    const buckets = this.#buckets.get(id);
+    // A clock that was set back leaks nothing; a charge dates the state anew, so the next request counts from there.
+    const elapsed = buckets ? Math.max(0, this.#now() - buckets.at) : 0;
+    return limits.map((limit, i) => leak(limit, buckets?.levels[i] ?? 0, elapsed));
   }
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { RedisLink } from '../redis-link.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import { describeCharge, pour, room } from './gcra.ts';
-import type { Charge, ChargeAnswer, Limits, Subject } from './limits.ts';
+import type { Charge, ChargeAnswer, Limits, RateLimit, Subject } from './limits.ts';
 
 const script = readFileSync(new URL('redis-limits.lua', import.meta.url), 'utf8');
 const KEY_CHANGED = -1;
@@ -42,6 +42,11 @@ export class RedisLimits implements Limits {
     return describeCharge(room(limits, levels) >= 1 ? 'allowed' : 'limited', limits, levels);
   }
 
+  /** Counts requests that were admitted without asking: so many against each limit, as far as its bucket goes. */
+  async settle(id: string, limits: readonly RateLimit[], owed: readonly number[]): Promise<void> {
+    await this.#ask({ id, limits }, 0, owed);
+  }
+
   #flush(): void {
     const batches = this.#batches;
     this.#batches = new Map();
@@ -57,10 +62,14 @@ export class RedisLimits implements Limits {
     }
   }
 
-  async #ask(subject: Subject, requests: number): Promise<[admitted: number, levels: number[]]> {
+  async #ask(
+    subject: Subject,
+    requests: number,
+    owed: readonly number[] = [],
+  ): Promise<[admitted: number, levels: number[]]> {
     const { id, keyVersion = '', limits } = subject;
     const keys: [string, string] = [this.#link.key(`{${id}}:key`), this.#link.key(`{${id}}:limit`)];
-    const rates = limits.flatMap(({ quota, windowMs }) => [quota, windowMs]);
+    const rates = limits.flatMap(({ quota, windowMs }, i) => [quota, windowMs, owed[i] ?? 0]);
     return readReply(await this.#charge(keys, [keyVersion, requests, ...rates]), subject);
   }
 }

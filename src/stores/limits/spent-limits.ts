@@ -37,6 +37,12 @@ export class SpentLimits implements Limits {
     return answer;
   }
 
+  /** Whether a subject would be refused now, as far as this process knows. */
+  isSpent(id: string): boolean {
+    const spent = this.#spent.get(id);
+    return spent !== undefined && this.#now() < spent.until;
+  }
+
   /** For a key whose record has changed: the store says what holds now. */
   forget(id: string): void {
     this.#spent.delete(id);
