@@ -136,6 +136,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
     const fallback = new FallbackLimits({
       shared: limits,
       settle: (id, rates, owed) => shared.settle(id, rates, owed),
+      isAway: () => link.state === 'away',
       mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
       processes: () => heartbeat.processes,
     });

@@ -103,7 +103,7 @@ export class RedisLink {
 
   /** A caller with less patience than the deadline gives up for itself alone: Redis does not count as away for that. */
   async call<T>(command: (client: Redis | Cluster) => Promise<T>, patienceMs = this.deadlineMs): Promise<T> {
-    if (this.#reach !== 'up') throw new StoreUnavailable('Redis is away');
+    if (this.#reach !== 'up') throw isAway;
     try {
       return await within(patienceMs, command(this.#client));
     } catch (error) {
@@ -184,6 +184,9 @@ export class RedisLink {
     }, DEGRADED_MS).unref();
   }
 }
+
+/** One for all: while Redis is away, a stack for each request would cost more than the rest of it. */
+const isAway = new StoreUnavailable('Redis is away');
 
 class DeadlineExceeded extends Error {}
 

@@ -30,6 +30,8 @@ export interface FallbackOptions {
   readonly shared: Limits;
   /** Counts in the store what was admitted without asking it (see `RedisLimits.settle`). */
   readonly settle: (id: string, limits: readonly RateLimit[], owed: readonly number[]) => Promise<void>;
+  /** Whether asking the store is of no use now. */
+  readonly isAway: () => boolean;
   readonly mode: OnRedisFailure;
   /** How many processes were last seen alive. */
   readonly processes: () => number;
@@ -58,7 +60,8 @@ export class FallbackLimits implements Limits {
   }
 
   async charge(subject: Subject): Promise<ChargeAnswer> {
-    const { shared, mode } = this.#options;
+    const { shared, mode, isAway } = this.#options;
+    if (mode === 'local' && isAway()) return this.#chargeOwn(subject, false);
     if (this.#debts.size > 0) await this.#settle(subject.id);
     const refusal = this.#refusalWhileSettling(subject);
     if (refusal) return refusal;
