@@ -24,7 +24,7 @@ export async function startProxy(redisPort: number): Promise<RedisProxy> {
     socket.on('data', (bytes) => !hanging && upstream.write(bytes));
     upstream.on('data', (bytes) => {
       if (hanging) return;
-      if (delayMs > 0) setTimeout(() => socket.write(bytes), delayMs);
+      if (delayMs > 0) setTimeout(() => socket.write(bytes), delayMs).unref();
       else socket.write(bytes);
     });
   }).listen(0, '127.0.0.1');

@@ -1,6 +1,7 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type RunningGateway, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
+import { startProxy } from '../helpers/proxy.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -148,6 +149,25 @@ async function knowOfEachOther(): Promise<void> {
   const latest = Math.max(...(await beats()));
   await until(async () => (await beats()).every((at) => at > latest));
 }
+
+test('requests that Redis has counted, and whose replies were lost, are counted once', async () => {
+  const proxy = await startProxy(stack.redis.port);
+  onTestFinished(() => proxy.stop());
+  const gateway = await stack.gateway({ REDIS_URL: proxy.url });
+  const key = await stack.key({ rateLimits: ['50/3600s'] });
+  const read = (requests: number) =>
+    Promise.all(Array.from({ length: requests }, () => get(gateway.url + campaignPath, { 'x-api-key': key })));
+  const statuses = async (requests: number) => new Set((await read(requests)).map(({ status }) => status));
+  expect(await statuses(10)).toEqual(new Set([200]));
+  proxy.delayReplies(3_600_000);
+  expect(await statuses(10)).toEqual(new Set([200]));
+  await saysAway(gateway);
+  expect(await statuses(5)).toEqual(new Set([200]));
+  proxy.delayReplies(0);
+  await saysBack(gateway);
+  const [last] = await read(1);
+  expect(last?.headers.get('ratelimit')).toMatch(/^"default";r=24;/);
+});
 
 test('a key that was revoked before Redis went stays refused, on gateways too that nobody had asked since', async () => {
   const gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
