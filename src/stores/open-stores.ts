@@ -132,17 +132,16 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   const shared = new RedisLimits(link);
   // Each in memory of its own: a flood of addresses does not push out what is known of keys.
   const [ofKeys, ofAddresses] = [new SpentLimits(shared), new SpentLimits(shared)];
-  const withFallback = (limits: Limits) => {
-    const fallback = new FallbackLimits({
-      shared: limits,
-      settle: (id, rates, owed) => shared.settle(id, rates, owed),
-      isAway: () => link.state === 'away',
-      mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
-      processes: () => heartbeat.processes,
-    });
-    link.onReturn(() => void fallback.settleAll());
-    return fallback;
-  };
+  const [limits, failures] = [ofKeys, ofAddresses].map(
+    (of) =>
+      new FallbackLimits({
+        shared: of,
+        settle: (id, rates, owed) => shared.settle(id, rates, owed),
+        isAway: () => link.state === 'away',
+        mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
+        processes: () => heartbeat.processes,
+      }),
+  ) as [FallbackLimits, FallbackLimits];
   changes.follow((change) => {
     if (change === 'everything') {
       keys.doubtAll();
@@ -157,14 +156,15 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   return {
     keys,
     uses,
-    limits: withFallback(ofKeys),
-    failures: withFallback(ofAddresses),
+    limits,
+    failures,
     isSpent: (id) => ofAddresses.isSpent(id),
     entries: new RedisEntries(link, changes, new RedisPurges(link, log), cachePolicy(settings)),
     changes,
     state: () => link.state,
     close: async () => {
       changes.stop();
+      for (const fallback of [limits, failures]) fallback.stop();
       await Promise.all([heartbeat.stop(), uses.stop()]);
       link.close();
     },

@@ -42,7 +42,6 @@ export class RedisLink {
   #ping: Promise<unknown> | undefined;
   #silentSince = performance.now();
   #waitingForStart: (() => void)[] = [];
-  readonly #onReturn: (() => void)[] = [];
 
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
     this.#prefix = prefix;
@@ -78,11 +77,6 @@ export class RedisLink {
       resolve();
     });
     return promise;
-  }
-
-  /** `listener` is told whenever Redis is within reach after it was not. */
-  onReturn(listener: () => void): void {
-    this.#onReturn.push(listener);
   }
 
   /** The full name of a key. The part in braces, if any, keeps keys of one script in one slot of a cluster. */
@@ -167,7 +161,6 @@ export class RedisLink {
     clearInterval(this.#check);
     this.#check = undefined;
     for (const resolve of this.#waitingForStart.splice(0)) resolve();
-    for (const listener of this.#onReturn) listener();
   }
 
   #degrade(reply: Error): void {

@@ -5,10 +5,11 @@ import { MemoryLimits } from './memory-limits.ts';
 
 /** Of so many subjects, the last seen ones, it is known what was left, and what they owe. */
 const MAX_SUBJECTS = 100_000;
-/** So long after Redis has returned this process keeps to its share too: by then the others have settled. */
-const SETTLING_MS = 1000;
-/** So many subjects are settled at once. */
+/** How often Redis is told what was admitted without it, as soon as it can be, and for how many subjects at once. */
+const SETTLE_MS = 200;
 const SETTLED_AT_ONCE = 100;
+/** So long after it has settled a process keeps to its share too: by then the others have settled. */
+const RETURN_MS = 2000;
 
 type OnRedisFailure = 'local' | 'open' | 'closed';
 
@@ -18,12 +19,15 @@ interface Known {
   readonly at: number;
 }
 
-/** Requests that this process has admitted and the store has not counted. */
-interface Debt {
-  readonly limits: readonly RateLimit[];
+/** A subject that this process has limited by itself. */
+interface Alone {
+  limits: readonly RateLimit[];
   /** The limits as this process has kept them. */
-  readonly shares: readonly RateLimit[];
-  readonly requests: number;
+  shares: readonly RateLimit[];
+  /** Requests that were admitted here and that Redis has not counted. */
+  owed: number;
+  /** When it last settled, or was last limited here. */
+  settledAt: number;
 }
 
 export interface FallbackOptions {
@@ -48,10 +52,9 @@ export class FallbackLimits implements Limits {
   readonly #options: FallbackOptions;
   readonly #own: MemoryLimits;
   readonly #known = new LRUCache<string, Known>({ max: MAX_SUBJECTS });
-  readonly #debts = new LRUCache<string, Debt>({ max: MAX_SUBJECTS });
+  readonly #alone = new LRUCache<string, Alone>({ max: MAX_SUBJECTS });
   readonly #now: () => number;
-  #isSettling = false;
-  #settlingUntil = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: FallbackOptions) {
     this.#options = options;
@@ -62,8 +65,8 @@ export class FallbackLimits implements Limits {
   async charge(subject: Subject): Promise<ChargeAnswer> {
     const { shared, mode, isAway } = this.#options;
     if (mode === 'local' && isAway()) return this.#chargeOwn(subject, false);
-    if (this.#debts.size > 0) await this.#settle(subject.id);
-    const refusal = this.#refusalWhileSettling(subject);
+    const alone = this.#alone.get(subject.id);
+    const refusal = alone && (await this.#refusalAfterReturn(subject, alone));
     if (refusal) return refusal;
     try {
       const answer = await shared.charge(subject);
@@ -78,31 +81,11 @@ export class FallbackLimits implements Limits {
     }
   }
 
-  /** Redis is within reach again: it is told what every subject owes, so that each process knows what the others let in. */
-  async settleAll(): Promise<void> {
-    this.#isSettling = true;
-    this.#settlingUntil = this.#now() + SETTLING_MS;
-    const ids = [...this.#debts.keys()];
-    for (let i = 0; i < ids.length; i += SETTLED_AT_ONCE) {
-      await Promise.all(ids.slice(i, i + SETTLED_AT_ONCE).map((id) => this.#settle(id)));
-    }
-  }
-
-  /** Right after an outage this process keeps to its share besides, for those whom it has counted by itself. */
-  #refusalWhileSettling(subject: Subject): Charge | undefined {
-    if (!this.#isSettling) return undefined;
-    if (this.#now() >= this.#settlingUntil) {
-      this.#isSettling = false;
-      this.#own.clear();
-      return undefined;
-    }
-    if (!this.#own.has(subject.id)) return undefined;
-    const own = this.#own.chargeNow(subject.id, this.#sharesOf(subject));
-    return own.outcome === 'limited' ? own : undefined;
+  stop(): void {
+    clearInterval(this.#timer);
   }
 
   #chargeOwn(subject: Subject, isUncertain: boolean): Charge {
-    this.#isSettling = false;
     const { id, limits } = subject;
     const shares = this.#sharesOf(subject);
     const known = this.#known.get(id);
@@ -113,26 +96,58 @@ export class FallbackLimits implements Limits {
     }
     const charge = this.#own.chargeNow(id, shares);
     // What Redis may have counted without saying so is not owed: rather not at all than twice.
-    if (charge.outcome === 'allowed' && !isUncertain) this.#owe(id, { limits, shares, requests: 1 });
+    const owed = charge.outcome === 'allowed' && !isUncertain ? 1 : 0;
+    const alone = this.#alone.get(id);
+    if (alone) Object.assign(alone, { limits, shares, owed: alone.owed + owed, settledAt: this.#now() });
+    else this.#alone.set(id, { limits, shares, owed, settledAt: this.#now() });
+    this.#timer ??= setInterval(() => void this.#settleAll(), SETTLE_MS).unref();
     return charge;
   }
 
-  #owe(id: string, { limits, shares, requests }: Debt): void {
-    this.#debts.set(id, { limits, shares, requests: requests + (this.#debts.get(id)?.requests ?? 0) });
+  /** Right after an outage a process keeps to its share besides. */
+  async #refusalAfterReturn(subject: Subject, alone: Alone): Promise<Charge | undefined> {
+    const { id } = subject;
+    await this.#settle(id, alone);
+    if (this.#forgetInTime(id, alone)) return undefined;
+    const own = this.#own.chargeNow(id, this.#sharesOf(subject));
+    return own.outcome === 'limited' ? own : undefined;
   }
 
-  /** Counts in the store what a subject owes, but for what has been given back meanwhile. */
-  async #settle(id: string): Promise<void> {
-    const debt = this.#debts.get(id);
-    if (!debt) return;
-    this.#debts.delete(id);
-    const owed = this.#own.unreturned(id, debt.shares).map((unreturned) => Math.min(unreturned, debt.requests));
+  /** Without waiting for their next requests, which may go to other processes. */
+  async #settleAll(): Promise<void> {
+    if (this.#options.isAway()) return;
+    const all = [...this.#alone.entries()];
+    for (let i = 0; i < all.length; i += SETTLED_AT_ONCE) {
+      await Promise.all(all.slice(i, i + SETTLED_AT_ONCE).map(([id, alone]) => this.#settle(id, alone)));
+    }
+    for (const [id, alone] of all) this.#forgetInTime(id, alone);
+    if (this.#alone.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Counts in the store what is owed, but for what has been given back meanwhile. */
+  async #settle(id: string, alone: Alone): Promise<void> {
+    const { limits, shares, owed: requests } = alone;
+    if (requests === 0) return;
+    alone.owed = 0; // Nobody else settles it meanwhile.
+    const owed = this.#own.unreturned(id, shares).map((unreturned) => Math.min(unreturned, requests));
     try {
-      await this.#options.settle(id, debt.limits, owed);
+      await this.#options.settle(id, limits, owed);
+      alone.settledAt = this.#now();
     } catch (error) {
       if (!(error instanceof StoreUnavailable)) throw error;
-      if (!error.isUncertain) this.#owe(id, debt);
+      if (!error.isUncertain) alone.owed += requests;
     }
+  }
+
+  #forgetInTime(id: string, alone: Alone): boolean {
+    if (alone.owed > 0 || this.#now() - alone.settledAt < RETURN_MS) return false;
+    // Perhaps there has been another outage since.
+    if (this.#alone.get(id) !== alone) return false;
+    this.#alone.delete(id);
+    this.#own.forget(id);
+    return true;
   }
 
   get #processes(): number {

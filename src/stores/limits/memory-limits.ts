@@ -24,12 +24,8 @@ export class MemoryLimits implements Limits {
     return this.chargeNow(subject.id, subject.limits);
   }
 
-  has(id: string): boolean {
-    return this.#buckets.has(id);
-  }
-
-  clear(): void {
-    this.#buckets.clear();
+  forget(id: string): void {
+    this.#buckets.delete(id);
   }
 
   /** Sets what was left of each limit at a moment, in the place of what is known. */
