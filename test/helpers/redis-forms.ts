@@ -1,49 +1,90 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { promisify } from 'node:util';
 import { makeCertificates } from './certificates.ts';
-import { freePort, RedisServer } from './redis.ts';
+import { freePort, type RedisForm, RedisServer } from './redis.ts';
 import { until } from './wait.ts';
 
-/** A Redis in one of the forms that `REDIS_URL` knows. */
-export interface RedisForm {
-  readonly url: string;
-  /** What a process needs in its environment besides. */
-  readonly environment: Readonly<Record<string, string>>;
-  stop(): Promise<void>;
+/** Every form, with what starts it. */
+export const redisForms: [name: string, start: () => Promise<RedisForm>][] = [
+  ['one server', () => RedisServer.start()],
+  ['TLS with a user of few rights', startTls],
+  ['a master found through a sentinel', startSentinel],
+  ['a cluster of three masters', startCluster],
+];
+
+export interface RedisCluster extends RedisForm {
+  /** One a master, or none. */
+  readonly replicas: readonly RedisServer[];
 }
 
-/** Three masters that share the slots. */
-export async function startCluster(): Promise<RedisForm> {
+/** Three masters that share the slots, each with a replica if so wanted. */
+export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}): Promise<RedisCluster> {
   // The bus would otherwise be at port + 10000, which may be beyond the last port.
   const startNode = async () =>
-    RedisServer.start('--cluster-enabled', 'yes', '--cluster-port', String(await freePort()));
-  const nodes = await Promise.all([startNode(), startNode(), startNode()]);
+    RedisServer.start(
+      ...['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())],
+      ...['--cluster-node-timeout', String(nodeTimeoutMs)],
+    );
+  const nodes = await Promise.all(Array.from({ length: 3 * (1 + replicas) }, startNode));
   const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
-  await promisify(execFile)('redis-cli', ['--cluster', 'create', ...hosts, '--cluster-yes']);
-  const isWhole = async ({ client }: RedisServer) => (await client.cluster('INFO')).includes('cluster_state:ok');
+  const plan = ['--cluster-replicas', String(replicas), '--cluster-yes'];
+  await promisify(execFile)('redis-cli', ['--cluster', 'create', ...hosts, ...plan]);
+  const isWhole = async ({ client }: RedisServer) => {
+    const [cluster, replication] = [await client.cluster('INFO'), await client.info('replication')];
+    return cluster.includes('cluster_state:ok') && !replication.includes('master_link_status:down');
+  };
   await until(async () => (await Promise.all(nodes.map(isWhole))).every(Boolean));
-  const url = `redis+cluster://${hosts.slice(0, 2).join(',')}`;
-  return { url, environment: {}, stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))) };
+  return {
+    url: `redis+cluster://${hosts.slice(0, 2).join(',')}`,
+    environment: {},
+    masters: nodes.slice(0, 3),
+    replicas: nodes.slice(3),
+    stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))),
+  };
 }
 
-/** A master that a sentinel watches. */
-export async function startSentinel(): Promise<RedisForm> {
+export interface WatchedRedis extends RedisForm {
+  readonly master: RedisServer;
+  readonly replica: RedisServer | undefined;
+  readonly sentinel: RedisServer;
+}
+
+/** A master that a sentinel watches, with a replica if so wanted. */
+export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_000 } = {}): Promise<WatchedRedis> {
   const master = await RedisServer.start();
+  const replica = replicas > 0 ? await RedisServer.start('--replicaof', '127.0.0.1', String(master.port)) : undefined;
+  // A sentinel that finds no replica at its first look takes the next one ten seconds later.
+  await until(async () => !replica || (await replica.client.info('replication')).includes('master_link_status:up'));
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-sentinel-'));
   const config = path.join(folder, 'sentinel.conf');
-  await writeFile(config, `sentinel monitor campaigns 127.0.0.1 ${master.port} 1\n`);
+  const lines = [
+    `sentinel monitor campaigns 127.0.0.1 ${master.port} 1`,
+    `sentinel down-after-milliseconds campaigns ${downAfterMs}`,
+  ];
+  await writeFile(config, `${lines.join('\n')}\n`);
   const sentinel = await RedisServer.startSentinel(config);
+  await until(async () => !replica || (await countReplicas(sentinel)) === 1);
   return {
     url: `redis+sentinel://127.0.0.1:${sentinel.port}/campaigns`,
     environment: {},
+    masters: [master],
+    master,
+    replica,
+    sentinel,
     stop: async () => {
-      await Promise.all([master.stop(), sentinel.stop()]);
+      await Promise.all([master.stop(), replica?.stop(), sentinel.stop()]);
       await rm(folder, { recursive: true });
     },
   };
+}
+
+async function countReplicas(sentinel: RedisServer): Promise<number> {
+  const replicas = await sentinel.client.call('SENTINEL', 'REPLICAS', 'campaigns');
+  return Array.isArray(replicas) ? replicas.length : 0;
 }
 
 /** TLS, with a user of its own that may do no more than the gateway needs. */
@@ -69,10 +110,15 @@ export async function startTls(): Promise<RedisForm> {
   const rights =
     '+ping +info +get +set +del +mget +hget +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +smismember +zadd +zremrangebyscore +zcard +zrem';
   await redis.client.acl('SETUSER', 'gateway', 'on', '>p@ss word', '~campaign-gateway:*', ...rights.split(' '));
+  // For what the test's own process connects; others have it from their environment.
+  const authorities = getCACertificates('default');
+  setDefaultCACertificates([...authorities, await readFile(files.ca, 'utf8')]);
   return {
     url: `rediss://gateway:p%40ss%20word@localhost:${tlsPort}`,
     environment: { NODE_EXTRA_CA_CERTS: files.ca },
+    masters: [redis],
     stop: async () => {
+      setDefaultCACertificates(authorities);
       await redis.stop();
       await remove();
     },

@@ -7,10 +7,22 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { until } from './wait.ts';
 
-/** A redis-server of the test's own, on a free port of 127.0.0.1. */
-export class RedisServer {
+/** A Redis in one of the forms that `REDIS_URL` knows. */
+export interface RedisForm {
+  readonly url: string;
+  /** What a process needs in its environment besides. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** The servers that were its masters at the start. */
+  readonly masters: readonly RedisServer[];
+  stop(): Promise<void>;
+}
+
+/** A redis-server of the test's own, on a free port of 127.0.0.1: the simplest of the forms. */
+export class RedisServer implements RedisForm {
   readonly port: number;
   readonly url: string;
+  readonly environment = {};
+  readonly masters = [this];
   readonly #folder: string;
   readonly #args: readonly string[];
   #config: readonly string[] = [];

@@ -12,34 +12,37 @@ import {
   startGateway,
 } from './gateway.ts';
 import { type KeyRights, makeKey } from './keys.ts';
-import { RedisServer } from './redis.ts';
+import { type RedisForm, RedisServer } from './redis.ts';
 import { Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /** A Redis, a scripted campaign service, and as many gateways before it as the test asks for. */
-export class Stack {
-  readonly redis: RedisServer;
+export class Stack<Form extends RedisForm = RedisServer> {
+  readonly redis: Form;
   readonly upstream: Upstream;
   readonly keyStore: KeyStore;
   readonly #closeKeyStore: () => Promise<void>;
   readonly #gateways: RunningGateway[] = [];
 
-  private constructor(redis: RedisServer, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
+  private constructor(redis: Form, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
     this.redis = redis;
     this.upstream = upstream;
     this.keyStore = store.keys;
     this.#closeKeyStore = store.close;
   }
 
-  static async start(): Promise<Stack> {
-    const [redis, upstream] = await Promise.all([RedisServer.start(), Upstream.start()]);
+  static async start(): Promise<Stack>;
+  static async start<Form extends RedisForm>(startRedis: () => Promise<Form>): Promise<Stack<Form>>;
+  static async start(startRedis: () => Promise<RedisForm> = () => RedisServer.start()): Promise<Stack<RedisForm>> {
+    const [redis, upstream] = await Promise.all([startRedis(), Upstream.start()]);
     const settings = readSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     return new Stack(redis, upstream, await openKeyStore(settings, pino({ level: 'silent' })));
   }
 
   /** Without a cache: but for the tests of the cache, each request is to reach the campaign service. */
   get environment(): Environment {
-    return { REDIS_URL: this.redis.url, CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0' };
+    const { url, environment } = this.redis;
+    return { REDIS_URL: url, CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0', ...environment };
   }
 
   async gateway(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<GatewayInside> {
@@ -77,7 +80,7 @@ export class Stack {
   }
 
   async stop(): Promise<void> {
-    this.redis.thaw();
+    for (const master of this.redis.masters) master.thaw();
     await Promise.all(this.#gateways.map((gateway) => gateway.stop()));
     await this.#closeKeyStore();
     await Promise.all([this.redis.stop(), this.upstream.stop()]);

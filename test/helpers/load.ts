@@ -1,0 +1,68 @@
+import { Agent, get } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+
+/** The status of one request, over a kept connection of the agent. */
+function statusOf(url: string, key: string, agent: Agent): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  get(url, { agent, headers: { 'x-api-key': key } }, (response) => {
+    response.on('end', () => resolve(response.statusCode ?? 0)).on('error', reject);
+    response.resume();
+  }).on('error', reject);
+  return promise;
+}
+
+/** How often each status came. */
+export type Tally = Readonly<Record<number, number>>;
+
+/** So many requests to each of the addresses, as fast as fifty connections to each can carry them. */
+export async function flood(urls: readonly string[], key: string, requestsEach: number): Promise<Tally> {
+  const tally: Record<number, number> = {};
+  const floodOne = async (url: string) => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 50 });
+    const requests = Array.from({ length: requestsEach }, async () => {
+      const status = await statusOf(url, key, agent);
+      tally[status] = (tally[status] ?? 0) + 1;
+    });
+    await Promise.all(requests);
+    agent.destroy();
+  };
+  await Promise.all(urls.map(floodOne));
+  return tally;
+}
+
+/** Requests without a break, a few at a time, each key to each address, until they are stopped. */
+export class Load {
+  readonly #tally: Record<number, number> = {};
+  readonly #agent = new Agent({ keepAlive: true });
+  readonly #clients: Promise<void>[];
+  #stopped = false;
+
+  constructor(urls: readonly string[], keys: readonly string[]) {
+    this.#clients = urls.flatMap((url) => keys.map((key) => this.#ask(url, key)));
+  }
+
+  /** So far. */
+  get tally(): Tally {
+    return { ...this.#tally };
+  }
+
+  get answers(): number {
+    return Object.values(this.#tally).reduce((sum, count) => sum + count, 0);
+  }
+
+  async stop(): Promise<Tally> {
+    this.#stopped = true;
+    await Promise.all(this.#clients);
+    this.#agent.destroy();
+    return this.tally;
+  }
+
+  async #ask(url: string, key: string): Promise<void> {
+    while (!this.#stopped) {
+      // A request that got no answer at all is a failed one.
+      const status = await statusOf(url, key, this.#agent).catch(() => 0);
+      this.#tally[status] = (this.#tally[status] ?? 0) + 1;
+      await pause(2); // The machine is to have time for Redis and the gateways.
+    }
+  }
+}
