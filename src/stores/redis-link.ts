@@ -101,8 +101,12 @@ export class RedisLink {
     try {
       return await within(patienceMs, command(this.#client));
     } catch (error) {
-      if (error instanceof DeadlineExceeded && patienceMs >= this.deadlineMs) this.#away(error);
-      if (isErrorReply(error)) this.#degrade(error);
+      if (error instanceof DeadlineExceeded) {
+        if (patienceMs >= this.deadlineMs) this.#away(error);
+      } else if (isErrorReply(error) || this.#client instanceof Cluster) {
+        // Of a cluster a part may be away, or a slot on its way from one node to another.
+        this.#degrade(error as Error);
+      }
       throw new StoreUnavailable('Redis did not do as asked', { cause: error, isUncertain: !isErrorReply(error) });
     }
   }
@@ -136,7 +140,7 @@ export class RedisLink {
   #sendPing(): void {
     if (this.#ping || this.#client.status !== 'ready' || this.#reach === 'closed') return;
     const sentAt = performance.now();
-    const ping = this.#client.ping();
+    const ping = this.#client instanceof Cluster ? pingMasters(this.#client) : this.#client.ping();
     this.#ping = ping;
     const finish = (answered: boolean) => {
       if (this.#ping !== ping) return;
@@ -168,8 +172,8 @@ export class RedisLink {
       this.#degraded.refresh();
       return;
     }
-    // Of an error reply the first word is its code; the rest may quote what was sent.
-    const code = reply.message.split(' ', 1)[0];
+    // The first word in capitals is the code of an error reply; the rest may quote what was sent.
+    const code = /\b[A-Z]{3,}\b/.exec(reply.message)?.[0] ?? 'CLOSED';
     this.#log.warn({ dependency: 'redis', state: 'degraded', code }, 'Redis answers with errors');
     this.#degraded = setTimeout(() => {
       this.#degraded = undefined;
@@ -215,8 +219,24 @@ const options = {
 function connect(address: RedisAddress): Redis | Cluster {
   if (address.form !== 'cluster') return new Redis({ ...options, ...address.options });
   return new Cluster(address.nodes, {
-    enableOfflineQueue: false,
+    // A node is connected to when it is first needed: what is asked of it until then waits, within its deadline.
+    enableOfflineQueue: true,
+    // What failed for want of a connection may have been done: it is not sent again, and neither is anything so late that
+    // nobody waits for it any more. Keys of one script that are not all on one node yet may be in a moment.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    retryDelayOnTryAgain: 5,
+    maxRedirections: 3,
     clusterRetryStrategy: (attempt) => Math.min(50 * attempt, 500),
     redisOptions: { ...options, ...address.options },
   });
+}
+
+/**
+ * Resolves when all masters have answered, or failed at once: a part that is not there is no reason to do without the
+ * others, while one that is silent would make every other call wait.
+ */
+async function pingMasters(cluster: Cluster): Promise<void> {
+  const pings = await Promise.allSettled(cluster.nodes('master').map((node) => node.ping()));
+  if (pings.every(({ status }) => status === 'rejected')) throw (pings[0] as PromiseRejectedResult).reason;
 }
