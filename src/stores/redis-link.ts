@@ -1,6 +1,7 @@
 import { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { RedisAddress } from './redis-url.ts';
+import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailable } from './store-unavailable.ts';
 
 export interface RedisLinkOptions {
@@ -42,6 +43,7 @@ export class RedisLink {
   #ping: Promise<unknown> | undefined;
   #silentSince = performance.now();
   #waitingForStart: (() => void)[] = [];
+  readonly #endWatch: () => void;
 
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
     this.#prefix = prefix;
@@ -60,6 +62,8 @@ export class RedisLink {
       this.#away(this.#lastError ?? new Error('the connection was closed'));
     });
     this.#check = setInterval(() => this.#checkConnection(), CHECK_MS);
+    const onSwitch = () => this.#connectAnew();
+    this.#endWatch = address.form === 'sentinel' ? watchSentinels(address.options, options, onSwitch) : () => {};
   }
 
   get state(): RedisState {
@@ -115,7 +119,15 @@ export class RedisLink {
     this.#reach = 'closed';
     clearInterval(this.#check);
     clearTimeout(this.#degraded);
+    this.#endWatch();
     this.#client.disconnect();
+  }
+
+  /** To disconnect while ioredis still looks for the server would make it give up for good. */
+  #connectAnew(): void {
+    const { status } = this.#client;
+    if (status === 'connecting') this.#client.once('connect', () => this.#connectAnew());
+    if (status === 'connect' || status === 'ready') this.#client.disconnect(true);
   }
 
   #away(cause: Error): void {
