@@ -1,5 +1,6 @@
 import { Agent, get } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
+import { until } from './wait.ts';
 
 /** The status of one request, over a kept connection of the agent. */
 function statusOf(url: string, key: string, agent: Agent): Promise<number> {
@@ -42,19 +43,21 @@ export class Load {
   }
 
   /** So far. */
-  get tally(): Tally {
-    return { ...this.#tally };
-  }
-
   get answers(): number {
     return Object.values(this.#tally).reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Waits for so many more. */
+  async more(answers: number): Promise<void> {
+    const soFar = this.answers;
+    await until(() => this.answers >= soFar + answers);
   }
 
   async stop(): Promise<Tally> {
     this.#stopped = true;
     await Promise.all(this.#clients);
     this.#agent.destroy();
-    return this.tally;
+    return this.#tally;
   }
 
   async #ask(url: string, key: string): Promise<void> {

@@ -55,8 +55,9 @@ export class RedisServer implements RedisForm {
   /** Starts it (again) on the same port and folder. */
   async launch(): Promise<void> {
     const port = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder];
-    const save = this.#args.includes('--sentinel') ? [] : ['--save', ''];
-    const args = [...this.#config, ...port, ...save, ...this.#args];
+    // A replica is to have its copy at once.
+    const server = this.#args.includes('--sentinel') ? [] : ['--save', '', '--repl-diskless-sync-delay', '0'];
+    const args = [...this.#config, ...port, ...server, ...this.#args];
     this.#process = spawn('redis-server', args, { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }

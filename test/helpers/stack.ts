@@ -60,23 +60,40 @@ export class Stack<Form extends RedisForm = RedisServer> {
   /** Puts a new key into the store and gives the key itself. */
   async key(rights: KeyRights = {}): Promise<string> {
     const { key, record } = makeKey(rights);
-    // Right after a restart of Redis the test's own connection may not be back yet.
-    await until(() =>
-      this.keyStore.create(record).then(
-        () => true,
-        () => false,
-      ),
-    );
+    await this.#persist(() => this.keyStore.create(record));
     return key;
   }
 
   async revoke(key: string): Promise<void> {
-    const record = await this.keyStore.find(key.split('_')[1] ?? '');
+    const record = await this.#persist(() => this.keyStore.find(key.split('_')[1] ?? ''));
     if (!record) throw new Error('no such key');
-    await this.keyStore.replace(
-      { ...record, version: `${record.version}r`, revokedAt: new Date().toISOString() },
-      record.version,
+    const revoked = { ...record, version: `${record.version}r`, revokedAt: new Date().toISOString() };
+    await this.#persist(() => this.keyStore.replace(revoked, record.version));
+  }
+
+  /** Right after a restart of Redis the test's own connection may not be back yet. */
+  async #persist<T>(change: () => Promise<T>): Promise<T> {
+    const { result } = await until(() =>
+      change().then(
+        (result) => ({ result }),
+        () => undefined,
+      ),
     );
+    return result;
+  }
+
+  /** Waits until all gateways have said that they are alive, and each has heard of the others at a later beat. */
+  async gatewaysKnowOfEachOther(): Promise<void> {
+    const beats = async () => {
+      const ask = ({ client }: RedisServer) => client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
+      // In a cluster one of the masters has it, and the others say so.
+      const answers = await Promise.all(this.redis.masters.map((master) => ask(master).catch(() => [])));
+      const scores = answers.flat().filter((_, i) => i % 2 === 1);
+      return scores.map(Number);
+    };
+    await until(async () => (await beats()).length === this.#gateways.length);
+    const latest = Math.max(...(await beats()));
+    await until(async () => (await beats()).every((at) => at > latest));
   }
 
   async stop(): Promise<void> {

@@ -56,7 +56,7 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
     const fleet = [await stack.gateway(), await stack.gateway()];
     const key = await stack.key({ rateLimits: ['20/3600s'] });
     for (const gateway of fleet) expect(await statusOf(gateway, key)).toBe(200);
-    await knowOfEachOther();
+    await stack.gatewaysKnowOfEachOther();
 
     await outages[how].begin();
     for (const gateway of fleet) {
@@ -73,7 +73,7 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
   test('local: it goes on with its share of what was left, so that all together do not begin anew', async () => {
     const fleet = [await stack.gateway(), await stack.gateway()];
     const key = await stack.key({ rateLimits: ['40/3600s'] });
-    await knowOfEachOther();
+    await stack.gatewaysKnowOfEachOther();
     for (let i = 0; i < 36; i++) expect(await statusOf(fleet[i % 2] as RunningGateway, key)).toBe(200);
     await outages[how].begin();
     let admitted = 36;
@@ -138,17 +138,6 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
     }
   });
 });
-
-/** Waits until both processes have said that they are alive, and each has heard of the other at a later beat. */
-async function knowOfEachOther(): Promise<void> {
-  const beats = async () => {
-    const scores = await stack.redis.client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
-    return scores.filter((_, i) => i % 2 === 1).map(Number);
-  };
-  await until(async () => (await beats()).length === 2);
-  const latest = Math.max(...(await beats()));
-  await until(async () => (await beats()).every((at) => at > latest));
-}
 
 test('requests that Redis has counted, and whose replies were lost, are counted once', async () => {
   const proxy = await startProxy(stack.redis.port);
