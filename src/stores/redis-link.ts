@@ -111,7 +111,7 @@ export class RedisLink {
         // Of a cluster a part may be away, or a slot on its way from one node to another.
         this.#degrade(error as Error);
       }
-      throw new StoreUnavailable('Redis did not do as asked', { cause: error, isUncertain: !isErrorReply(error) });
+      throw new StoreUnavailable('Redis did not do as asked', { cause: error, isUncertain: !isRefusal(error) });
     }
   }
 
@@ -206,6 +206,11 @@ function within<T>(ms: number, reply: Promise<T>): Promise<T> {
   const timer = setTimeout(giveUp, ms);
   reply.then(resolve, reject).finally(() => clearTimeout(timer));
   return promise;
+}
+
+/** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
+function isRefusal(error: unknown): boolean {
+  return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
 }
 
 function isErrorReply(error: unknown): error is Error {

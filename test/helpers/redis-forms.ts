@@ -88,7 +88,7 @@ async function countReplicas(sentinel: RedisServer): Promise<number> {
 }
 
 /** TLS, with a user of its own that may do no more than the gateway needs. */
-export async function startTls(): Promise<RedisForm> {
+async function startTls(): Promise<RedisForm> {
   const { server, files, remove } = await makeCertificates();
   const folder = path.dirname(files.ca);
   const [cert, key] = [path.join(folder, 'redis.pem'), path.join(folder, 'redis-key.pem')];

@@ -91,7 +91,7 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
     const fleet = [await stack.gateway(), await stack.gateway()];
     const key = await stack.key({ rateLimits: ['60/3600s'] });
     const other = await stack.key();
-    await knowOfEachOther();
+    await stack.gatewaysKnowOfEachOther();
     let admitted = 0;
     const hammer = async (gateway: RunningGateway, requests: number) => {
       const statuses = await Promise.all(Array.from({ length: requests }, () => statusOf(gateway, key)));

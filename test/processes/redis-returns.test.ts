@@ -21,7 +21,8 @@ test('a Redis that restarts under load, without its scripts: no request fails, a
   await fleet.returned();
   await load.more(100);
   expect(await load.stop()).toEqual({ 200: expect.any(Number) });
-  for (const lines of fleet.redisLines) expect(lines.map(({ state }) => state)).toEqual(['away', 'up']);
+  // A slow machine may have had an outage of its own.
+  for (const lines of fleet.redisLines) expect(lines.map(({ state }) => state).join()).toMatch(/^(away,up,?)+$/);
 
   expect(await fleet.floodUndisturbed(100, fleet.newLimitedKey)).toEqual({ 200: 100, 429: 100 });
   for (const key of keys) {

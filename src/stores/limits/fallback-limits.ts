@@ -66,8 +66,8 @@ export class FallbackLimits implements Limits {
     const { shared, mode, isAway } = this.#options;
     if (mode === 'local' && isAway()) return this.#chargeOwn(subject, false);
     const alone = this.#alone.get(subject.id);
-    const refusal = alone && (await this.#refusalAfterReturn(subject, alone));
-    if (refusal) return refusal;
+    const own = alone && (await this.#chargeAfterReturn(subject, alone));
+    if (own?.outcome === 'limited') return own;
     try {
       const answer = await shared.charge(subject);
       if (mode === 'local' && answer.outcome !== 'key_changed') {
@@ -77,7 +77,7 @@ export class FallbackLimits implements Limits {
     } catch (error) {
       if (!(error instanceof StoreUnavailable) || mode === 'closed') throw error;
       if (mode === 'open') return { outcome: 'allowed', states: [] };
-      return this.#chargeOwn(subject, error.isUncertain);
+      return this.#chargeOwn(subject, error.isUncertain, own);
     }
   }
 
@@ -85,7 +85,8 @@ export class FallbackLimits implements Limits {
     clearInterval(this.#timer);
   }
 
-  #chargeOwn(subject: Subject, isUncertain: boolean): Charge {
+  /** `charged`: what this process has charged for the request already. */
+  #chargeOwn(subject: Subject, isUncertain: boolean, charged?: Charge): Charge {
     const { id, limits } = subject;
     const shares = this.#sharesOf(subject);
     const known = this.#known.get(id);
@@ -94,7 +95,7 @@ export class FallbackLimits implements Limits {
       const left = known.charge.states.map(({ remaining }) => Math.floor(remaining / this.#processes));
       this.#own.begin(id, shares, left, known.at);
     }
-    const charge = this.#own.chargeNow(id, shares);
+    const charge = charged ?? this.#own.chargeNow(id, shares);
     // What Redis may have counted without saying so is not owed: rather not at all than twice.
     const owed = charge.outcome === 'allowed' && !isUncertain ? 1 : 0;
     const alone = this.#alone.get(id);
@@ -104,13 +105,11 @@ export class FallbackLimits implements Limits {
     return charge;
   }
 
-  /** Right after an outage a process keeps to its share besides. */
-  async #refusalAfterReturn(subject: Subject, alone: Alone): Promise<Charge | undefined> {
-    const { id } = subject;
-    await this.#settle(id, alone);
-    if (this.#forgetInTime(id, alone)) return undefined;
-    const own = this.#own.chargeNow(id, this.#sharesOf(subject));
-    return own.outcome === 'limited' ? own : undefined;
+  /** Right after an outage a process keeps to its share besides. Nothing where that is over. */
+  async #chargeAfterReturn(subject: Subject, alone: Alone): Promise<Charge | undefined> {
+    await this.#settle(subject.id, alone);
+    if (this.#forgetInTime(subject.id, alone)) return undefined;
+    return this.#own.chargeNow(subject.id, this.#sharesOf(subject));
   }
 
   /** Without waiting for their next requests, which may go to other processes. */
