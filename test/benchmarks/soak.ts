@@ -10,8 +10,8 @@ import { Stack } from '../helpers/stack.ts';
 import { closeConnections, openLoop, percentile, read, residentMegabytes } from './load.ts';
 
 /**
- * A minute at three quarters of the capacity, while the campaign service (`--redis`: Redis) is killed and paused in turn:
- * what is answered, how soon all is well after each recovery, and what it leaves behind. Ends with 1 where that is not as
+ * A minute at three quarters of the capacity (`--redis`: half), while the campaign service (or Redis) is killed and paused
+ * in turn: what is answered, how soon all is well after each recovery, and what it leaves behind. Ends with 1 where that is not as
  * promised.
  */
 const { values } = parseArgs({
@@ -106,7 +106,7 @@ async function capacity(): Promise<number> {
 }
 
 await capacity(); // The first one warms up.
-const rate = Math.min(MAX_RATE, 0.75 * (await capacity()));
+const rate = Math.min(MAX_RATE, (values.redis ? 0.5 : 0.75) * (await capacity()));
 const normal = await openLoop({ rate, seconds: 5 }, send);
 const normalP99 = percentile(
   normal.map(({ ms }) => ms),
