@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Span } from '@opentelemetry/api';
 import type { CacheReport } from './cache/cache-status.ts';
 import type { GatewayError } from './errors.ts';
 import type { ApiKey } from './stores/keys/api-key.ts';
@@ -20,6 +21,8 @@ export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly trace: TraceContext;
+  /** Undefined where the trace is not recorded. */
+  readonly span: Span | undefined;
   readonly clientAddress: string;
   /** `performance.now()` at the moment the head of the request had been read. */
   readonly startedAt: number;
@@ -53,6 +56,7 @@ export class Exchange {
     request: IncomingMessage,
     response: ServerResponse,
     trace: TraceContext,
+    span: Span | undefined,
     clientAddress: string,
     listener: { readonly draining: boolean },
   ) {
@@ -60,6 +64,7 @@ export class Exchange {
     this.request = request;
     this.response = response;
     this.trace = trace;
+    this.span = span;
     this.clientAddress = clientAddress;
     this.startedAt = performance.now();
   }

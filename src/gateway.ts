@@ -25,7 +25,9 @@ import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
+import { endServerSpan } from './telemetry/server-span.ts';
 import { openTrace } from './telemetry/trace-context.ts';
+import { decided, startServerSpan, within } from './telemetry/tracing.ts';
 import { showUpstreamState } from './telemetry/upstream-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
 import { documentSource } from './upstream/read-document.ts';
@@ -119,16 +121,18 @@ export function createGateway({
 
   const listener = { draining: false };
   function handle(request: IncomingMessage, response: ServerResponse): void {
-    const trace = openTrace(request.headers, settings.TRACE_TRUST_SAMPLED);
-    const exchange = new Exchange(request, response, trace, clientAddress(request), listener);
+    const opened = openTrace(request.headers, settings.TRACE_TRUST_SAMPLED);
+    const span = startServerSpan(opened);
+    const exchange = new Exchange(request, response, decided(opened, span), span, clientAddress(request), listener);
     response.on('close', () => {
       if (!response.writableFinished) exchange.abandon();
       logRequest(log, exchange);
+      endServerSpan(exchange);
       if (exchange.cache) countCacheRead(exchange.cache);
     });
     try {
       admit(exchange);
-      serve(exchange, stagesFor(exchange));
+      within(span, () => serve(exchange, stagesFor(exchange)));
     } catch (error) {
       respondError(exchange, toGatewayError(error));
     }

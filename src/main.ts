@@ -9,6 +9,7 @@ import { type Settings, settingsNotInForce } from './settings.ts';
 import { openStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
+import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
 import { runWorkers } from './workers.ts';
 
@@ -28,6 +29,7 @@ if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
+const sdk = startSdk(settings, log);
 const metrics = startMetrics(); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
@@ -91,6 +93,7 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   operations.close();
   operations.closeAllConnections();
   await stores.close();
+  await sdk.shutDown();
   log.info('stopped');
   process.exit(0);
 }

@@ -34,12 +34,21 @@ export const rate = z
     'a rate such as 600/60s (s, m, h or d; requests × window below 2^53 ms)',
   );
 
+const RATIO = 'a number from 0 to 1';
+export const ratio = z
+  .string()
+  .regex(/^(?:0|1|0?\.\d{1,12}|1\.0{1,12})$/, RATIO)
+  .transform(Number);
+
 const WORKERS = 'a whole number from 1 to 256, or auto';
 export const workers = z
   .string()
   .regex(/^(?:auto|\d{1,3})$/, WORKERS)
   .transform((text) => (text === 'auto' ? availableParallelism() : Number(text)))
   .refine((count) => count >= 1 && count <= 256, WORKERS);
+
+const OTLP_URL = 'http(s)://host[:port][/path]';
+export const otlpUrl = z.string().refine((text) => parseServiceUrl(text) !== undefined, OTLP_URL);
 
 const SERVICE_URL = 'http(s)://host[:port][/base]';
 export const serviceUrl = z

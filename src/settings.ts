@@ -8,9 +8,11 @@ import {
   jsonPointer,
   matching,
   milliseconds,
+  otlpUrl,
   pemFile,
   port,
   rate,
+  ratio,
   redisUrl,
   serviceUrl,
   trustProxy,
@@ -133,6 +135,46 @@ export const variables = {
   ],
   DOCS: [boolean.default(true), 'Whether /docs and / are served.'],
   TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether a caller’s sampled flag decides.'],
+  OTEL_SDK_DISABLED: [
+    boolean.default(false),
+    'Whether there are neither spans nor pushed metrics, whatever else is set.',
+  ],
+  OTEL_SERVICE_NAME: [
+    matching(/^[\x20-\x7e]{1,255}$/, '1–255 visible characters').default('campaign-gateway'),
+    'What traces and metrics call this service.',
+  ],
+  OTEL_EXPORTER_OTLP_ENDPOINT: [
+    otlpUrl.optional(),
+    'Where spans (and metrics, where pushed) go, as OTLP over HTTP, at /v1/traces and /v1/metrics below it; none: there are no spans.',
+  ],
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [otlpUrl.optional(), 'The same for spans alone, taken as it is.'],
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: [otlpUrl.optional(), 'The same for metrics alone, taken as it is.'],
+  OTEL_EXPORTER_OTLP_PROTOCOL: [
+    choice('http/protobuf').default('http/protobuf'),
+    'The one form of OTLP that is spoken.',
+  ],
+  OTEL_TRACES_EXPORTER: [choice('otlp', 'none').default('otlp'), 'none: no spans.'],
+  OTEL_METRICS_EXPORTER: [
+    choice('otlp', 'none').default('none'),
+    'otlp: metrics are pushed too. They can be scraped in any case.',
+  ],
+  OTEL_METRIC_EXPORT_INTERVAL: [milliseconds(100).default(60_000), 'How often, in milliseconds.'],
+  OTEL_TRACES_SAMPLER: [
+    choice(
+      'always_on',
+      'always_off',
+      'traceidratio',
+      'parentbased_always_on',
+      'parentbased_always_off',
+      'parentbased_traceidratio',
+    ).default('parentbased_always_on'),
+    'Which traces are recorded. A caller is a parent in this sense only with TRACE_TRUST_SAMPLED.',
+  ],
+  OTEL_TRACES_SAMPLER_ARG: [ratio.default(1), 'The share that traceidratio records.'],
+  OTEL_BSP_SCHEDULE_DELAY: [milliseconds(1).default(5000), 'How long spans wait at most before they are sent.'],
+  OTEL_BSP_MAX_QUEUE_SIZE: [integer(1, 1_000_000).default(2048), 'Spans that wait at once; more are dropped.'],
+  OTEL_BSP_MAX_EXPORT_BATCH_SIZE: [integer(1, 1_000_000).default(512), 'Spans that are sent at once.'],
+  OTEL_BSP_EXPORT_TIMEOUT: [milliseconds(1).default(30_000), 'How long sending them may take.'],
 } as const satisfies Record<string, readonly [z.ZodType, string]>;
 
 type Variables = typeof variables;

@@ -1,5 +1,6 @@
 import type { ReadResult } from '../exchange.ts';
 import type { ChangeFeed } from '../stores/changes/change-feed.ts';
+import { linkTo } from '../telemetry/tracing.ts';
 import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheReport } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
@@ -65,6 +66,7 @@ export class Cache {
     }
     const underWay = this.#flights.joinable(key);
     const landing = await (underWay ?? this.#flights.begin(key, source)).wait(signal);
+    if (underWay) linkTo(underWay.span?.spanContext());
     // A purge that was heard of only after this reader had joined what began before it.
     if (underWay && this.#local.isPurged(key, underWay.generation)) return this.fetch(key, source, signal);
     const answer = this.#answerOf(key, landing, underWay !== undefined);

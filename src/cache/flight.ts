@@ -1,3 +1,4 @@
+import type { Span } from '@opentelemetry/api';
 import type { ReadResult } from '../exchange.ts';
 import { type Lease, unsharedLease } from '../stores/cache/shared-entries.ts';
 import { Abandoned, type UpstreamFailure } from '../upstream/failure.ts';
@@ -30,6 +31,8 @@ export class Flight {
   readonly generation: number;
   /** The right to ask the campaign service, once it has it. */
   lease: Lease = unsharedLease;
+  /** Of the asking, where it is recorded. */
+  span: Span | undefined;
   hasLanded = false;
   readonly #landing = Promise.withResolvers<Landing>();
   readonly #abort = new AbortController();

@@ -1,7 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
+import { SpanKind } from '@opentelemetry/api';
 import type { ReadResult } from '../exchange.ts';
 import type { Lease, LookUpOptions, SharedEntries, SharedEntry } from '../stores/cache/shared-entries.ts';
+import { endSpan, startSpan, within } from '../telemetry/tracing.ts';
 import { Abandoned, type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { Flight, type Landing } from './flight.ts';
@@ -170,13 +172,17 @@ export class Flights {
 
   async #ask(key: CacheKey, flight: Flight, source: Source, lease: Lease, stale: Entry | undefined): Promise<void> {
     flight.lease = lease;
+    flight.span = startSpan('fetch', SpanKind.INTERNAL, { stale: stale !== undefined });
     const askedAt = this.#local.now();
     try {
       if (flight.signal.aborted) throw new Abandoned();
       // Whoever asks has the whole time for it, however long it has waited for another one.
-      const fetched = await source.ask(flight.signal, performance.now() + this.#options.timeoutMs);
+      const deadlineAt = performance.now() + this.#options.timeoutMs;
+      const fetched = await within(flight.span, () => source.ask(flight.signal, deadlineAt));
+      endSpan(flight.span, { outcome: fetched.result.outcome });
       await this.#settle(key, flight, fetched, stale, this.#local.now() - askedAt);
     } catch (error) {
+      endSpan(flight.span, {}, error instanceof UpstreamFailure ? error.reason : 'bug');
       const failure = error instanceof UpstreamFailure ? error : undefined;
       void lease.fail(failure && isOfService(failure) ? failure.reason : undefined);
       if (!failure) throw error;

@@ -27,6 +27,7 @@ export function authenticate({ keys, failures, failureLimit, isSpent, now }: Aut
     const credentials = readCredentials(exchange.request);
     const isDoubtful = () => isSpent(failureSubject(exchange));
     const verdict = await verify(credentials, (id) => keys.find(id, isDoubtful), now);
+    exchange.span?.addEvent('key', { outcome: typeof verdict === 'string' ? verdict : 'active' });
     if (typeof verdict !== 'string') {
       exchange.key = verdict;
       return;

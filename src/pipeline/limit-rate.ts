@@ -39,6 +39,10 @@ export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: Li
   return async function limitRate(exchange) {
     const charged = await charge(exchange).catch(limitStoreFailed);
     exchange.charge = charged;
+    exchange.span?.addEvent('limit', {
+      outcome: charged.outcome,
+      remaining: charged.states.map((state) => state.remaining),
+    });
     uses.note(exchange.authenticatedKey.id);
     if (charged.outcome === 'limited') {
       throw rateLimited(charged, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });

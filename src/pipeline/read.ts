@@ -1,4 +1,6 @@
+import type { Attributes } from '@opentelemetry/api';
 import type { Answer, Cache } from '../cache/cache.ts';
+import type { CacheReport } from '../cache/cache-status.ts';
 import type { CacheKey } from '../cache/entry.ts';
 import type { Source } from '../cache/flights.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
@@ -31,6 +33,7 @@ export function readThrough(cache: Cache, endpoint: Endpoint, sourceOf: SourceOf
 
   function finish(exchange: Exchange, answer: Answer): void {
     exchange.cache = answer.report;
+    exchange.span?.addEvent('cache', describeReport(answer.report));
     if ('failure' in answer) throw badGateway(answer.failure);
     settle(endpoint, exchange, answer.result);
   }
@@ -47,6 +50,10 @@ export function readThrough(cache: Cache, endpoint: Endpoint, sourceOf: SourceOf
     if (answer.report.outcome === 'stale') cache.refresh(key, sourceOf(exchange));
     finish(exchange, answer);
   };
+}
+
+function describeReport(report: CacheReport): Attributes {
+  return { outcome: report.outcome, age_ms: 'ageMs' in report ? Math.round(report.ageMs) : undefined };
 }
 
 function settle(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {

@@ -1,14 +1,12 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-
-/** nginx's number for a client that went away before it had its answer. */
-const CLIENT_CLOSED_REQUEST = 499;
+import { statusOf } from './server-span.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
 export function logRequest(log: Logger, exchange: Exchange): void {
-  const { response, request, trace, error, cache } = exchange;
-  const status = response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST;
+  const { request, trace, error, cache } = exchange;
+  const status = statusOf(exchange);
   const line = {
     trace_id: trace.traceId,
     span_id: trace.spanId,

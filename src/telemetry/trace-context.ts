@@ -44,6 +44,12 @@ export function formatTraceparent(trace: TraceContext): string {
   return `00-${trace.traceId}-${trace.spanId}-0${trace.flags}`;
 }
 
+/** The same, as from another span of the trace. */
+export function withSpanId(traceparent: string, spanId: string): string {
+  const before = '00-'.length + 32 + 1;
+  return traceparent.slice(0, before) + spanId + traceparent.slice(before + 16);
+}
+
 function parseTraceparent(header: string | string[] | undefined) {
   const match = typeof header === 'string' ? TRACEPARENT.exec(header) : null;
   if (!match) return undefined;

@@ -1,6 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { SpanKind } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
+import { withSpanId } from '../telemetry/trace-context.ts';
+import { endSpan, startSpan } from '../telemetry/tracing.ts';
 import type { UpstreamState } from '../telemetry/upstream-metrics.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
@@ -31,14 +34,41 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
     onChange: (state, before) => logChange(log, state, before),
   });
 
-  /** An attempt that meets a stale connection is made again on a new one: the service has most likely seen nothing of it. */
-  async function attemptOnLiveConnection(request: UpstreamRequest): Promise<UpstreamReply> {
+  const { hostname, port, protocol } = settings.CAMPAIGN_SERVICE_URL;
+  const service = {
+    'http.request.method': 'GET',
+    'server.address': hostname.replace(/^\[|\]$/g, ''),
+    'server.port': Number(port || (protocol === 'https:' ? 443 : 80)),
+  };
+
+  /** One request on the wire, with a span of its own that the campaign service continues. */
+  async function send(request: UpstreamRequest, resends: number): Promise<UpstreamReply> {
+    const span = startSpan('GET', SpanKind.CLIENT, {
+      ...service,
+      'url.full': new URL(settings.CAMPAIGN_SERVICE_URL.href.replace(/\/$/, '') + request.path).href,
+      'http.request.resend_count': resends || undefined,
+    });
+    const { traceparent = '' } = request.headers;
+    const headers = span && { ...request.headers, traceparent: withSpanId(traceparent, span.spanContext().spanId) };
     try {
-      return await forward(request);
+      const reply = await forward(headers ? { ...request, headers } : request);
+      endSpan(span, { 'http.response.status_code': reply.status });
+      return reply;
+    } catch (error) {
+      if (error instanceof UpstreamFailure) endSpan(span, { 'http.response.status_code': error.status }, error.reason);
+      else endSpan(span, {}, 'bug');
+      throw error;
+    }
+  }
+
+  /** An attempt that meets a stale connection is made again on a new one: the service has most likely seen nothing of it. */
+  async function attemptOnLiveConnection(request: UpstreamRequest, retries: number): Promise<UpstreamReply> {
+    try {
+      return await send(request, retries);
     } catch (error) {
       if (!(error instanceof UpstreamFailure && error.wasStale)) throw error;
       dropIdleConnections(); // They are as old.
-      return forward(request);
+      return send(request, retries + 1);
     }
   }
 
@@ -47,7 +77,7 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
     budget.countRequest();
     for (let retry = 1; ; retry++) {
       try {
-        return await attemptOnLiveConnection(request);
+        return await attemptOnLiveConnection(request, retry - 1);
       } catch (error) {
         if (retry > retries || !isRetriable(error) || !budget.take()) throw error;
         await backOff(retry, request, error);

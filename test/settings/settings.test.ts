@@ -67,6 +67,21 @@ const defaults: Record<SettingName, string | undefined> = {
   MAX_CONNECTIONS: '10000',
   DOCS: 'true',
   TRACE_TRUST_SAMPLED: 'false',
+  OTEL_SDK_DISABLED: 'false',
+  OTEL_SERVICE_NAME: 'campaign-gateway',
+  OTEL_EXPORTER_OTLP_ENDPOINT: undefined,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: undefined,
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: undefined,
+  OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
+  OTEL_TRACES_EXPORTER: 'otlp',
+  OTEL_METRICS_EXPORTER: 'none',
+  OTEL_METRIC_EXPORT_INTERVAL: '60000',
+  OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+  OTEL_TRACES_SAMPLER_ARG: '1',
+  OTEL_BSP_SCHEDULE_DELAY: '5000',
+  OTEL_BSP_MAX_QUEUE_SIZE: '2048',
+  OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '512',
+  OTEL_BSP_EXPORT_TIMEOUT: '30000',
 };
 
 test('the settings and their defaults are those of the contract', () => {

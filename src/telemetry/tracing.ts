@@ -1,0 +1,94 @@
+import {
+  type Attributes,
+  context,
+  createTraceState,
+  ROOT_CONTEXT,
+  type Span,
+  type SpanContext,
+  SpanKind,
+  SpanStatusCode,
+  TraceFlags,
+  trace,
+} from '@opentelemetry/api';
+import type { TraceContext } from './trace-context.ts';
+
+/**
+ * Spans, by OpenTelemetry's API. A request whose trace nobody records costs the decision and no more: there is no span
+ * for it, and every function here does nothing.
+ */
+const tracer = trace.getTracer('campaign-gateway');
+
+/** The ids of the next span, chosen here: a request has them whether its trace is recorded or not. */
+const chosen: { traceId: string | undefined; spanId: string | undefined } = { traceId: undefined, spanId: undefined };
+let isOn = false;
+
+/** From here on spans are made. Called by the SDK's set-up, which takes the ids of a request's span from `chosenIds`. */
+export function enableTracing(): void {
+  isOn = true;
+}
+
+/** Gives each id once; undefined where a span may have any. */
+export const chosenIds = {
+  takeTraceId: (): string | undefined => {
+    const { traceId } = chosen;
+    chosen.traceId = undefined;
+    return traceId;
+  },
+  takeSpanId: (): string | undefined => {
+    const { spanId } = chosen;
+    chosen.spanId = undefined;
+    return spanId;
+  },
+};
+
+/** The span of a request, under its own id; undefined where it is not recorded. */
+export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracestate }: TraceContext): Span | undefined {
+  if (!isOn) return undefined;
+  chosen.spanId = spanId;
+  chosen.traceId = traceId;
+  const parent = parentSpanId && {
+    traceId,
+    spanId: parentSpanId,
+    traceFlags: flags,
+    isRemote: true,
+    ...(tracestate !== undefined && { traceState: createTraceState(tracestate) }),
+  };
+  const parentContext = parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT;
+  const span = tracer.startSpan('HTTP', { kind: SpanKind.SERVER }, parentContext);
+  chosen.traceId = undefined; // Not asked for where there is a parent.
+  return span.isRecording() ? span : undefined;
+}
+
+/** The trace as it goes on: sampled where its spans are recorded. Without the SDK it is as it came. */
+export function decided(opened: TraceContext, span: Span | undefined): TraceContext {
+  if (!isOn) return opened;
+  return { ...opened, flags: (opened.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
+}
+
+/** Runs `run`, and all that it leads to, under a span. */
+export function within<T>(span: Span | undefined, run: () => T): T {
+  return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
+}
+
+/** A span under the one in whose course this is called; undefined where there is none. */
+export function startSpan(name: string, kind: SpanKind, attributes: Attributes): Span | undefined {
+  if (!isOn) return undefined;
+  const active = context.active();
+  return trace.getSpan(active) ? tracer.startSpan(name, { kind, attributes }, active) : undefined;
+}
+
+/** Ends a span; `errorType` is one word, and makes it an error. */
+export function endSpan(span: Span | undefined, attributes: Attributes = {}, errorType?: string): void {
+  if (!span) return;
+  span.setAttributes(attributes);
+  if (errorType !== undefined) {
+    span.setAttribute('error.type', errorType);
+    span.setStatus({ code: SpanStatusCode.ERROR });
+  }
+  span.end();
+}
+
+/** Says that the request under way got what the span of another one had asked for. */
+export function linkTo(other: SpanContext | undefined): void {
+  if (other) trace.getSpan(context.active())?.addLink({ context: other });
+}

@@ -1,0 +1,122 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gunzipSync } from 'node:zlib';
+import root from 'otlp-decoder/build/src/generated/root.js';
+
+// biome-ignore lint/suspicious/noExplicitAny: what protobufjs generated has no types that say more.
+type Message = any;
+const { trace, metrics } = (root as Message).opentelemetry.proto.collector;
+
+type Value = string | number | boolean | undefined | Value[];
+
+export interface CollectedSpan {
+  readonly traceId: string;
+  readonly spanId: string;
+  /** Empty for one without a parent. */
+  readonly parentSpanId: string;
+  readonly name: string;
+  /** As `SpanKind` of OTLP: 1 internal, 2 server, 3 client. */
+  readonly kind: number;
+  readonly traceState: string;
+  readonly attributes: Readonly<Record<string, Value>>;
+  readonly events: readonly { readonly name: string; readonly attributes: Readonly<Record<string, Value>> }[];
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
+  /** 2 for an error. */
+  readonly status: number;
+  readonly resource: Readonly<Record<string, Value>>;
+  readonly startedAt: bigint;
+  readonly endedAt: bigint;
+}
+
+/** An OTLP receiver (HTTP, protobuf) that keeps what it is sent. */
+export class Collector {
+  readonly url: string;
+  readonly spans: CollectedSpan[] = [];
+  /** Names of pushed metrics. */
+  readonly metrics = new Set<string>();
+  readonly #server;
+
+  private constructor(server: ReturnType<typeof createServer>) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  static async start(port = 0): Promise<Collector> {
+    const server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const bytes = Buffer.concat(chunks);
+        collector.#take(request.url ?? '', request.headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes);
+        response.setHeader('content-type', 'application/x-protobuf').end();
+      });
+    }).listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    const collector = new Collector(server);
+    return collector;
+  }
+
+  ofTrace(traceId: string): CollectedSpan[] {
+    return this.spans.filter((span) => span.traceId === traceId);
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #take(path: string, bytes: Buffer): void {
+    if (path === '/v1/traces') {
+      const { resourceSpans } = trace.v1.ExportTraceServiceRequest.decode(bytes);
+      this.spans.push(...resourceSpans.flatMap(readSpans));
+    } else if (path === '/v1/metrics') {
+      const { resourceMetrics } = metrics.v1.ExportMetricsServiceRequest.decode(bytes);
+      const sent = resourceMetrics
+        .flatMap((each: Message) => each.scopeMetrics)
+        .flatMap((each: Message) => each.metrics);
+      for (const { name } of sent) this.metrics.add(name);
+    }
+  }
+}
+
+const hex = (bytes: Uint8Array | null) => Buffer.from(bytes ?? []).toString('hex');
+
+function readSpans({ resource, scopeSpans }: Message): CollectedSpan[] {
+  const described = readAttributes(resource?.attributes);
+  return scopeSpans.flatMap(({ spans }: Message) => spans.map((span: Message) => readSpan(span, described)));
+}
+
+function readSpan(span: Message, resource: CollectedSpan['resource']): CollectedSpan {
+  return {
+    traceId: hex(span.traceId),
+    spanId: hex(span.spanId),
+    parentSpanId: hex(span.parentSpanId),
+    name: span.name,
+    kind: span.kind,
+    traceState: span.traceState,
+    attributes: readAttributes(span.attributes),
+    events: span.events.map((event: Message) => ({ name: event.name, attributes: readAttributes(event.attributes) })),
+    links: span.links.map((link: Message) => ({ traceId: hex(link.traceId), spanId: hex(link.spanId) })),
+    status: span.status?.code ?? 0,
+    resource,
+    startedAt: BigInt(String(span.startTimeUnixNano)),
+    endedAt: BigInt(String(span.endTimeUnixNano)),
+  };
+}
+
+function readAttributes(attributes: Message): Record<string, Value> {
+  return Object.fromEntries((attributes ?? []).map(({ key, value }: Message) => [key, readValue(value)]));
+}
+
+function readValue(value: Message): Value {
+  switch (value?.value) {
+    case 'intValue':
+      return Number(value.intValue);
+    case 'arrayValue':
+      return value.arrayValue.values.map(readValue);
+    default:
+      return value?.[value?.value];
+  }
+}
