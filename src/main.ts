@@ -28,14 +28,14 @@ if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
-const metrics = startMetrics(); // Before anything that counts asks for its meter.
+const collect = startMetrics(); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
-  metrics,
+  scrape: collect,
 });
 
 process.on('SIGTERM', shutDown);

@@ -1,17 +1,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 
+import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
+import type { Snapshot } from '../telemetry/snapshot.ts';
+
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
 export interface OperationsParts {
   isShuttingDown(): boolean;
   /** The state of each dependency; none of them makes the gateway unready. */
   dependencies(): Readonly<Record<string, string>>;
-  /** Answers with what has been counted. */
-  readonly metrics: Handler;
+  /** What has been counted, by all processes that share the operations port. */
+  scrape(): Promise<Snapshot>;
 }
 
 /** The operations listener: `GET /livez`, `GET /readyz` and `GET /metrics`. */
-export function createOperations({ isShuttingDown, dependencies, metrics }: OperationsParts): Server {
+export function createOperations({ isShuttingDown, dependencies, scrape }: OperationsParts): Server {
   const routes: Readonly<Record<string, Handler>> = {
     '/livez': (_request, response) => sendJson(response, 200, { status: 'alive' }),
     '/readyz': (_request, response) => {
@@ -19,7 +22,7 @@ export function createOperations({ isShuttingDown, dependencies, metrics }: Oper
       const status = ready ? 'ready' : 'shutting_down';
       sendJson(response, ready ? 200 : 503, { status, dependencies: dependencies() });
     },
-    '/metrics': metrics,
+    '/metrics': (_request, response) => void sendMetrics(response, scrape),
   };
   return createServer((request, response) => {
     const route = routes[(request.url ?? '').split('?')[0] ?? ''];
@@ -28,6 +31,16 @@ export function createOperations({ isShuttingDown, dependencies, metrics }: Oper
     response.setHeader('allow', 'GET, HEAD');
     sendJson(response, 405, { error: 'use GET' });
   });
+}
+
+async function sendMetrics(response: ServerResponse, scrape: OperationsParts['scrape']): Promise<void> {
+  try {
+    const text = prometheusText(await scrape());
+    response.writeHead(200, { 'content-type': prometheusContentType, 'cache-control': 'no-store' }).end(text);
+  } catch (error) {
+    // Rather no numbers than wrong ones: Prometheus sees that the scrape has failed.
+    sendJson(response, 503, { error: error instanceof Error ? error.message : 'the metrics cannot be collected' });
+  }
 }
 
 function sendJson(response: ServerResponse, status: number, body: object): void {

@@ -1,14 +1,12 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-
-/** nginx's number for a client that went away before it had its answer. */
-const CLIENT_CLOSED_REQUEST = 499;
+import { outcomeOf } from './outcome.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
 export function logRequest(log: Logger, exchange: Exchange): void {
-  const { response, request, trace, error, cache } = exchange;
-  const status = response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST;
+  const { request, trace, error, cache } = exchange;
+  const { status, code, reason } = outcomeOf(exchange);
   const line = {
     trace_id: trace.traceId,
     span_id: trace.spanId,
@@ -21,8 +19,8 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     cache: cache?.outcome,
     client_address: exchange.clientAddress,
     account_group_id: exchange.parameters['accountGroupId'],
-    code: error?.code,
-    reason: cache?.outcome === 'stale_if_error' ? cache.reason : error?.reason,
+    code,
+    reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
   if (status === 500) log.error(line, 'request');

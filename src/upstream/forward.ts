@@ -26,7 +26,7 @@ export interface UpstreamRequest {
 }
 
 /** `missing`: a 404 or a 410. Any other status than 200 is a failure. */
-export type UpstreamReply = { readonly headers: IncomingHttpHeaders } & (
+export type UpstreamReply = { readonly status: number; readonly headers: IncomingHttpHeaders } & (
   | { readonly outcome: 'missing' }
   | { readonly outcome: 'answered'; readonly body: Buffer }
 );
@@ -199,13 +199,14 @@ class Attempt extends IncomingMessage {
     });
     reply.on('end', () => {
       this.#stopTimers();
-      if (reply.complete) this.#settle.resolve({ outcome: 'answered', headers: reply.headers, body: body.bytes });
+      if (reply.complete)
+        this.#settle.resolve({ outcome: 'answered', status, headers: reply.headers, body: body.bytes });
     });
   }
 
   /** The answer is known; the rest is read for a moment, so that the connection can be used again. */
   #settleByStatus(status: number, headers: IncomingHttpHeaders): void {
-    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing', headers });
+    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing', status, headers });
     else this.#settle.reject(unexpectedStatus(status));
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => this.sink.destroy(), DISCARD_MS);

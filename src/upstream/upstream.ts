@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
-import type { UpstreamState } from '../telemetry/upstream-metrics.ts';
+import { attemptMeter, type UpstreamState } from '../telemetry/upstream-metrics.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { Abandoned, UpstreamFailure } from './failure.ts';
@@ -22,6 +22,7 @@ const MAX_BACKOFF_MS = 100;
 
 export function createUpstream(settings: Settings, log: Logger): Upstream {
   const { forward, dropIdleConnections, close } = createForward(settings);
+  const measure = attemptMeter(settings.CAMPAIGN_SERVICE_URL);
   const capacity = settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY;
   const bulkhead = new Bulkhead(capacity, Math.ceil(capacity / 4));
   const budget = new RetryBudget();
@@ -34,11 +35,11 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
   /** An attempt that meets a stale connection is made again on a new one: the service has most likely seen nothing of it. */
   async function attemptOnLiveConnection(request: UpstreamRequest): Promise<UpstreamReply> {
     try {
-      return await forward(request);
+      return await measure(forward(request));
     } catch (error) {
       if (!(error instanceof UpstreamFailure && error.wasStale)) throw error;
       dropIdleConnections(); // They are as old.
-      return forward(request);
+      return measure(forward(request));
     }
   }
 

@@ -27,6 +27,7 @@ const parameters = { accountGroupId: 'ag_1', campaignId: 'cmp_1' };
 const interpret = (document: unknown) =>
   interpretReply(endpoint, parameters, {
     outcome: 'answered',
+    status: 200,
     headers: {},
     body: Buffer.from(JSON.stringify(document)),
   });
@@ -123,7 +124,7 @@ test('whatever the campaign service adds, at any depth and under any name, never
     fc.property(campaign, foreignFields, (document, foreign) => {
       fc.pre(!JSON.stringify(document).includes(marker));
       const body = Buffer.from(mix(document, foreign));
-      const meaning = interpretReply(endpoint, parameters, { outcome: 'answered', headers: {}, body });
+      const meaning = interpretReply(endpoint, parameters, { outcome: 'answered', status: 200, headers: {}, body });
       if (meaning.outcome !== 'found') throw new Error(meaning.outcome);
       const data = JSON.parse(meaning.data);
       expect(Object.keys(data)).toEqual(publicFields);

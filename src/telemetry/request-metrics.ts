@@ -1,0 +1,42 @@
+import type { GatewayError } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
+import { countBy, durationHistogram } from './instruments.ts';
+import { type Outcome, outcomeOf } from './outcome.ts';
+
+/** RFC 9110 and RFC 5789; whatever else a client sends is one and the same to the metrics. */
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH']);
+
+export interface RequestMeter {
+  ended(exchange: Exchange): void;
+  /** A request that the HTTP parser refused: it is counted, and has no duration. */
+  refused(error: GatewayError): void;
+}
+
+/** Counts and measures requests. No label has anything in it that a client can choose freely. */
+export function requestMeter(): RequestMeter {
+  const duration = durationHistogram(
+    'http.server.request.duration',
+    'Duration of requests, from their head to their end',
+  );
+  const count = countBy('campaign_gateway.requests', 'Requests, by status, error code and reason', [
+    'status',
+    'code',
+    'reason',
+  ]);
+  const countOutcome = ({ status, code, reason }: Outcome) => count(String(status), code ?? '', reason ?? '');
+  return {
+    ended(exchange) {
+      const outcome = outcomeOf(exchange);
+      countOutcome(outcome);
+      const { method = '' } = exchange.request;
+      duration.record((performance.now() - exchange.startedAt) / 1000, {
+        'http.request.method': METHODS.has(method) ? method : '_OTHER',
+        ...(exchange.route !== undefined && { 'http.route': exchange.route }),
+        'http.response.status_code': outcome.status,
+        'url.scheme': 'http',
+        ...(outcome.status >= 500 && { 'error.type': outcome.reason ?? 'unknown' }),
+      });
+    },
+    refused: ({ status, code, reason }) => countOutcome({ status, code, reason }),
+  };
+}
