@@ -10,6 +10,7 @@ import { openStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
 import { version } from './version.ts';
+import { joinGroup } from './workers/group.ts';
 import { runWorkers } from './workers.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
@@ -28,14 +29,14 @@ if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
-const collect = startMetrics(); // Before anything that counts asks for its meter.
+const group = joinGroup(startMetrics(), log); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
-  scrape: collect,
+  group,
 });
 
 process.on('SIGTERM', shutDown);
@@ -91,6 +92,7 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   operations.close();
   operations.closeAllConnections();
   await stores.close();
+  await group.leave();
   log.info('stopped');
   process.exit(0);
 }
