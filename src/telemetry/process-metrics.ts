@@ -33,7 +33,7 @@ export function showProcess(): void {
     const now = performance.eventLoopUtilization();
     const since = performance.eventLoopUtilization(now, before);
     before = now;
-    return since.utilization;
+    return since.utilization || 0; // Not a number where no time has passed.
   });
   const memory = { description: 'Resident memory', unit: 'By' };
   showValue('process.memory.usage', memory, () => process.memoryUsage.rss());

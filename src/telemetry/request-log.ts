@@ -24,7 +24,7 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
   if (status === 500) log.error(line, 'request');
-  else if (status > 500) log.warn(line, 'request');
+  else if (status > 500 || cache?.outcome === 'stale_if_error') log.warn(line, 'request');
   else log.info(line, 'request');
 }
 

@@ -27,7 +27,16 @@ export function joinGroup(collect: Collect, log: Logger): Group {
   }
   const scrapes = new Questions<Snapshot>();
   const changes = new Questions<true>();
-  const sendCounts = async (id: number) => send({ kind: 'counted', id, snapshot: await collect() });
+  const sendCounts = async (id: number) => {
+    try {
+      await send({ kind: 'counted', id, snapshot: await collect() });
+    } catch (error) {
+      log.error(
+        { cause: error instanceof Error ? error.message : error },
+        'the metrics of this process cannot be told',
+      );
+    }
+  };
   process.on('message', (message: unknown) => {
     const heard = toWorkerSchema.safeParse(message).data;
     if (heard?.kind === 'collect') void sendCounts(heard.id);
