@@ -25,6 +25,7 @@ import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
+import { requestMeter } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { decided, startServerSpan, within } from './telemetry/tracing.ts';
@@ -64,6 +65,7 @@ export function createGateway({
   const cache = settings.CACHE_TTL_MS > 0 ? openCache(settings, stores, monotonicNow) : undefined;
   if (cache) showCacheSize(() => cache.size);
   const countCacheRead = cacheReadCounter();
+  const meter = requestMeter();
   const clientAddress = clientAddressReader(settings.TRUST_PROXY);
   const checkKey = authenticate({
     keys: stores.keys,
@@ -127,6 +129,7 @@ export function createGateway({
     response.on('close', () => {
       if (!response.writableFinished) exchange.abandon();
       logRequest(log, exchange);
+      meter.ended(exchange);
       endServerSpan(exchange);
       if (exchange.cache) countCacheRead(exchange.cache);
     });
@@ -138,7 +141,10 @@ export function createGateway({
     }
   }
 
-  const refused = (error: GatewayError, traceId: string) => logRefusedRequest(log, error, traceId);
+  const refused = (error: GatewayError, traceId: string) => {
+    logRefusedRequest(log, error, traceId);
+    meter.refused(error);
+  };
   const server = createListener({ maxConnections: settings.MAX_CONNECTIONS, handle, refused });
 
   async function drain(graceMs: number): Promise<void> {

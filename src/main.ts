@@ -11,6 +11,7 @@ import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
+import { joinGroup } from './workers/group.ts';
 import { runWorkers } from './workers.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
@@ -30,14 +31,14 @@ const ignored = settingsNotInForce.filter((name) => process.env[name]);
 if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
 const sdk = startSdk(settings, log);
-const metrics = startMetrics(); // Before anything that counts asks for its meter.
+const group = joinGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
-  metrics,
+  group,
 });
 
 process.on('SIGTERM', shutDown);
@@ -93,6 +94,7 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   operations.close();
   operations.closeAllConnections();
   await stores.close();
+  await group.leave();
   await sdk.shutDown();
   log.info('stopped');
   process.exit(0);

@@ -20,7 +20,8 @@ const DAY_MS = 86_400_000;
 
 export const milliseconds = (min: number, max: number = DAY_MS) => integer(min, max);
 export const port = integer(0, 65_535);
-export const choice = <const T extends string[]>(...values: T) => z.enum(values, `one of ${values.join(', ')}`);
+export const choice = <const T extends readonly string[]>(...values: T) =>
+  z.enum(values, `one of ${values.join(', ')}`);
 export const boolean = z.enum(['true', 'false'], 'true or false').transform((value) => value === 'true');
 export const host = matching(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an address');
 export const pemFile = z.string().refine(isPemFile, 'the path of a PEM file that can be read');

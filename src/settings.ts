@@ -20,6 +20,8 @@ import {
   workers,
 } from './setting-forms.ts';
 
+import { logLevels } from './telemetry/log-level.ts';
+
 const THIRTY_DAYS_MS = 30 * 86_400_000;
 
 /**
@@ -120,10 +122,7 @@ export const variables = {
     trustProxy.default(false),
     'Express’s "trust proxy": true, false, a number of hops, or addresses and networks; decides the client’s address.',
   ],
-  LOG_LEVEL: [
-    choice('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
-    'Least level that is logged.',
-  ],
+  LOG_LEVEL: [choice(...logLevels).default('info'), 'Least level that is logged.'],
   SHUTDOWN_DELAY_MS: [
     milliseconds(0, 600_000).default(0),
     'After SIGTERM: how long the listener stays open while readyz is 503.',

@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Settings } from './settings.ts';
+import { Primary } from './workers/primary.ts';
 
 /** Of each worker: the public one and that for operations. */
 const LISTENERS = 2;
@@ -21,6 +22,7 @@ type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN
  * signal, are killed.
  */
 export async function runWorkers(settings: WorkerSettings, log: Logger): Promise<never> {
+  const primary = new Primary(log);
   let shuttingDown = false;
   let up = 0;
   let pauseMs = FIRST_PAUSE_MS;
@@ -52,7 +54,8 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
     const startedAt = performance.now();
     let listening = 0;
     let hasEnded = false;
-    const worker = cluster.fork();
+    const worker = cluster.fork({ LOG_LEVEL: log.level }); // It may have been changed since the start.
+    primary.add(worker);
     worker.on('listening', () => {
       listening++;
       if (listening === LISTENERS) up++;

@@ -172,7 +172,7 @@ export class Flights {
 
   async #ask(key: CacheKey, flight: Flight, source: Source, lease: Lease, stale: Entry | undefined): Promise<void> {
     flight.lease = lease;
-    flight.span = startSpan('fetch', SpanKind.INTERNAL, { stale: stale !== undefined });
+    flight.span = startSpan('fetch', SpanKind.INTERNAL);
     const askedAt = this.#local.now();
     try {
       if (flight.signal.aborted) throw new Abandoned();

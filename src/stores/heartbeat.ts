@@ -42,6 +42,6 @@ export class Heartbeat {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#link.call((client) => client.zrem(this.#link.key('processes'), this.#process)).catch(() => {});
+    await this.#link.call('ZREM', (client) => client.zrem(this.#link.key('processes'), this.#process)).catch(() => {});
   }
 }

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { Purge } from '../cache/entry.ts';
 import { cachePolicy } from '../cache/freshness.ts';
 import type { Settings } from '../settings.ts';
+import { keyLookupCounter, limitDecisionCounters, showProcesses, showRedisState } from '../telemetry/store-metrics.ts';
 import { RedisEntries } from './cache/redis-entries.ts';
 import { RedisPurges } from './cache/redis-purges.ts';
 import { noSharedEntries, type SharedEntries } from './cache/shared-entries.ts';
@@ -127,15 +128,21 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
   const keys = new CachedKeys(new RedisKeys(link, log), {
     ttlMs: settings.KEY_CACHE_TTL_MS,
     staleMs: settings.KEY_CACHE_STALE_MS,
+    count: keyLookupCounter(),
   });
   const uses = new UseNotes(new RedisKeyUses(link));
   const shared = new RedisLimits(link);
   // Each in memory of its own: a flood of addresses does not push out what is known of keys.
-  const [ofKeys, ofAddresses] = [new SpentLimits(shared), new SpentLimits(shared)];
-  const [limits, failures] = [ofKeys, ofAddresses].map(
+  const count = limitDecisionCounters();
+  const ofKeys = new SpentLimits(shared, { count: count.key });
+  const ofAddresses = new SpentLimits(shared, { count: count.address });
+  const [limits, failures] = [
+    { shared: ofKeys, count: count.key },
+    { shared: ofAddresses, count: count.address },
+  ].map(
     (of) =>
       new FallbackLimits({
-        shared: of,
+        ...of,
         settle: (id, rates, owed) => shared.settle(id, rates, owed),
         isAway: () => link.state === 'away',
         mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
@@ -151,6 +158,8 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
       ofKeys.forget(change.id);
     }
   });
+  showRedisState(() => link.state);
+  showProcesses(() => heartbeat.processes);
   await link.started(START_PATIENCE_MS);
   await Promise.all([heartbeat.beat(), changes.start()]);
   return {
@@ -172,7 +181,7 @@ async function openShared(link: RedisLink, settings: Settings): Promise<Stores> 
 }
 
 async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
-  const keys = new FileKeys(settings.KEYS_FILE);
+  const keys = new FileKeys(settings.KEYS_FILE, keyLookupCounter());
   await keys.list(); // A damaged file is found at the start, not at the first request.
   /** Redis has its own line in the log. */
   const tell = (dependency: string, what: string) => (error: Error | undefined) => {
@@ -184,11 +193,13 @@ async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   const uses = new UseNotes(new FileKeyUses(settings.KEYS_FILE), {
     onTrouble: tell('key_uses', 'the file of last uses'),
   });
+  const count = limitDecisionCounters();
+  showProcesses(() => 1);
   return {
     keys,
     uses,
-    limits: new MemoryLimits(),
-    failures: new MemoryLimits(),
+    limits: new MemoryLimits({ count: count.key }),
+    failures: new MemoryLimits({ count: count.address }),
     isSpent: () => false, // Its keys cost nothing to look up.
     entries: noSharedEntries,
     changes,

@@ -1,5 +1,6 @@
 import { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import { observeRedisCalls } from '../telemetry/redis-calls.ts';
 import type { RedisAddress } from './redis-url.ts';
 import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailable } from './store-unavailable.ts';
@@ -44,6 +45,7 @@ export class RedisLink {
   #silentSince = performance.now();
   #waitingForStart: (() => void)[] = [];
   readonly #endWatch: () => void;
+  readonly #observe = observeRedisCalls();
 
   constructor({ address, prefix, log, deadlineMs = 100 }: RedisLinkOptions) {
     this.#prefix = prefix;
@@ -93,18 +95,33 @@ export class RedisLink {
     this.#client.defineCommand(name, { lua });
     type Command = (numberOfKeys: number, ...args: (string | number)[]) => Promise<unknown>;
     return (keys, args) =>
-      this.call((client) => {
-        const command = (client as unknown as Record<string, Command>)[name] as Command;
-        return command.call(client, keys.length, ...keys, ...args);
-      }, patienceMs);
+      this.call(
+        name,
+        (client) => {
+          const command = (client as unknown as Record<string, Command>)[name] as Command;
+          return command.call(client, keys.length, ...keys, ...args);
+        },
+        patienceMs,
+      );
   }
 
-  /** A caller with less patience than the deadline gives up for itself alone: Redis does not count as away for that. */
-  async call<T>(command: (client: Redis | Cluster) => Promise<T>, patienceMs = this.deadlineMs): Promise<T> {
+  /**
+   * `name` is the command's, or the script's, in metrics and spans. A caller with less patience than the deadline gives up for
+   * itself alone: Redis does not count as away for that.
+   */
+  async call<T>(
+    name: string,
+    command: (client: Redis | Cluster) => Promise<T>,
+    patienceMs = this.deadlineMs,
+  ): Promise<T> {
     if (this.#reach !== 'up') throw isAway;
+    const end = this.#observe(name);
     try {
-      return await within(patienceMs, command(this.#client));
+      const reply = await within(patienceMs, command(this.#client));
+      end();
+      return reply;
     } catch (error) {
+      end(troubleOf(error));
       if (error instanceof DeadlineExceeded) {
         if (patienceMs >= this.deadlineMs) this.#away(error);
       } else if (isErrorReply(error) || this.#client instanceof Cluster) {
@@ -211,6 +228,11 @@ function within<T>(ms: number, reply: Promise<T>): Promise<T> {
 /** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
 function isRefusal(error: unknown): boolean {
   return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
+}
+
+function troubleOf(error: unknown): 'timeout' | 'refused' | 'closed' {
+  if (error instanceof DeadlineExceeded) return 'timeout';
+  return isRefusal(error) ? 'refused' : 'closed';
 }
 
 function isErrorReply(error: unknown): error is Error {

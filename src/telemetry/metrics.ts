@@ -1,21 +1,29 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { metrics } from '@opentelemetry/api';
-import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
-import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import { diag, metrics } from '@opentelemetry/api';
+import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
+import { showProcess } from './process-metrics.ts';
+import type { Sdk } from './sdk.ts';
+import { type Snapshot, snapshotSchema } from './snapshot.ts';
 
-type MetricsHandler = (request: IncomingMessage, response: ServerResponse) => void;
+/** What this process has counted so far. */
+export type Collect = () => Promise<Snapshot>;
+
+/** Made to be asked: it has nothing of its own to send or to close. */
+class AskedReader extends MetricReader {
+  protected override async onShutdown(): Promise<void> {}
+  protected override async onForceFlush(): Promise<void> {}
+}
 
 /**
- * Makes the meters of this process count; before, and without it, they cost nothing and tell nothing. The handler answers
- * with what they have counted, as Prometheus text.
+ * Makes the meters of this process count; before, and without it, they cost nothing and tell nothing. What asks for its
+ * meter before this is called never counts.
  */
-export function startMetrics(): MetricsHandler {
-  // No server of its own: the operations listener asks it.
-  const exporter = new PrometheusExporter({
-    preventServerStart: true,
-    withoutScopeInfo: true,
-    withoutTargetInfo: true,
-  });
-  metrics.setGlobalMeterProvider(new MeterProvider({ readers: [exporter] }));
-  return (request, response) => exporter.getMetricsRequestHandler(request, response);
+export function startMetrics({ metricReaders, resource }: Pick<Sdk, 'metricReaders' | 'resource'>): Collect {
+  const reader = new AskedReader();
+  metrics.setGlobalMeterProvider(new MeterProvider({ resource, readers: [reader, ...metricReaders] }));
+  showProcess();
+  return async () => {
+    const { resourceMetrics, errors } = await reader.collect();
+    for (const error of errors) diag.error('a metric could not be collected', error);
+    return snapshotSchema.parse(resourceMetrics.scopeMetrics.flatMap(({ metrics }) => metrics));
+  };
 }

@@ -1,12 +1,12 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { statusOf } from './server-span.ts';
+import { outcomeOf } from './outcome.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
 export function logRequest(log: Logger, exchange: Exchange): void {
   const { request, trace, error, cache } = exchange;
-  const status = statusOf(exchange);
+  const { status, code, reason } = outcomeOf(exchange);
   const line = {
     trace_id: trace.traceId,
     span_id: trace.spanId,
@@ -19,12 +19,12 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     cache: cache?.outcome,
     client_address: exchange.clientAddress,
     account_group_id: exchange.parameters['accountGroupId'],
-    code: error?.code,
-    reason: cache?.outcome === 'stale_if_error' ? cache.reason : error?.reason,
+    code,
+    reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
   if (status === 500) log.error(line, 'request');
-  else if (status > 500) log.warn(line, 'request');
+  else if (status > 500 || cache?.outcome === 'stale_if_error') log.warn(line, 'request');
   else log.info(line, 'request');
 }
 

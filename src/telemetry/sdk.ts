@@ -29,6 +29,8 @@ import { chosenIds, enableTracing } from './tracing.ts';
 const FLUSH_MS = 2000;
 
 export interface Sdk {
+  /** What all telemetry of this process says of where it comes from. */
+  readonly resource: Resource;
   /** What pushes metrics, where that was asked for. */
   readonly metricReaders: readonly MetricReader[];
   /** Sends what has not been sent, for as long as is reasonable. */
@@ -41,11 +43,11 @@ export interface Sdk {
  * resource detector.
  */
 export function startSdk(settings: Settings, log: Logger): Sdk {
-  if (settings.OTEL_SDK_DISABLED) return { metricReaders: [], shutDown: async () => {} };
   const resource = describeProcess(settings);
   const provider = isTraced(settings) ? startTracing(settings, resource, log) : undefined;
   const metricReaders = isPushed(settings) ? [metricsPusher(settings, log)] : [];
   return {
+    resource,
     metricReaders,
     async shutDown() {
       const ends = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
@@ -57,8 +59,7 @@ export function startSdk(settings: Settings, log: Logger): Sdk {
   };
 }
 
-/** What all telemetry of this process says of where it comes from. */
-export function describeProcess({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAME'>): Resource {
+function describeProcess({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAME'>): Resource {
   return defaultResource()
     .merge(detectResources({ detectors: [envDetector] }))
     .merge(
@@ -72,12 +73,12 @@ export function describeProcess({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERV
 
 function isTraced(settings: Settings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
-  return settings.OTEL_TRACES_EXPORTER === 'otlp' && endpoint !== undefined;
+  return !settings.OTEL_SDK_DISABLED && settings.OTEL_TRACES_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
 function isPushed(settings: Settings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
-  return settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
+  return !settings.OTEL_SDK_DISABLED && settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
 function startTracing(settings: Settings, resource: Resource, log: Logger): TracerProvider {

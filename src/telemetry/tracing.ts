@@ -70,11 +70,16 @@ export function within<T>(span: Span | undefined, run: () => T): T {
   return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
 }
 
+/** Runs `run`, and what it leads to, under no span: for what serves all requests though one of them began it. */
+export function apart<T>(run: () => T): T {
+  return context.with(ROOT_CONTEXT, run);
+}
+
 /** A span under the one in whose course this is called; undefined where there is none. */
-export function startSpan(name: string, kind: SpanKind, attributes: Attributes): Span | undefined {
+export function startSpan(name: string, kind: SpanKind): Span | undefined {
   if (!isOn) return undefined;
   const active = context.active();
-  return trace.getSpan(active) ? tracer.startSpan(name, { kind, attributes }, active) : undefined;
+  return trace.getSpan(active) ? tracer.startSpan(name, { kind }, active) : undefined;
 }
 
 /** Ends a span; `errorType` is one word, and makes it an error. */

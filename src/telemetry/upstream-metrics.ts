@@ -1,6 +1,4 @@
-import { metrics } from '@opentelemetry/api';
-
-const meter = () => metrics.getMeter('campaign-gateway');
+import { countBy, showState, showValue } from './instruments.ts';
 
 export interface UpstreamState {
   readonly circuit: 'closed' | 'open' | 'half_open';
@@ -11,30 +9,19 @@ export interface UpstreamState {
 
 /** Shows the circuit, and what is under way to the campaign service. */
 export function showUpstreamState(state: () => UpstreamState): void {
-  meter()
-    .createObservableGauge('campaign_gateway.upstream.circuit', {
-      description: 'Circuit to the campaign service: 1 for the state that it is in',
-    })
-    .addCallback((gauge) => {
-      const { circuit } = state();
-      for (const name of ['closed', 'open', 'half_open']) gauge.observe(name === circuit ? 1 : 0, { state: name });
-    });
-  meter()
-    .createObservableGauge('campaign_gateway.upstream.requests_under_way', {
-      description: 'Requests at the campaign service',
-    })
-    .addCallback((gauge) => gauge.observe(state().underWay));
-  meter()
-    .createObservableGauge('campaign_gateway.upstream.requests_waiting', {
-      description: 'Requests that wait for a place at the campaign service',
-    })
-    .addCallback((gauge) => gauge.observe(state().waiting));
+  showState(
+    'campaign_gateway.upstream.circuit',
+    'Circuit to the campaign service: 1 for the state that it is in',
+    ['closed', 'open', 'half_open'],
+    () => state().circuit,
+  );
+  const underWay = { description: 'Requests at the campaign service' };
+  showValue('campaign_gateway.upstream.requests_under_way', underWay, () => state().underWay);
+  const waiting = { description: 'Requests that wait for a place at the campaign service' };
+  showValue('campaign_gateway.upstream.requests_waiting', waiting, () => state().waiting);
 }
 
 /** Counts reads at the campaign service by what came of them: `found`, `not_found`, `abandoned`, or the reason of the failure. */
 export function upstreamReadCounter(): (outcome: string) => void {
-  const reads = meter().createCounter('campaign_gateway.upstream.reads', {
-    description: 'Reads at the campaign service, by what came of them',
-  });
-  return (outcome) => reads.add(1, { outcome });
+  return countBy('campaign_gateway.upstream.reads', 'Reads at the campaign service, by what came of them', ['outcome']);
 }

@@ -1,9 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { SpanKind } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
-import { withSpanId } from '../telemetry/trace-context.ts';
-import { endSpan, startSpan } from '../telemetry/tracing.ts';
+import { observeAttempts } from '../telemetry/attempts.ts';
 import type { UpstreamState } from '../telemetry/upstream-metrics.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
@@ -25,6 +23,7 @@ const MAX_BACKOFF_MS = 100;
 
 export function createUpstream(settings: Settings, log: Logger): Upstream {
   const { forward, dropIdleConnections, close } = createForward(settings);
+  const send = observeAttempts(settings.CAMPAIGN_SERVICE_URL, forward);
   const capacity = settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY;
   const bulkhead = new Bulkhead(capacity, Math.ceil(capacity / 4));
   const budget = new RetryBudget();
@@ -34,41 +33,14 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
     onChange: (state, before) => logChange(log, state, before),
   });
 
-  const { hostname, port, protocol } = settings.CAMPAIGN_SERVICE_URL;
-  const service = {
-    'http.request.method': 'GET',
-    'server.address': hostname.replace(/^\[|\]$/g, ''),
-    'server.port': Number(port || (protocol === 'https:' ? 443 : 80)),
-  };
-
-  /** One request on the wire, with a span of its own that the campaign service continues. */
-  async function send(request: UpstreamRequest, resends: number): Promise<UpstreamReply> {
-    const span = startSpan('GET', SpanKind.CLIENT, {
-      ...service,
-      'url.full': new URL(settings.CAMPAIGN_SERVICE_URL.href.replace(/\/$/, '') + request.path).href,
-      'http.request.resend_count': resends || undefined,
-    });
-    const { traceparent = '' } = request.headers;
-    const headers = span && { ...request.headers, traceparent: withSpanId(traceparent, span.spanContext().spanId) };
-    try {
-      const reply = await forward(headers ? { ...request, headers } : request);
-      endSpan(span, { 'http.response.status_code': reply.status });
-      return reply;
-    } catch (error) {
-      if (error instanceof UpstreamFailure) endSpan(span, { 'http.response.status_code': error.status }, error.reason);
-      else endSpan(span, {}, 'bug');
-      throw error;
-    }
-  }
-
   /** An attempt that meets a stale connection is made again on a new one: the service has most likely seen nothing of it. */
-  async function attemptOnLiveConnection(request: UpstreamRequest, retries: number): Promise<UpstreamReply> {
+  async function attemptOnLiveConnection(request: UpstreamRequest, resends: number): Promise<UpstreamReply> {
     try {
-      return await send(request, retries);
+      return await send(request, resends);
     } catch (error) {
       if (!(error instanceof UpstreamFailure && error.wasStale)) throw error;
       dropIdleConnections(); // They are as old.
-      return send(request, retries + 1);
+      return send(request, resends + 1);
     }
   }
 

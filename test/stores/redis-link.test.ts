@@ -24,14 +24,14 @@ function open(url = redis.url) {
   const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
   links.push(link);
   const states = () => log.map(({ state }) => state);
-  return { link, log, states, ping: () => link.call((client) => client.ping()) };
+  return { link, log, states, ping: () => link.call('PING', (client) => client.ping()) };
 }
 
 describe('the link to Redis', () => {
   test('comes back where the first answer to its probe is an error', async () => {
     await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
     const { link, states } = open(redis.url.replace('//', '//gateway:password@'));
-    const dbSize = () => link.call((client) => client.dbsize());
+    const dbSize = () => link.call('DBSIZE', (client) => client.dbsize());
     await link.started(10_000);
     await expect(dbSize()).resolves.toBeTypeOf('number');
     redis.freeze();
@@ -75,7 +75,9 @@ describe('the link to Redis', () => {
     const { link, log, states } = open();
     await link.started(10_000);
     for (let i = 0; i < 10; i++) {
-      await expect(link.call((client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(StoreUnavailable);
+      await expect(link.call('NOSUCHCOMMAND', (client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(
+        StoreUnavailable,
+      );
     }
     expect([link.state, states()]).toEqual(['degraded', ['degraded']]);
     expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis answers with errors' });
@@ -88,7 +90,7 @@ describe('the link to Redis', () => {
     const { link } = open();
     await link.started(10_000);
     redis.freeze();
-    await expect(link.call((client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailable);
+    await expect(link.call('INCR', (client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailable);
     redis.thaw();
     await until(() => link.state === 'up');
     expect(await redis.client.get('test:once')).toBe('1');

@@ -73,6 +73,20 @@ test('a request that the HTTP parser refused is a line as well', async () => {
   expect(await lineOf(traceId)).toMatchObject({ status: 400, code: 'VALIDATION_ERROR' });
 });
 
+test('a stale campaign in the place of a failure is a warning, with the reason of the failure', async () => {
+  const caching = { CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
+  const cached = await stack.gateway(caching);
+  const read = () => get(`${cached.url}${campaignPath}2`, { 'x-api-key': key });
+  await read();
+  stack.upstream.answer = answerJson({}, 500);
+  const { traceId } = await until(async () => {
+    const { body, headers } = await read();
+    return headers.get('cache-status')?.includes('detail=status') ? body : undefined;
+  });
+  const line = await until(() => cached.log.find((logged) => logged['trace_id'] === traceId));
+  expect(line).toMatchObject({ level: 'warn', status: 200, cache: 'stale_if_error', reason: 'status' });
+});
+
 test('no key, token, header, query or text of the campaign service is ever logged, at any level', async () => {
   const secrets = [
     'hunter2-cookie',

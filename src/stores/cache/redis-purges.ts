@@ -30,7 +30,7 @@ export class RedisPurges {
   async purge(purge: Purge): Promise<void> {
     const { group, campaign } = generationNames(purge);
     const name = this.#link.key(purge.campaignId === undefined ? group : campaign);
-    await this.#link.call((client) => client.set(name, randomUUID(), 'PX', GENERATION_MS));
+    await this.#link.call('SET', (client) => client.set(name, randomUUID(), 'PX', GENERATION_MS));
     await this.announce(purge);
   }
 

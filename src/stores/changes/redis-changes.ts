@@ -60,11 +60,11 @@ export class RedisChanges implements ChangeLog {
 
   async read(from: number, to: number): Promise<(Change | undefined)[]> {
     const numbers = Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
-    const texts = await this.#link.call((client) => client.hmget(this.#name, ...numbers));
+    const texts = await this.#link.call('HMGET', (client) => client.hmget(this.#name, ...numbers));
     return texts.map(parseChange);
   }
 
   async restart(): Promise<void> {
-    await this.#link.call((client) => client.hset(this.#name, 'epoch', randomUUID()));
+    await this.#link.call('HSET', (client) => client.hset(this.#name, 'epoch', randomUUID()));
   }
 }

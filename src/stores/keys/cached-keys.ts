@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import type { CountKeyLookup } from '../../telemetry/store-metrics.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import type { ApiKey } from './api-key.ts';
 import type { KeyLookup, KeyStore } from './key-store.ts';
@@ -11,6 +12,7 @@ export interface CachedKeysOptions {
   readonly staleMs: number;
   readonly maxKeys?: number;
   readonly now?: () => number;
+  readonly count?: CountKeyLookup;
 }
 
 /** Keys that are doubtful wait for one another for so long, and are looked up together. */
@@ -46,14 +48,19 @@ export class CachedKeys implements KeyLookup {
 
   async find(id: string, isDoubtful?: () => boolean): Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
-    if (!entry && isDoubtful?.()) return this.#gather(id);
     const age = entry ? this.#now() - entry.foundAt : Number.POSITIVE_INFINITY;
-    if (entry && age < this.#options.ttlMs && entry.foundAt > this.#doubtedBefore) return entry.record;
+    if (entry && age < this.#options.ttlMs && entry.foundAt > this.#doubtedBefore) {
+      this.#options.count?.('cached');
+      return entry.record;
+    }
     try {
-      return await this.#load(id);
+      const record = await (!entry && isDoubtful?.() ? this.#gather(id) : this.#load(id));
+      this.#options.count?.(record ? 'found' : 'unknown');
+      return record;
     } catch (error) {
-      const trusted = entry && age < this.#options.ttlMs + this.#options.staleMs;
-      if (trusted && error instanceof StoreUnavailable) return entry.record;
+      const trusted = entry && age < this.#options.ttlMs + this.#options.staleMs && error instanceof StoreUnavailable;
+      this.#options.count?.(trusted ? 'stale' : 'failed');
+      if (trusted) return entry.record;
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { z } from 'zod';
+import type { CountKeyLookup } from '../../telemetry/store-metrics.ts';
 import { DurableFile } from '../durable-file.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
@@ -18,13 +19,23 @@ export class FileKeys implements KeyStore, KeyLookup {
   /** What the file says, or what is wrong with it. */
   #content: ReadonlyMap<string, ApiKey> | Error = new Map();
 
-  constructor(file: string) {
+  readonly #count: CountKeyLookup;
+
+  constructor(file: string, count: CountKeyLookup = () => {}) {
+    this.#count = count;
     this.#path = path.resolve(file);
     this.#file = new DurableFile(this.#path);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
-    return this.#read().get(id);
+    try {
+      const record = this.#read().get(id);
+      this.#count(record ? 'found' : 'unknown');
+      return record;
+    } catch (error) {
+      this.#count('failed');
+      throw error;
+    }
   }
 
   forget(): void {

@@ -47,7 +47,7 @@ export class RedisKeyUses implements KeyUses {
   async lastUses(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
     const uses = new Map<string, Date>();
     for (const batch of inBatches(ids)) {
-      const minutes = await this.#link.call((client) => client.hmget(this.#name, ...batch));
+      const minutes = await this.#link.call('HMGET', (client) => client.hmget(this.#name, ...batch));
       for (const [i, id] of batch.entries()) {
         const { data } = minuteText.safeParse(minutes[i]);
         if (data !== undefined) uses.set(id, new Date(data * MINUTE_MS));
@@ -57,7 +57,7 @@ export class RedisKeyUses implements KeyUses {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#link.call((client) => client.hdel(this.#name, id));
+    await this.#link.call('HDEL', (client) => client.hdel(this.#name, id));
   }
 }
 

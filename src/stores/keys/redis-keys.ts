@@ -26,18 +26,22 @@ export class RedisKeys implements KeyStore {
 
   async find(id: string): Promise<ApiKey | undefined> {
     const patienceMs = Math.max(PATIENCE_MS, this.#link.deadlineMs);
-    const text = await this.#link.call((client) => client.hget(this.#name(id), 'record'), patienceMs);
+    const text = await this.#link.call('HGET', (client) => client.hget(this.#name(id), 'record'), patienceMs);
     return text === null ? undefined : readRecord(text, id);
   }
 
   async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const patienceMs = Math.max(PATIENCE_MS, this.#link.deadlineMs);
-    const known = await this.#link.call((client) => client.smismember(this.#link.key('keys'), [...ids]), patienceMs);
+    const known = await this.#link.call(
+      'SMISMEMBER',
+      (client) => client.smismember(this.#link.key('keys'), [...ids]),
+      patienceMs,
+    );
     return new Set(ids.filter((_, i) => known[i] === 1));
   }
 
   async list(): Promise<KeyList> {
-    const ids = await this.#link.call((client) => client.smembers(this.#link.key('keys')));
+    const ids = await this.#link.call('SMEMBERS', (client) => client.smembers(this.#link.key('keys')));
     const damagedIds: string[] = [];
     const findOrNote = (id: string) =>
       this.find(id).catch((error: unknown) => {
@@ -54,9 +58,9 @@ export class RedisKeys implements KeyStore {
 
   async create(record: ApiKey): Promise<void> {
     // The id first: one without a record is passed over, a record without its id would never be listed.
-    await this.#link.call((client) => client.sadd(this.#link.key('keys'), record.id));
+    await this.#link.call('SADD', (client) => client.sadd(this.#link.key('keys'), record.id));
     const fields = { version: record.version, record: JSON.stringify(record) };
-    await this.#link.call((client) => client.hset(this.#name(record.id), fields));
+    await this.#link.call('HSET', (client) => client.hset(this.#name(record.id), fields));
   }
 
   async replace(record: ApiKey, version: string): Promise<boolean> {
@@ -67,8 +71,8 @@ export class RedisKeys implements KeyStore {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#link.call((client) => client.del(this.#name(id)));
-    await this.#link.call((client) => client.srem(this.#link.key('keys'), id));
+    await this.#link.call('DEL', (client) => client.del(this.#name(id)));
+    await this.#link.call('SREM', (client) => client.srem(this.#link.key('keys'), id));
     await this.#announce(id);
   }
 

@@ -1,4 +1,6 @@
 import { LRUCache } from 'lru-cache';
+import type { CountDecision } from '../../telemetry/store-metrics.ts';
+import { apart } from '../../telemetry/tracing.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import type { Charge, ChargeAnswer, Limits, RateLimit, Subject } from './limits.ts';
 import { MemoryLimits } from './memory-limits.ts';
@@ -40,6 +42,8 @@ export interface FallbackOptions {
   /** How many processes were last seen alive. */
   readonly processes: () => number;
   readonly now?: (() => number) | undefined;
+  /** Told of what is decided here; `shared` tells for itself. */
+  readonly count?: CountDecision;
 }
 
 /**
@@ -67,7 +71,7 @@ export class FallbackLimits implements Limits {
     if (mode === 'local' && isAway()) return this.#chargeOwn(subject, false);
     const alone = this.#alone.get(subject.id);
     const own = alone && (await this.#chargeAfterReturn(subject, alone));
-    if (own?.outcome === 'limited') return own;
+    if (own?.outcome === 'limited') return this.#decided(own);
     try {
       const answer = await shared.charge(subject);
       if (mode === 'local' && answer.outcome !== 'key_changed') {
@@ -76,9 +80,14 @@ export class FallbackLimits implements Limits {
       return answer;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) || mode === 'closed') throw error;
-      if (mode === 'open') return { outcome: 'allowed', states: [] };
+      if (mode === 'open') return this.#decided({ outcome: 'allowed', states: [] });
       return this.#chargeOwn(subject, error.isUncertain, own);
     }
+  }
+
+  #decided(charge: Charge): Charge {
+    this.#options.count?.(charge.outcome, 'fallback');
+    return charge;
   }
 
   stop(): void {
@@ -101,8 +110,8 @@ export class FallbackLimits implements Limits {
     const alone = this.#alone.get(id);
     if (alone) Object.assign(alone, { limits, shares, owed: alone.owed + owed, settledAt: this.#now() });
     else this.#alone.set(id, { limits, shares, owed, settledAt: this.#now() });
-    this.#timer ??= setInterval(() => void this.#settleAll(), SETTLE_MS).unref();
-    return charge;
+    this.#timer ??= apart(() => setInterval(() => void this.#settleAll(), SETTLE_MS).unref());
+    return this.#decided(charge);
   }
 
   /** Right after an outage a process keeps to its share besides. Nothing where that is over. */

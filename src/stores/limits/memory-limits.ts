@@ -1,10 +1,18 @@
 import { LRUCache } from 'lru-cache';
+import type { CountDecision } from '../../telemetry/store-metrics.ts';
 import { describeCharge, leak, pour, room } from './gcra.ts';
 import type { Charge, Limits, RateLimit, Subject } from './limits.ts';
 
 interface Buckets {
   at: number;
   levels: readonly number[];
+}
+
+interface MemoryLimitsOptions {
+  readonly maxSubjects?: number;
+  readonly now?: () => number;
+  /** Told of each `charge`. */
+  readonly count?: CountDecision;
 }
 
 /**
@@ -14,14 +22,18 @@ interface Buckets {
 export class MemoryLimits implements Limits {
   readonly #buckets: LRUCache<string, Buckets>;
   readonly #now: () => number;
+  readonly #count: CountDecision;
 
-  constructor({ maxSubjects = 100_000, now = Date.now }: { maxSubjects?: number; now?: () => number } = {}) {
+  constructor({ maxSubjects = 100_000, now = Date.now, count = () => {} }: MemoryLimitsOptions = {}) {
+    this.#count = count;
     this.#buckets = new LRUCache({ max: maxSubjects });
     this.#now = now;
   }
 
   async charge(subject: Subject): Promise<Charge> {
-    return this.chargeNow(subject.id, subject.limits);
+    const charge = this.chargeNow(subject.id, subject.limits);
+    this.#count(charge.outcome, 'memory');
+    return charge;
   }
 
   forget(id: string): void {

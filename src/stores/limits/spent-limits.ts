@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import type { CountDecision } from '../../telemetry/store-metrics.ts';
 import type { Charge, ChargeAnswer, Limits, Subject } from './limits.ts';
 
 /** A subject that was refused, and until when it would be refused again. */
@@ -9,6 +10,12 @@ interface Spent {
   readonly until: number;
 }
 
+interface SpentLimitsOptions {
+  readonly now?: () => number;
+  readonly maxSubjects?: number;
+  readonly count?: CountDecision;
+}
+
 /**
  * Remembers who was refused: until a request of theirs can be let in again, the store need not be asked. A bucket only
  * leaks, so the answer would be the same.
@@ -16,10 +23,15 @@ interface Spent {
 export class SpentLimits implements Limits {
   readonly #limits: Limits;
   readonly #now: () => number;
+  readonly #count: CountDecision;
   readonly #spent: LRUCache<string, Spent>;
 
-  constructor(limits: Limits, { now = () => performance.now(), maxSubjects = 10_000 } = {}) {
+  constructor(
+    limits: Limits,
+    { now = () => performance.now(), maxSubjects = 10_000, count = () => {} }: SpentLimitsOptions = {},
+  ) {
     this.#limits = limits;
+    this.#count = count;
     this.#now = now;
     this.#spent = new LRUCache({ max: maxSubjects });
   }
@@ -28,10 +40,14 @@ export class SpentLimits implements Limits {
     const spent = this.#spent.get(subject.id);
     const now = this.#now();
     if (spent) {
-      if (spent.keyVersion === subject.keyVersion && now < spent.until) return later(spent.charge, now - spent.at);
+      if (spent.keyVersion === subject.keyVersion && now < spent.until) {
+        this.#count('limited', 'memory');
+        return later(spent.charge, now - spent.at);
+      }
       this.#spent.delete(subject.id);
     }
     const answer = await this.#limits.charge(subject);
+    if (answer.outcome !== 'key_changed') this.#count(answer.outcome, 'redis');
     // From when it was asked: counted from the reply, it would be refused for longer than it was told.
     if (answer.outcome === 'limited') this.#remember(subject, answer, now);
     return answer;

@@ -1,0 +1,21 @@
+import type { IncomingMessage } from 'node:http';
+
+export const OTHER_METHOD = '_OTHER';
+
+/** RFC 9110, section 9.1, and RFC 5789. */
+const METHODS: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'CONNECT',
+  'OPTIONS',
+  'TRACE',
+  'PATCH',
+]);
+
+/** The method as telemetry tells it: whatever else a client sends is one and the same. */
+export function methodOf({ method = '' }: IncomingMessage): string {
+  return METHODS.has(method) ? method : OTHER_METHOD;
+}

@@ -1,0 +1,37 @@
+import { countBy, showState, showValue } from './instruments.ts';
+
+/**
+ * Counts decisions on limits. `redis`: Redis was asked; `memory`: this process knew the answer by itself; `fallback`: it
+ * stood in for a Redis that is away.
+ */
+export type CountDecision = (outcome: 'allowed' | 'limited', by: 'redis' | 'memory' | 'fallback') => void;
+
+/** For the limits of keys and for those of client addresses on failed keys. */
+export function limitDecisionCounters(): Readonly<Record<'key' | 'address', CountDecision>> {
+  const count = countBy(
+    'campaign_gateway.limit.decisions',
+    'Decisions on limits, by whose limit it is and who decided',
+    ['subject', 'outcome', 'by'],
+  );
+  return {
+    key: (outcome, by) => count('key', outcome, by),
+    address: (outcome, by) => count('address', outcome, by),
+  };
+}
+
+/** `stale`: a key that was known stands in while the store is out of reach. */
+export type CountKeyLookup = (outcome: 'cached' | 'found' | 'unknown' | 'stale' | 'failed') => void;
+
+export function keyLookupCounter(): CountKeyLookup {
+  return countBy('campaign_gateway.key.lookups', 'Look-ups of API keys, by what came of them', ['outcome']);
+}
+
+export function showRedisState(state: () => 'up' | 'degraded' | 'away'): void {
+  const description = 'Redis: 1 for the state that it is in';
+  showState('campaign_gateway.redis.state', description, ['up', 'degraded', 'away'], state);
+}
+
+export function showProcesses(processes: () => number): void {
+  const description = 'Gateway processes that are alive on this Redis, this one included';
+  showValue('campaign_gateway.processes', { description }, processes);
+}

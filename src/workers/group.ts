@@ -1,0 +1,70 @@
+import cluster from 'node:cluster';
+import type { Logger } from 'pino';
+import { changeLevel, type LogLevel, levelOf } from '../telemetry/log-level.ts';
+import type { Collect } from '../telemetry/metrics.ts';
+import type { Snapshot } from '../telemetry/snapshot.ts';
+import { type ToPrimary, toWorkerSchema } from './messages.ts';
+import { Questions } from './questions.ts';
+
+/** The primary waits for a second for the others. */
+const PATIENCE_MS = 5000;
+
+/** The processes that share the public port, as one of them sees them: it may be the only one. */
+export interface Group {
+  /** What all of them have counted. Rejects when the primary does not answer. */
+  scrape(): Promise<Snapshot>;
+  level(): LogLevel;
+  /** Resolves when the level is in force in all of them, but for those that do not answer. */
+  changeLevel(level: LogLevel): Promise<void>;
+  /** Leaves what this process has counted to the others. */
+  leave(): Promise<void>;
+}
+
+export function joinGroup(collect: Collect, log: Logger): Group {
+  const level = () => levelOf(log);
+  if (!cluster.isWorker) {
+    return { scrape: collect, level, changeLevel: async (to) => changeLevel(log, to), leave: async () => {} };
+  }
+  const scrapes = new Questions<Snapshot>();
+  const changes = new Questions<true>();
+  const sendCounts = async (id: number) => {
+    try {
+      await send({ kind: 'counted', id, snapshot: await collect() });
+    } catch (error) {
+      log.error(
+        { cause: error instanceof Error ? error.message : error },
+        'the metrics of this process cannot be told',
+      );
+    }
+  };
+  process.on('message', (message: unknown) => {
+    const heard = toWorkerSchema.safeParse(message).data;
+    if (heard?.kind === 'collect') void sendCounts(heard.id);
+    else if (heard?.kind === 'all_counted') scrapes.answer(heard.id, heard.snapshot);
+    else if (heard?.kind === 'level_changed') changes.answer(heard.id, true);
+    else if (heard?.kind === 'set_level') {
+      log.level = heard.level;
+      void send({ kind: 'level_set', id: heard.id });
+    }
+  });
+  const orFail = <Answer>(answer: Answer | undefined): Answer => {
+    if (answer === undefined) throw new Error('the primary process does not answer');
+    return answer;
+  };
+  return {
+    scrape: async () => orFail(await scrapes.ask((id) => void send({ kind: 'scrape', id }), PATIENCE_MS)),
+    level,
+    changeLevel: async (to) => {
+      orFail(await changes.ask((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
+    },
+    leave: () => sendCounts(0),
+  };
+}
+
+/** Resolves when it has been handed over; without a primary this process is about to end. */
+function send(message: ToPrimary): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
+    else resolve();
+  });
+}
