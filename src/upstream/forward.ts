@@ -134,9 +134,12 @@ class Attempt extends IncomingMessage {
     this.#bounds = bounds;
     this.#settle = Promise.withResolvers();
     this.reply = this.#settle.promise;
-    this.#deadline = setTimeout(() => {
-      this.failed(new UpstreamFailure('timeout', `no whole answer by the deadline, still ${this.#phase}`));
-    }, deadlineAt - performance.now());
+    this.#deadline = setTimeout(
+      () => {
+        this.failed(new UpstreamFailure('timeout', `no whole answer by the deadline, still ${this.#phase}`));
+      },
+      Math.max(0, deadlineAt - performance.now()),
+    );
     const abandon = () => this.failed(new Abandoned());
     signal.addEventListener('abort', abandon, { once: true });
     const free = () => signal.removeEventListener('abort', abandon);

@@ -33,8 +33,8 @@ export interface CollectedSpan {
 export class Collector {
   readonly url: string;
   readonly spans: CollectedSpan[] = [];
-  /** Names of pushed metrics. */
-  readonly metrics = new Set<string>();
+  /** Names of pushed metrics, with the services that pushed them. */
+  readonly metrics = new Map<string, Set<string>>();
   readonly #server;
 
   private constructor(server: ReturnType<typeof createServer>) {
@@ -73,10 +73,12 @@ export class Collector {
       this.spans.push(...resourceSpans.flatMap(readSpans));
     } else if (path === '/v1/metrics') {
       const { resourceMetrics } = metrics.v1.ExportMetricsServiceRequest.decode(bytes);
-      const sent = resourceMetrics
-        .flatMap((each: Message) => each.scopeMetrics)
-        .flatMap((each: Message) => each.metrics);
-      for (const { name } of sent) this.metrics.add(name);
+      for (const { resource, scopeMetrics } of resourceMetrics) {
+        const service = String(readAttributes(resource?.attributes)['service.name']);
+        for (const { name } of scopeMetrics.flatMap((each: Message) => each.metrics)) {
+          this.metrics.set(name, (this.metrics.get(name) ?? new Set()).add(service));
+        }
+      }
     }
   }
 }

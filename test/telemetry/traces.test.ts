@@ -62,6 +62,13 @@ const eventsOf = ({ events }: CollectedSpan) =>
 const isRedis = ({ attributes }: CollectedSpan) => attributes['db.system.name'] === 'redis';
 const isRequest = ({ kind, attributes }: CollectedSpan) => kind === CLIENT && 'http.request.method' in attributes;
 
+/** The sum of the series of the gateway that have these texts. */
+async function count(...texts: string[]): Promise<number> {
+  const scraped = await (await fetch(`${gateway.operationsUrl}/metrics`)).text();
+  const lines = scraped.split('\n').filter((line) => texts.every((text) => line.includes(text)));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
 describe('a trace goes from the caller through the gateway to the campaign service', () => {
   test('of a read that the cache has not: server, Redis, fetch, and the request that the campaign service continues', async () => {
     const [traceId, caller] = [hex(32), hex(16)];
@@ -144,22 +151,20 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     const before = stack.upstream.requests.length;
     const first = read(gateway);
     await until(() => stack.upstream.requests.length === before + 1);
+    const limited = () => count('campaign_gateway_limit_decisions_total', 'subject="key"');
+    const decided = await limited();
     const others = [read(gateway), read(gateway)];
-    // They have joined when their limits have been charged and they wait.
-    await until(async () => {
-      const metrics = await (await fetch(`${gateway.operationsUrl}/metrics`)).text();
-      return /^campaign_gateway_upstream_requests_under_way 1$/m.test(metrics);
-    });
-    setTimeout(() => held.open(), 300);
+    // What they do then is to join, before anything else can be asked.
+    await until(async () => (await limited()) === decided + 2);
+    held.open();
     const [asked, ...joined] = await Promise.all([first, ...others]);
     const fetched = (await spansOf(asked.traceId)).find(({ name }) => name === 'fetch') as CollectedSpan;
     for (const { traceId, headers } of joined) {
-      if (!headers.get('cache-status')?.includes('collapsed')) continue; // It came late, on a slow machine.
+      expect(headers.get('cache-status')).toContain('collapsed');
       const server = serverOf(await spansOf(traceId));
       expect(server.links).toEqual([{ traceId: asked.traceId, spanId: fetched.spanId }]);
       expect(traceId).not.toBe(asked.traceId);
     }
-    expect(joined.some(({ headers }) => headers.get('cache-status')?.includes('collapsed'))).toBe(true);
   });
 
   test('of failures: every attempt with its status, and the reason as error.type', async () => {
@@ -304,4 +309,81 @@ test('a collector that is away costs no request anything, and is two lines in th
     return lines().length > 1;
   });
   expect(lines()).toEqual(['away', 'up']);
+});
+
+test('metrics are pushed where that is asked for, under the same names, and by nobody else', async () => {
+  const own = await Collector.start();
+  onTestFinished(() => own.stop());
+  const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_METRIC_EXPORT_INTERVAL: '100' };
+  const [pushing, silent] = await Promise.all([
+    stack.gatewayProcess(traced({ ...endpoint, OTEL_METRICS_EXPORTER: 'otlp', OTEL_SERVICE_NAME: 'pushing' })),
+    stack.gatewayProcess(traced({ ...endpoint, OTEL_SERVICE_NAME: 'silent' })),
+  ]);
+  await read(pushing);
+  await read(silent);
+  const expected = ['http.server.request.duration', 'campaign_gateway.requests', 'campaign_gateway.cache.reads'];
+  await until(() => expected.every((name) => own.metrics.get(name)?.has('pushing')));
+  for (const services of own.metrics.values()) expect([...services]).toEqual(['pushing']);
+});
+
+describe('a request is found by the trace id of its envelope', () => {
+  /** What log, trace and metrics say of it. */
+  async function find(traceId: string) {
+    const spans = await spansOf(traceId);
+    const line = await until(() => gateway.log.find(({ trace_id }) => trace_id === traceId));
+    const { span_id, status, reason, cache } = line;
+    expect(serverOf(spans)).toMatchObject({ spanId: span_id, attributes: { 'http.response.status_code': status } });
+    return { log: { status, reason, cache, upstreamMs: line['upstream_ms'] }, spans };
+  }
+  const durationMs = ({ startedAt, endedAt }: CollectedSpan) => Number(endedAt - startedAt) / 1e6;
+
+  test('a slow one: the campaign service is what it waited for', async () => {
+    stack.upstream.answer = (request, response) => void setTimeout(() => answerCampaign(request, response), 400);
+    const slowBefore = await count('http_client_request_duration_seconds_bucket', 'le="0.25"');
+    const allBefore = await count('http_client_request_duration_seconds_count');
+    const { traceId } = await read(gateway);
+    const { log, spans } = await find(traceId);
+    expect(log).toMatchObject({ status: 200, cache: 'miss' });
+    expect(log.upstreamMs).toBeGreaterThan(390);
+    expect(durationMs(spans.find(isRequest) as CollectedSpan)).toBeGreaterThan(390);
+    expect(await count('http_client_request_duration_seconds_count')).toBe(allBefore + 1);
+    expect(await count('http_client_request_duration_seconds_bucket', 'le="0.25"')).toBe(slowBefore);
+  });
+
+  test('a limited one', async () => {
+    const limited = await stack.key({ rateLimits: ['1/3600s'] });
+    await read(gateway, { 'x-api-key': limited });
+    const before = await count('campaign_gateway_limit_decisions_total', 'outcome="limited"', 'subject="key"');
+    const { traceId } = await read(gateway, { 'x-api-key': limited });
+    const { log, spans } = await find(traceId);
+    expect(log).toMatchObject({ status: 429, reason: 'key_limit' });
+    expect(eventsOf(serverOf(spans))['limit']).toMatchObject({ outcome: 'limited' });
+    const after = await count('campaign_gateway_limit_decisions_total', 'outcome="limited"', 'subject="key"');
+    expect(after).toBe(before + 1);
+  });
+
+  test('a stale one: why it is, and the attempt that failed', async () => {
+    const brief = await stack.gatewayProcess(traced({ CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' }));
+    await read(brief);
+    stack.upstream.answer = answerJson({}, 500);
+    const { traceId, headers, status } = await read(brief);
+    expect([status, headers.get('cache-status')]).toEqual([200, expect.stringContaining('detail=status')]);
+    const spans = await spansOf(traceId);
+    expect(eventsOf(serverOf(spans))['cache']).toMatchObject({ outcome: 'stale_if_error' });
+    expect(spans.find(isRequest)).toMatchObject({ status: ERROR, attributes: { 'error.type': 'status' } });
+    const line = brief.log.find(({ trace_id }) => trace_id === traceId);
+    expect(line).toMatchObject({ cache: 'stale_if_error', reason: 'status', level: 'warn' });
+    const scraped = await (await fetch(`${brief.operationsUrl}/metrics`)).text();
+    expect(scraped).toMatch(/^campaign_gateway_cache_reads_total\{outcome="stale_if_error"\} 1$/m);
+  });
+
+  test('a failed one', async () => {
+    stack.upstream.answer = (_request, response) => response.destroy();
+    const before = await count('campaign_gateway_requests_total', 'reason="reset"');
+    const { traceId, body } = await read(gateway);
+    const { log, spans } = await find(traceId);
+    expect([body.error?.details.split(':')[0], log.reason]).toEqual(['reset', 'reset']);
+    expect(serverOf(spans).attributes['error.type']).toBe('reset');
+    expect(await count('campaign_gateway_requests_total', 'reason="reset"')).toBe(before + 1);
+  });
 });
