@@ -65,8 +65,10 @@ export class Cache {
       return this.#bypass(source, signal);
     }
     const underWay = this.#flights.joinable(key);
-    const landing = await (underWay ?? this.#flights.begin(key, source)).wait(signal);
-    if (underWay) linkTo(underWay.span?.spanContext());
+    const flight = underWay ?? this.#flights.begin(key, source);
+    const landing = await flight.wait(signal);
+    if (!flight.span) linkTo(flight.askedBy);
+    else if (underWay) linkTo(flight.span.spanContext());
     // A purge that was heard of only after this reader had joined what began before it.
     if (underWay && this.#local.isPurged(key, underWay.generation)) return this.fetch(key, source, signal);
     const answer = this.#answerOf(key, landing, underWay !== undefined);

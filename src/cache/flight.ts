@@ -1,4 +1,4 @@
-import type { Span } from '@opentelemetry/api';
+import type { Span, SpanContext } from '@opentelemetry/api';
 import type { ReadResult } from '../exchange.ts';
 import { type Lease, unsharedLease } from '../stores/cache/shared-entries.ts';
 import { Abandoned, type UpstreamFailure } from '../upstream/failure.ts';
@@ -33,6 +33,8 @@ export class Flight {
   lease: Lease = unsharedLease;
   /** Of the asking, where it is recorded. */
   span: Span | undefined;
+  /** The span of the gateway that this one waits for. */
+  askedBy: SpanContext | undefined;
   hasLanded = false;
   readonly #landing = Promise.withResolvers<Landing>();
   readonly #abort = new AbortController();

@@ -119,6 +119,7 @@ export class Flights {
           if (flight.hasLanded) return; // The other one will refresh it for all.
           if (!(await this.#hasWaited(startedAt))) return this.#fail(flight, known, 'timeout');
           options = { isOwn, waitingFor: found.holder };
+          flight.askedBy = found.askedBy;
           break;
         case 'failed':
           return this.#fail(flight, known, found.reason);

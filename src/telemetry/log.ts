@@ -1,9 +1,10 @@
+import type { WriteStream } from 'node:tty';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import type { Settings } from '../settings.ts';
 import { lineForPeople } from './log-for-people.ts';
 
 /**
- * JSON lines; on a standard output that is a terminal, lines for people. What is logged is chosen field by field where it
+ * JSON lines; on a terminal, lines for people. What is logged is chosen field by field where it
  * happens; no request, header or record is logged whole.
  */
 export function createLog(settings: Pick<Settings, 'LOG_LEVEL'>, stream: 'stdout' | 'stderr' = 'stdout'): Logger {
@@ -13,12 +14,13 @@ export function createLog(settings: Pick<Settings, 'LOG_LEVEL'>, stream: 'stdout
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  if (stream === 'stderr') return pino(options, pino.destination({ fd: 2, sync: true }));
-  return process.stdout.isTTY ? pino(options, terminal()) : pino(options);
+  const output = process[stream];
+  if (output.isTTY) return pino(options, terminal(output));
+  return stream === 'stdout' ? pino(options) : pino(options, pino.destination({ fd: output.fd, sync: true }));
 }
 
 /** In colours where the terminal has them and `NO_COLOR` does not forbid them. */
-function terminal(): DestinationStream {
-  const coloured = process.stdout.hasColors();
-  return { write: (line) => void process.stdout.write(lineForPeople(line, coloured)) };
+function terminal(output: WriteStream): DestinationStream {
+  const coloured = output.hasColors();
+  return { write: (line) => void output.write(lineForPeople(line, coloured)) };
 }

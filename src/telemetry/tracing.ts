@@ -2,6 +2,7 @@ import {
   type Attributes,
   context,
   createTraceState,
+  isSpanContextValid,
   ROOT_CONTEXT,
   type Span,
   type SpanContext,
@@ -96,4 +97,17 @@ export function endSpan(span: Span | undefined, attributes: Attributes = {}, err
 /** Says that the request under way got what the span of another one had asked for. */
 export function linkTo(other: SpanContext | undefined): void {
   if (other) trace.getSpan(context.active())?.addLink({ context: other });
+}
+
+/** The span under way as text, for another process; undefined where there is none. */
+export function formatActiveSpan(): string | undefined {
+  const active = isOn ? trace.getSpanContext(context.active()) : undefined;
+  return active && `${active.traceId}-${active.spanId}`;
+}
+
+/** What `formatActiveSpan` gave there. */
+export function parseSpan(text: string): SpanContext | undefined {
+  const [traceId = '', spanId = ''] = text.split('-');
+  const span = { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true };
+  return isSpanContextValid(span) ? span : undefined;
 }

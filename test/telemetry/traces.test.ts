@@ -167,6 +167,23 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     }
   });
 
+  test('of a reader who waits for another gateway: a link to the request that asks there', async () => {
+    const other = await stack.gatewayProcess(traced());
+    const held = heldBack(answerCampaign);
+    stack.upstream.answer = held;
+    const before = stack.upstream.requests.length;
+    const first = read(gateway);
+    await until(() => stack.upstream.requests.length === before + 1);
+    const second = read(other);
+    const lease = `campaign-gateway:{cache:ag_1}:${path()}:lease`;
+    await until(() => stack.redis.client.hget(lease, 'waited'));
+    held.open();
+    const [asked, waited] = await Promise.all([first, second]);
+    expect(waited.headers.get('cache-status')).toContain('collapsed');
+    const { spanId } = serverOf(await spansOf(asked.traceId));
+    expect(serverOf(await spansOf(waited.traceId)).links).toEqual([{ traceId: asked.traceId, spanId }]);
+  });
+
   test('of failures: every attempt with its status, and the reason as error.type', async () => {
     stack.upstream.answer = answerJson({}, 503);
     const { traceId, body, status } = await read(gateway);

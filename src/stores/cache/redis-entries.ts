@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { CacheKey } from '../../cache/entry.ts';
 import type { CachePolicy } from '../../cache/freshness.ts';
 import { randomHex } from '../../telemetry/trace-context.ts';
+import { formatActiveSpan, parseSpan } from '../../telemetry/tracing.ts';
 import { isFailureReason } from '../../upstream/failure.ts';
 import type { ChangeFeed } from '../changes/change-feed.ts';
 import type { RedisLink } from '../redis-link.ts';
@@ -30,6 +31,12 @@ const replySchema = z.union([
 ]);
 
 type Names = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
+/** It tells the others in whose trace the campaign service is asked, where that is recorded. */
+function newToken(): string {
+  const span = formatActiveSpan();
+  return span === undefined ? randomHex(8) : `${randomHex(8)}/${span}`;
+}
+
 interface Asked {
   readonly key: CacheKey;
   readonly epoch: string;
@@ -71,7 +78,7 @@ export class RedisEntries implements SharedEntries {
     if (epoch === undefined || this.#link.state === 'away') {
       return { state: 'granted', entry: undefined, lease: unsharedLease };
     }
-    const token = randomHex(8);
+    const token = newToken();
     const lease = (generation?: string) => this.#lease(key, epoch, token, generation);
     const how = options.ignoresStored ? 'anew' : options.waitingFor === undefined ? 'first' : 'waiting';
     try {
@@ -79,7 +86,7 @@ export class RedisEntries implements SharedEntries {
       if (reply[0] === 'noted') return this.#readNote(reply[1], key, options);
       const [state, ageMs, kind, text, more] = reply;
       const entry = ageMs < 0 ? undefined : this.#readEntry(text, ageMs, kind, key, options);
-      if (state === 'held') return { state, entry, holder: more };
+      if (state === 'held') return { state, entry, holder: more, askedBy: parseSpan(more.split('/')[1] ?? '') };
       if (state === 'granted') return { state, entry, lease: lease(more) };
       return entry && state === 'fresh'
         ? { state, entry }

@@ -1,3 +1,4 @@
+import type { SpanContext } from '@opentelemetry/api';
 import type { CacheKey, Content } from '../../cache/entry.ts';
 import type { Lifetime } from '../../cache/freshness.ts';
 import type { ReadResult } from '../../exchange.ts';
@@ -29,8 +30,13 @@ export type LookUp =
   | { readonly state: 'fresh'; readonly entry: SharedEntry }
   /** `entry` is a stale one, if there is any. */
   | { readonly state: 'granted'; readonly entry: SharedEntry | undefined; readonly lease: Lease }
-  /** Another gateway is asking the campaign service. */
-  | { readonly state: 'held'; readonly entry: SharedEntry | undefined; readonly holder: string }
+  /** Another gateway is asking the campaign service, in the course of the span `askedBy`. */
+  | {
+      readonly state: 'held';
+      readonly entry: SharedEntry | undefined;
+      readonly holder: string;
+      readonly askedBy: SpanContext | undefined;
+    }
   /** What the holder had that this asker has waited for: nothing that is kept. */
   | { readonly state: 'unkept'; readonly result: ReadResult }
   | { readonly state: 'failed'; readonly reason: FailureReason };
