@@ -12,7 +12,9 @@ afterEach(() => fleet.stop());
 
 /** Waits until the replica has all that the master has. */
 async function copied(): Promise<void> {
-  await until(async () => (await fleet.redis.master.client.wait(1, 1000)) === 1);
+  const { client } = fleet.redis.master;
+  await client.set('last', 'write'); // WAIT is for the writes of its own connection, and those before them.
+  await until(async () => (await client.wait(1, 1000)) === 1);
 }
 
 /** Waits until the replica is the master and every gateway has gone over to it. */
