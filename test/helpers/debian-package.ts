@@ -1,0 +1,23 @@
+import { execFileSync } from 'node:child_process';
+
+/** Whether a program is there. Where it is not, and this is a Debian machine with root, its package is installed first. */
+export function ensureProgram(program: string, debianPackage: string): boolean {
+  if (isThere(program)) return true;
+  try {
+    for (const words of [['update'], ['install', '-y', '--no-install-recommends', debianPackage]]) {
+      execFileSync('apt-get', words, { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+    }
+  } catch {
+    // Seen below.
+  }
+  return isThere(program);
+}
+
+function isThere(program: string): boolean {
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}

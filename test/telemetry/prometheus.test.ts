@@ -1,0 +1,95 @@
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { startBusyGateways } from '../helpers/busy-gateways.ts';
+import { ensurePrometheus, PrometheusServer, promtool } from '../helpers/prometheus-server.ts';
+import { until } from '../helpers/wait.ts';
+import { configFolder, readDashboard, readPrometheusConfig, readRules } from '../helpers/watch-files.ts';
+
+const file = (name: string) => path.join(configFolder, name);
+
+describe.skipIf(!ensurePrometheus())('with Prometheus itself', () => {
+  let busy: Awaited<ReturnType<typeof startBusyGateways>>;
+  let prometheus: PrometheusServer;
+
+  beforeAll(async () => {
+    busy = await startBusyGateways();
+    const targets = busy.gateways.map(({ operationsUrl }) => new URL(operationsUrl).host);
+    prometheus = await PrometheusServer.start(quickened(await readPrometheusConfig(), targets));
+  });
+
+  afterAll(async () => {
+    await prometheus?.stop();
+    await busy?.stop();
+  });
+
+  test('promtool finds nothing wrong with the configuration and the rules', async () => {
+    expect(await promtool(['check', 'config', file('prometheus.yml')])).toMatchObject({ code: 0 });
+    expect(await promtool(['check', 'rules', file('alerts.yml')])).toMatchObject({ code: 0 });
+  });
+
+  test('each alert fires when it should and not when it should not', async () => {
+    const { code, said } = await promtool(['test', 'rules', file('alerts.test.yml')]);
+    expect(code, said).toBe(0);
+  });
+
+  test('promtool has nothing to say about the names, types and help texts of a scrape', async () => {
+    for (const { operationsUrl } of busy.gateways) {
+      const text = await (await fetch(`${operationsUrl}/metrics`)).text();
+      expect(await promtool(['check', 'metrics'], text)).toEqual({ code: 0, said: '' });
+    }
+  });
+
+  test('prometheus.yml scrapes every gateway without an error, and evaluates every rule', async () => {
+    const targetsSchema = z.object({
+      activeTargets: z.array(z.object({ health: z.string(), lastError: z.string(), labels: z.looseObject({}) })),
+    });
+    await until(async () => {
+      const { activeTargets } = targetsSchema.parse(await prometheus.ask('targets'));
+      expect(activeTargets.filter(({ lastError }) => lastError !== '')).toEqual([]);
+      return activeTargets.length === 2 && activeTargets.every(({ health }) => health === 'up');
+    });
+    const ruleSchema = z.object({ name: z.string(), health: z.string(), lastError: z.string().optional() });
+    const rulesSchema = z.object({ groups: z.array(z.object({ rules: z.array(ruleSchema) })) });
+    const written = await readRules();
+    await until(async () => {
+      const rules = rulesSchema.parse(await prometheus.ask('rules')).groups.flatMap((group) => group.rules);
+      expect(rules.filter(({ health }) => health === 'err')).toEqual([]);
+      return rules.length === written.length && rules.every(({ health }) => health === 'ok');
+    });
+  });
+
+  test('every expression of the dashboard has data, and every expression of the alerts a meaning', async () => {
+    const { panels } = await readDashboard();
+    for (const { title, targets } of panels) {
+      for (const { expr } of targets) {
+        const query = expr.replaceAll('$__rate_interval', '1m').replaceAll('$job', 'campaign-gateway');
+        await until(async () => (await prometheus.count(query.replaceAll('$instance', '.+'))) > 0).catch((cause) => {
+          throw new Error(`nothing for "${title}": ${query}`, { cause });
+        });
+      }
+    }
+    for (const { expr } of await readRules()) await prometheus.count(expr);
+    expect(await prometheus.count('up{job="campaign-gateway"} == 1')).toBe(2);
+    expect(await prometheus.count('absent(up{job="campaign-gateway"})')).toBe(0);
+  });
+
+  test('an expression that Prometheus does not understand is an error here', async () => {
+    await expect(prometheus.count('sum by (le (up)')).rejects.toThrow('parse error');
+    expect(await prometheus.count('campaign_gateway_nothing_total')).toBe(0);
+  });
+});
+
+/** The file as it is, but for where the gateways are and how often they are asked. */
+function quickened(config: Awaited<ReturnType<typeof readPrometheusConfig>>, targets: readonly string[]): unknown {
+  return {
+    ...config,
+    global: { ...config.global, scrape_interval: '1s', evaluation_interval: '1s' },
+    rule_files: config.rule_files.map(file),
+    scrape_configs: config.scrape_configs.map((job) => ({
+      ...job,
+      scrape_timeout: '1s',
+      static_configs: [{ targets }],
+    })),
+  };
+}
