@@ -5,6 +5,7 @@ import { runConfig } from './cli/config.ts';
 import { runExplain } from './cli/explain.ts';
 import { parseFlags } from './cli/flags.ts';
 import { runKeys } from './cli/keys.ts';
+import { runOpenapi } from './cli/openapi.ts';
 import { SettingsError } from './read-settings.ts';
 import { DamagedRecord, StoreUnavailable } from './stores/store-unavailable.ts';
 
@@ -20,6 +21,7 @@ const usage = `Usage: campaign-gateway COMMAND [--json]
   cache purge --account-group G [--campaign C]
   config
   explain --key-id ID --path /v1/accounts/G/campaigns/C
+  openapi
 
 The settings are those of the gateway, read from the environment (see config/gateway.env).
 `;
@@ -37,10 +39,12 @@ async function run(args: string[]): Promise<string> {
       return runConfig(rest, values);
     case 'explain':
       return runExplain(rest, values);
+    case 'openapi':
+      return runOpenapi(rest, values);
     default:
       throw new CommandError(
         'usage',
-        'Name a command: keys create, keys list, keys show, keys revoke, keys rotate, cache purge, config or explain; --help tells more.',
+        'Name a command: keys create, keys list, keys show, keys revoke, keys rotate, cache purge, config, explain or openapi; --help tells more.',
       );
   }
 }

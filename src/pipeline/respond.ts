@@ -3,6 +3,7 @@ import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope, successE
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { matchesEntityTag } from './conditional.ts';
+import type { FixedDocument } from './fixed-document.ts';
 import { limitHeaders } from './rate-limit-headers.ts';
 
 /** Sends the document that `read` left, or a 304 to a client that has it (RFC 9110, section 13.1.2). */
@@ -12,6 +13,15 @@ export function respond(exchange: Exchange): void {
   const headers = ['ETag', result.etag, 'Cache-Control', 'private, no-cache'];
   if (matchesEntityTag(request.headers['if-none-match'], result.etag)) send(exchange, 304, headers, undefined);
   else send(exchange, 200, headers, successEnvelope(result.data, trace.traceId));
+}
+
+/** Sends what needs no key and is no campaign, or a 304 to a client that has it. */
+export function respondWith({ contentType, body, etag }: FixedDocument): (exchange: Exchange) => void {
+  const headers = ['ETag', etag, 'Cache-Control', 'public, no-cache'];
+  return (exchange) => {
+    if (matchesEntityTag(exchange.request.headers['if-none-match'], etag)) send(exchange, 304, headers, undefined);
+    else send(exchange, 200, headers, body, contentType);
+  };
 }
 
 /** Sends an error envelope; the only place where one is sent on an exchange. */
@@ -26,12 +36,18 @@ export function respondError(exchange: Exchange, error: GatewayError): void {
   send(exchange, error.status, headers, errorEnvelope(error, exchange.trace.traceId));
 }
 
-function send(exchange: Exchange, status: number, own: HeaderList, body: string | undefined): void {
+function send(
+  exchange: Exchange,
+  status: number,
+  own: HeaderList,
+  body: string | undefined,
+  contentType = envelopeContentType,
+): void {
   const { request, response, trace, charge } = exchange;
   const headers = [...baseHeaders(trace.traceId), ...(charge ? limitHeaders(charge) : []), ...own];
   if (exchange.cache) headers.push(...cacheHeaders(exchange.cache));
   if (body !== undefined) {
-    headers.push('Content-Type', envelopeContentType, 'Content-Length', String(Buffer.byteLength(body)));
+    headers.push('Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body)));
   }
   if (exchange.closesAfterAnswer) headers.push('Connection', 'close');
   response.writeHead(status, headers);

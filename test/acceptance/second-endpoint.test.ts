@@ -10,6 +10,7 @@ import { answerJson } from '../helpers/upstream.ts';
 
 /** All that a second endpoint costs: this, in a file of its own, and a place in the list. */
 const readLead: Endpoint = {
+  name: 'Lead',
   title: 'Read a lead',
   description: 'A lead of a campaign.',
   path: '/v1/accounts/{accountGroupId}/campaigns/{campaignId}/leads/{leadId}',
@@ -23,6 +24,7 @@ const readLead: Endpoint = {
   upstreamPath: '/leads/{leadId}/of/{campaignId}',
   resultPointer: '/lead',
   idParameter: 'leadId',
+  example: {},
   notFound: 'There is no such lead in this campaign.',
 };
 

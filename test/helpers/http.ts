@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { checkDescribed } from './described.ts';
 
 interface Envelope {
   success: boolean;
@@ -15,10 +16,20 @@ export interface Answered {
   readonly body: Envelope;
 }
 
-/** One request by fetch; the body, where there is one, is read as an envelope. */
+/** One request by fetch; the body, where there is one, is read as an envelope. A gateway's answer has to be as described. */
 export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answered> {
   const response = await fetch(url, { method, headers });
   const text = await response.text();
+  if (response.headers.has('x-trace-id')) {
+    checkDescribed({
+      method,
+      path: new URL(url).pathname,
+      status: response.status,
+      header: (name) => response.headers.get(name),
+      headerNames: [...response.headers.keys()],
+      body: text,
+    });
+  }
   return {
     status: response.status,
     headers: response.headers,
@@ -70,6 +81,11 @@ export function parseAnswers(text: string): RawAnswer[] {
       headers,
       body: rest.slice(headEnd + 4, headEnd + 4 + length),
     });
+    const { status, body } = answers.at(-1) as RawAnswer;
+    if ('x-trace-id' in headers && status >= 400) {
+      const header = (name: string) => headers[name.toLowerCase()] ?? null;
+      checkDescribed({ method: 'GET', path: undefined, status, header, headerNames: Object.keys(headers), body });
+    }
     rest = rest.slice(headEnd + 4 + length);
   }
   return answers;

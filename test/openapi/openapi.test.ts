@@ -1,0 +1,108 @@
+import { writeFile } from 'node:fs/promises';
+import { createConfig, lintFromString } from '@redocly/openapi-core';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { FileKeys } from '../../src/stores/keys/file-keys.ts';
+import { checkDescribed, describedStatuses, seenStatuses } from '../helpers/described.ts';
+import { Embedded } from '../helpers/embedded.ts';
+import { runProgram } from '../helpers/gateway.ts';
+import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
+import { makeKey } from '../helpers/keys.ts';
+import { answerJson } from '../helpers/upstream.ts';
+
+let embedded: Embedded;
+let url: string;
+
+beforeAll(async () => {
+  embedded = await Embedded.start();
+  url = `${embedded.gateway.url}/openapi.json`;
+});
+afterAll(() => embedded.stop());
+beforeEach(() => seenStatuses.clear());
+
+test('/openapi.json needs no key, has an entity tag, and is what the command line prints', async () => {
+  const response = await fetch(url);
+  expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8']);
+  const etag = response.headers.get('etag') ?? '';
+  const again = await fetch(url, { headers: { 'if-none-match': etag } });
+  expect([again.status, await again.text()]).toEqual([304, '']);
+  const head = await fetch(url, { method: 'HEAD' });
+  expect([head.status, head.headers.get('etag'), await head.text()]).toEqual([200, etag, '']);
+  expect((await fetch(url, { method: 'POST' })).status).toBe(405);
+  const { code, stdout } = await runProgram('src/cli.ts', ['openapi'], {});
+  expect([code, stdout]).toEqual([0, await response.text()]);
+});
+
+test('it is silent under the linter with all its recommended rules', async () => {
+  const source = await (await fetch(url)).text();
+  const config = await createConfig({ extends: ['recommended'] });
+  const problems = await lintFromString({ source, absoluteRef: 'openapi.json', config });
+  expect(problems.map(({ ruleId, message }) => `${ruleId}: ${message}`)).toEqual([]);
+});
+
+interface Description {
+  readonly paths: Record<string, { readonly get: { readonly responses: Record<string, DescribedResponse> } }>;
+  readonly components: { readonly headers: Record<string, { readonly example: unknown }> };
+}
+
+interface DescribedResponse {
+  readonly headers: Record<string, unknown>;
+  readonly content?: { readonly 'application/json': { readonly example: unknown } };
+}
+
+test('its examples are answers that it describes', async () => {
+  const { paths, components } = (await (await fetch(url)).json()) as Description;
+  const header = (name: string) => String(components.headers[name]?.example);
+  for (const [path, { get: operation }] of Object.entries(paths)) {
+    for (const [status, { content }] of Object.entries(operation.responses)) {
+      const body = JSON.stringify(content?.['application/json'].example) ?? '';
+      checkDescribed({ method: 'GET', path, status: Number(status), header, headerNames: [], body });
+      expect(status === '304' || body !== '').toBe(true);
+    }
+  }
+});
+
+test('every status that it has is answered, as it says', async () => {
+  const own = await Embedded.start({ RATE_LIMIT_DEFAULT: '1/3600s' });
+  onTestFinished(() => own.stop());
+  const raw = async (...lines: string[]) => {
+    const bytes = `${lines.join('\r\n')}\r\n\r\n`;
+    return parseAnswers(await exchangeBytes(own.gateway.url, bytes)).map(({ status }) => status);
+  };
+  const late = exchangeBytes(own.gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n'); // The rest never comes.
+  const path = '/v1/accounts/ag_1/campaigns/cmp_1';
+  const head = ['Host: a', 'Connection: close'];
+
+  const { headers } = await own.read();
+  await own.read('cmp_1', { 'if-none-match': headers.get('etag') ?? '' });
+  await own.read('cmp.1');
+  await own.read('cmp_1', { 'x-api-key': 'cgw_guess' });
+  await own.read('cmp_1', {}, 'POST');
+  own.upstream.answer = answerJson({}, 404);
+  await own.read('cmp_2');
+  own.upstream.answer = answerJson({}, 500);
+  await own.read('cmp_3');
+  for (const { key, record } of [makeKey({ accountGroupIds: ['ag_2'] }), makeKey()]) {
+    await new FileKeys(own.keysFile).create(record);
+    for (let i = 0; i < 2; i++) await get(own.gateway.url + path, { 'x-api-key': key });
+  }
+  expect(await raw(`GET /${'a'.repeat(9000)} HTTP/1.1`, ...head)).toEqual([414]);
+  expect(await raw(`GET ${path} HTTP/1.1`, ...head, `X-Long: ${'a'.repeat(20_000)}`)).toEqual([431]);
+  expect(await raw(`GET ${path} HTTP/1.1`, ...head, 'Content-Length: 9999999')).toEqual([413]);
+  await writeFile(own.keysFile, 'damaged');
+  await own.read();
+  expect(parseAnswers(await late).map(({ status }) => status)).toEqual([408]);
+  expect([...seenStatuses].sort()).toEqual([...describedStatuses].sort());
+});
+
+test('what is not as described is noticed', () => {
+  const answer = {
+    method: 'GET',
+    path: '/v1/accounts/a/campaigns/b',
+    status: 200,
+    header: () => null,
+    headerNames: [],
+    body: '',
+  };
+  expect(() => checkDescribed(answer)).toThrow('a 200 lacks');
+  expect(() => checkDescribed({ ...answer, status: 418 })).toThrow('has no 418');
+});
