@@ -35,7 +35,7 @@ beforeAll(async () => {
     await busy.stop();
   }
   for (const { record } of rules) if (record) addSeries(vocabulary, record, { job });
-}, 60_000);
+});
 
 const expressions = () => panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
 
