@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
@@ -55,6 +56,12 @@ export async function startGateway(
 
 const root = path.resolve(import.meta.dirname, '../..');
 
+/** What every program needs, and what has hundreds of them start in half the time. */
+const common = {
+  PATH: process.env['PATH'] ?? '',
+  NODE_COMPILE_CACHE: path.join(tmpdir(), 'campaign-gateway-compile-cache'),
+};
+
 export interface GatewayProcess extends RunningGateway {
   readonly operationsUrl: string;
   readonly process: ChildProcess;
@@ -66,7 +73,7 @@ export interface GatewayProcess extends RunningGateway {
 export async function spawnGateway(environment: Environment): Promise<GatewayProcess> {
   const child = spawn(process.execPath, [path.join(root, 'src/main.ts')], {
     env: {
-      PATH: process.env['PATH'] ?? '',
+      ...common,
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
       PORT: '0',
@@ -100,7 +107,7 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
 /** Runs a program of this repository to its end. */
 export async function runProgram(program: string, args: readonly string[], environment: Environment) {
   const child = spawn(process.execPath, [path.join(root, program), ...args], {
-    env: { PATH: process.env['PATH'] ?? '', ...environment },
+    env: { ...common, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
