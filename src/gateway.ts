@@ -31,7 +31,7 @@ import { requestMeter } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { decided, startServerSpan, within } from './telemetry/tracing.ts';
-import { showUpstreamState } from './telemetry/upstream-metrics.ts';
+import { showUpstreamState, upstreamReadCounter } from './telemetry/upstream-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
 import { documentSource } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
@@ -89,6 +89,7 @@ export function createGateway({
     headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN),
     maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
     log,
+    count: upstreamReadCounter(),
   };
   const readStage = (endpoint: Endpoint): Stage => {
     const source = documentSource(endpoint, sourceOptions);

@@ -11,7 +11,7 @@ const LONGEST_PAUSE_MS = 30_000;
 /** A worker that has lived for so long had no bad start: the next pause is the first again. */
 const HEALTHY_MS = 60_000;
 /** How much longer than its own time a worker gets to end. */
-const PATIENCE_MS = 2000;
+const PATIENCE_MS = 4000;
 
 type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN_GRACE_MS'>;
 

@@ -3,8 +3,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { SpanKind } from '@opentelemetry/api';
 import type { ReadResult } from '../exchange.ts';
 import type { Lease, LookUpOptions, SharedEntries, SharedEntry } from '../stores/cache/shared-entries.ts';
-import { endSpan, startSpan, within } from '../telemetry/tracing.ts';
-import { Abandoned, type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
+import { below, endSpan, startSpan } from '../telemetry/tracing.ts';
+import { Abandoned, type FailureReason, reasonOf, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { Flight, type Landing } from './flight.ts';
 import { type CachePolicy, storabilityOf, usefulMs } from './freshness.ts';
@@ -179,11 +179,11 @@ export class Flights {
       if (flight.signal.aborted) throw new Abandoned();
       // Whoever asks has the whole time for it, however long it has waited for another one.
       const deadlineAt = performance.now() + this.#options.timeoutMs;
-      const fetched = await within(flight.span, () => source.ask(flight.signal, deadlineAt));
+      const fetched = await below(flight.span, () => source.ask(flight.signal, deadlineAt));
       endSpan(flight.span, { outcome: fetched.result.outcome });
       await this.#settle(key, flight, fetched, stale, this.#local.now() - askedAt);
     } catch (error) {
-      endSpan(flight.span, {}, error instanceof UpstreamFailure ? error.reason : 'bug');
+      endSpan(flight.span, {}, error instanceof UpstreamFailure ? reasonOf(error) : 'bug');
       const failure = error instanceof UpstreamFailure ? error : undefined;
       void lease.fail(failure && isOfService(failure) ? failure.reason : undefined);
       if (!failure) throw error;

@@ -23,9 +23,23 @@ export type Flags = ReturnType<typeof parseFlags>['values'];
 /** Splits a command line into its words and its flags. Throws `CommandError` where a flag is unknown or lacks its value. */
 export function parseFlags(args: string[]) {
   try {
-    return parseArgs({ args, options, allowPositionals: true, strict: true });
+    const parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
+    refuseRepeated(parsed.tokens);
+    return parsed;
   } catch (error) {
+    if (error instanceof CommandError) throw error;
     throw new CommandError('usage', `${(error as Error).message.split(/[.\n]/)[0]}.`);
+  }
+}
+
+/** Of two, one would be taken without a word. */
+function refuseRepeated(tokens: readonly { readonly kind: string; readonly name?: string }[]): void {
+  const seen = new Set<string>();
+  for (const { name } of tokens) {
+    const option = name === undefined ? undefined : options[name as keyof typeof options];
+    if (name === undefined || option?.type !== 'string' || 'multiple' in option) continue;
+    if (seen.has(name)) throw new CommandError('usage', `--${name} must be given once.`);
+    seen.add(name);
   }
 }
 

@@ -84,7 +84,7 @@ export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
   return async (context) => {
     const { store, json, change, audit } = context;
     const old = await findKey(store, id);
-    if (old.revokedAt !== null) throw new CommandError('usage', `Key ${id} is revoked: create a new one instead.`);
+    refuseRevoked(old);
     const { name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt } = old;
     const lifetimeMs = expiresAt === null ? undefined : Date.parse(expiresAt) - Date.parse(createdAt);
     const creation = change('created', id);
@@ -101,9 +101,14 @@ export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
   };
 }
 
+function refuseRevoked({ id, revokedAt }: ApiKey): void {
+  if (revokedAt !== null) throw new CommandError('usage', `Key ${id} is revoked: create a new one instead.`);
+}
+
 /** Gives when it ends. */
 async function endAfter({ store }: KeyContext, old: ApiKey, ms: number, rotation: KeyChange): Promise<string> {
   for (let record = old; ; record = await findKey(store, old.id)) {
+    refuseRevoked(record); // It may have been, meanwhile.
     const wanted = Date.now() + ms;
     const endsAt = record.expiresAt === null ? wanted : Math.min(wanted, Date.parse(record.expiresAt));
     const expiresAt = new Date(endsAt).toISOString();

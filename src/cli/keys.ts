@@ -46,16 +46,21 @@ export async function runKeys([name = '', ...args]: readonly string[], flags: Fl
   allowFlags(flags, action.flags, `keys ${name}`);
   const command = action.choose(args, flags);
   const by = readActor(flags);
-  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE', 'LOG_LEVEL']);
+  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
   const { keys: store, uses, close } = await openKeyStore(settings, createLog({ LOG_LEVEL: 'silent' }));
   try {
-    return await command({ store, uses, json: flags.json ?? false, ...auditing(by, createLog(settings, 'stderr')) });
+    return await command({
+      store,
+      uses,
+      json: flags.json ?? false,
+      ...auditing(by, createLog({ LOG_LEVEL: 'info' }, 'stderr')),
+    });
   } finally {
     await close();
   }
 }
 
-/** Standard output is the command's own, so the log goes to standard error. */
+/** Standard output is the command's own, so the log goes to standard error: whatever LOG_LEVEL is, no change without its line. */
 function auditing(by: string, log: Logger): Pick<KeyContext, 'change' | 'audit'> {
   return {
     change: (action, otherKey) => ({ at: new Date().toISOString(), actor: by, action, otherKey: otherKey ?? null }),

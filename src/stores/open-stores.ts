@@ -71,7 +71,7 @@ export async function openKeyStore(
   };
 }
 
-/** What `explain` looks into, changing nothing. Undefined: it is in the memory of each gateway process. */
+/** What `explain` looks into, counting nothing. Undefined: it is in the memory of each gateway process. */
 export interface Inspection {
   readonly keys: KeyStore;
   readonly peekLimits: RedisLimits['peek'] | undefined;

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { type Attributes, SpanKind } from '@opentelemetry/api';
-import { Abandoned, UpstreamFailure } from '../upstream/failure.ts';
+import { reasonOf, UpstreamFailure } from '../upstream/failure.ts';
 import type { UpstreamReply, UpstreamRequest } from '../upstream/forward.ts';
 import { durationHistogram } from './instruments.ts';
 import { withSpanId } from './trace-context.ts';
@@ -49,8 +49,4 @@ export function observeAttempts(
 /** A status that HTTP knows: a label takes nothing that a server may make up. */
 function statusAttribute(status: number | undefined): Attributes {
   return status !== undefined && status in STATUS_CODES ? { 'http.response.status_code': status } : {};
-}
-
-function reasonOf(failure: UpstreamFailure): string {
-  return failure instanceof Abandoned ? 'abandoned' : failure.reason;
 }

@@ -66,8 +66,14 @@ export function decided(opened: TraceContext, span: Span | undefined): TraceCont
   return { ...opened, flags: (opened.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
 }
 
-/** Runs `run`, and all that it leads to, under a span. */
+/** Runs `run`, and all that it leads to, under a span, or under none: never under that of the one who happens to call. */
 export function within<T>(span: Span | undefined, run: () => T): T {
+  if (!isOn) return run();
+  return context.with(span ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT, run);
+}
+
+/** The same for a part of what a span stands for: without one of its own it goes on under the one under way. */
+export function below<T>(span: Span | undefined, run: () => T): T {
   return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
 }
 

@@ -104,3 +104,8 @@ function firstCode(error: unknown): string {
   if (typeof code === 'string') return code;
   return Array.isArray(errors) && errors.length > 0 ? firstCode(errors[0]) : '';
 }
+
+/** Why, for telemetry: an exchange that nobody waited for any more is no fault of the campaign service. */
+export function reasonOf(failure: UpstreamFailure): string {
+  return failure instanceof Abandoned ? 'abandoned' : failure.reason;
+}

@@ -3,9 +3,8 @@ import type { Fetched, Source } from '../cache/flights.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
-import { upstreamReadCounter } from '../telemetry/upstream-metrics.ts';
 import { decodeReply } from './decode.ts';
-import { Abandoned, UpstreamFailure } from './failure.ts';
+import { reasonOf, UpstreamFailure } from './failure.ts';
 import { interpretReply, isFiltered } from './interpret.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -15,16 +14,16 @@ export interface ReadOptions {
   /** Of a body, also when it has been decoded. */
   readonly maxBodyBytes: number;
   readonly log: Logger;
+  /** Counts a read by what came of it. One for all endpoints: see `countBy`. */
+  readonly count: (outcome: string) => void;
 }
 
 /** What an exchange asks for, at the campaign service: filtered, and checked to be what was asked for. */
 export function documentSource(
   endpoint: Endpoint,
-  { upstream, headers, maxBodyBytes, log }: ReadOptions,
+  { upstream, headers, maxBodyBytes, log, count }: ReadOptions,
 ): (exchange: Exchange) => Source {
   const pathOf = compilePathTemplate(endpoint.upstreamPath);
-
-  const count = upstreamReadCounter();
 
   async function read(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
     const { parameters, trace } = exchange;
@@ -44,7 +43,7 @@ export function documentSource(
       count(fetched.result.outcome);
       return fetched;
     } catch (error) {
-      if (error instanceof UpstreamFailure) count(error instanceof Abandoned ? 'abandoned' : error.reason);
+      if (error instanceof UpstreamFailure) count(reasonOf(error));
       throw error;
     }
   }

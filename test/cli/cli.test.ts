@@ -164,6 +164,12 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect((await cli('keys', 'list')).stderr).toBe('');
   });
 
+  test('there is no change without its line, whatever LOG_LEVEL is', async () => {
+    const quiet = { ...environment(), LOG_LEVEL: 'silent' };
+    const { code, stderr } = await runProgram('src/cli.ts', [...create, '--all-account-groups'], quiet);
+    expect([code, JSON.parse(stderr).msg]).toEqual([0, 'key changed']);
+  });
+
   test('of a key the last hundred changes are shown', async () => {
     const { id } = await json(...create, '--all-account-groups');
     const settings = readSettings(environment(), ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
@@ -218,6 +224,7 @@ const wrongUses = [
   ['keys', 'revoke', 'a', '--permission', 'a:b'],
   ['keys', 'revoke', 'a', '--overlap', '1h'],
   ['keys', 'rotate'],
+  ['keys', 'revoke', 'a', '--actor', 'b', '--actor', 'c'],
   ['keys', 'show', 'a', '--actor', 'b'],
   ['keys', 'list', '--actor', 'b'],
   ['keys', 'revoke', 'a', '--actor', ''],

@@ -79,6 +79,14 @@ describe.each(implementations)('keys in a %s', (_name, open) => {
     expect(await store.replace({ ...makeKey().record }, 'v1')).toBe(false);
   });
 
+  test('a record of an earlier version, which kept no history, is read', async () => {
+    const store = await open();
+    const { record } = makeKey();
+    const { changes: _changes, ...earlier } = record;
+    await store.create(earlier as typeof record);
+    expect(await store.find(record.id)).toEqual({ ...earlier, changes: [] });
+  });
+
   test('a removed key is neither found nor listed', async () => {
     const store = await open();
     const { record } = makeKey();

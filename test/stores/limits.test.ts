@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { FallbackLimits } from '../../src/stores/limits/fallback-limits.ts';
 import {
   type ChargeAnswer,
   type Limits,
@@ -13,6 +14,7 @@ import { RedisLimits } from '../../src/stores/limits/redis-limits.ts';
 import { SpentLimits } from '../../src/stores/limits/spent-limits.ts';
 import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
+import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
 import { Clock } from '../helpers/clock.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
@@ -337,5 +339,42 @@ describe('a key whose limit is used up', () => {
     limits.forget(subject.id);
     await limits.charge(subject);
     expect(asked()).toBe(5);
+  });
+});
+
+describe('a process on its own', () => {
+  /** A shared limit that fails as the test says, and the time by hand. */
+  function alone(error: StoreUnavailable, settle: () => Promise<void>) {
+    const clock = { now: 0 };
+    const limits = new FallbackLimits({
+      shared: { charge: () => Promise.reject(error) },
+      settle,
+      isAway: () => false,
+      mode: 'local',
+      processes: () => 1,
+      now: () => clock.now,
+    });
+    onTestFinished(() => limits.stop());
+    const subject = newSubject('10/3600s');
+    const burst = async (requests: number) => {
+      const answers = await Promise.all(Array.from({ length: requests }, () => limits.charge(subject)));
+      return answers.filter(({ outcome }) => outcome === 'allowed').length;
+    };
+    return { clock, burst };
+  }
+
+  test.each([
+    ['may have counted them', true],
+    ['has refused to count them', false],
+  ])('remembers what it let in for as long as the store %s and does not answer', async (_what, isUncertain) => {
+    const error = new StoreUnavailable('no answer', { isUncertain });
+    const { clock, burst } = alone(error, () => Promise.reject(error));
+    let admitted = 0;
+    for (let round = 0; round < 10; round++) {
+      admitted += (await burst(4)) + (await burst(1));
+      clock.now += 2500;
+    }
+    // Ten at once, and hardly one that 25 seconds give back.
+    expect(admitted).toBe(10);
   });
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type CollectedSpan, Collector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { get } from '../helpers/http.ts';
+import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
 import { freePort } from '../helpers/redis.ts';
 import { Stack } from '../helpers/stack.ts';
 import { answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
@@ -270,6 +270,25 @@ describe('whether a trace is recorded', () => {
     expect(flagsOf()).toBe('00');
     await read(trusting, parent(sampled, '01'));
     expect([flagsOf(), (await spansOf(sampled)).length > 0]).toEqual(['01', true]);
+    expect(collector.ofTrace(unsampled)).toEqual([]);
+  });
+
+  test('each request for itself, also of one connection that sends them ahead', async () => {
+    const trusting = await stack.gatewayProcess(traced({ ...bypass, TRACE_TRUST_SAMPLED: 'true' }));
+    const [sampled, unsampled] = [hex(32), hex(32)];
+    const request = (traceId: string, flags: string, ...more: string[]) => {
+      const lines = ['Host: a', `X-API-Key: ${key}`, `traceparent: 00-${traceId}-${hex(16)}-${flags}`, ...more];
+      return `GET ${path()} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`;
+    };
+    const ahead = request(sampled, '01') + request(unsampled, '00', 'Connection: close');
+    const answers = parseAnswers(await exchangeBytes(trusting.url, ahead));
+    expect(answers.map(({ status, headers }) => [status, headers['x-trace-id']])).toEqual([
+      [200, sampled],
+      [200, unsampled],
+    ]);
+    trusting.process.kill('SIGTERM');
+    await trusting.exited();
+    expect(collector.ofTrace(sampled).filter(isRequest)).toHaveLength(1);
     expect(collector.ofTrace(unsampled)).toEqual([]);
   });
 

@@ -43,8 +43,8 @@ export const apiKeySchema = z.strictObject({
   createdAt: timestamp,
   expiresAt: timestamp.nullable(),
   revokedAt: timestamp.nullable(),
-  /** In the record itself, so that there is no change without its entry. Oldest first. */
-  changes: z.array(keyChange).max(KEPT_CHANGES),
+  /** In the record itself, so that there is no change without its entry. Oldest first. Earlier versions kept none. */
+  changes: z.array(keyChange).max(KEPT_CHANGES).default([]),
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 

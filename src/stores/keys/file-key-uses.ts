@@ -22,7 +22,9 @@ export class FileKeyUses implements KeyUses {
     await this.#change((uses) => {
       for (const [id, ageMs] of agesMs) {
         const minute = Math.floor((now - ageMs) / MINUTE_MS);
-        uses.set(id, Math.max(minute, uses.get(id) ?? 0));
+        // What is from the future was written by a clock that has been set back since.
+        const known = Math.min(uses.get(id) ?? 0, Math.floor(now / MINUTE_MS));
+        uses.set(id, Math.max(minute, known));
       }
     });
   }

@@ -30,6 +30,10 @@ interface Alone {
   owed: number;
   /** When it last settled, or was last limited here. */
   settledAt: number;
+  /** Whether Redis has answered for it since it was last limited here. */
+  isAnswered: boolean;
+  /** Calls under way that tell Redis what is owed. */
+  settling: number;
 }
 
 export interface FallbackOptions {
@@ -74,6 +78,7 @@ export class FallbackLimits implements Limits {
     if (own?.outcome === 'limited') return this.#decided(own);
     try {
       const answer = await shared.charge(subject);
+      if (alone) alone.isAnswered = true;
       if (mode === 'local' && answer.outcome !== 'key_changed') {
         this.#known.set(subject.id, { charge: answer, at: this.#now() });
       }
@@ -108,8 +113,10 @@ export class FallbackLimits implements Limits {
     // What Redis may have counted without saying so is not owed: rather not at all than twice.
     const owed = charge.outcome === 'allowed' && !isUncertain ? 1 : 0;
     const alone = this.#alone.get(id);
-    if (alone) Object.assign(alone, { limits, shares, owed: alone.owed + owed, settledAt: this.#now() });
-    else this.#alone.set(id, { limits, shares, owed, settledAt: this.#now() });
+    const { settling = 0, owed: before = 0 } = alone ?? {};
+    const now: Alone = { limits, shares, owed: before + owed, settledAt: this.#now(), isAnswered: false, settling };
+    if (alone) Object.assign(alone, now);
+    else this.#alone.set(id, now);
     this.#timer ??= apart(() => setInterval(() => void this.#settleAll(), SETTLE_MS).unref());
     return this.#decided(charge);
   }
@@ -139,18 +146,24 @@ export class FallbackLimits implements Limits {
     const { limits, shares, owed: requests } = alone;
     if (requests === 0) return;
     alone.owed = 0; // Nobody else settles it meanwhile.
+    alone.settling++;
     const owed = this.#own.unreturned(id, shares).map((unreturned) => Math.min(unreturned, requests));
     try {
       await this.#options.settle(id, limits, owed);
       alone.settledAt = this.#now();
+      alone.isAnswered = true;
     } catch (error) {
       if (!(error instanceof StoreUnavailable)) throw error;
       if (!error.isUncertain) alone.owed += requests;
+    } finally {
+      alone.settling--;
     }
   }
 
+  /** When Redis answers for it again and the others have settled, or when nothing is left to remember. */
   #forgetInTime(id: string, alone: Alone): boolean {
-    if (alone.owed > 0 || this.#now() - alone.settledAt < RETURN_MS) return false;
+    if (alone.owed > 0 || alone.settling > 0 || this.#now() - alone.settledAt < RETURN_MS) return false;
+    if (!alone.isAnswered && this.#own.unreturned(id, alone.shares).some((requests) => requests > 0)) return false;
     // Perhaps there has been another outage since.
     if (this.#alone.get(id) !== alone) return false;
     this.#alone.delete(id);
