@@ -29,6 +29,7 @@ beforeEach(() => {
   runs++;
 });
 
+const rights = '--account-group ag_1 --rate-limit 10/1s --rate-limit 5000/1h --expires-in 90d'.split(' ');
 const create = ['keys', 'create', '--name', 'Acme', '--permission', 'campaigns:read'];
 
 describe.each(stores)('keys in %s', (_name, environment) => {
@@ -45,19 +46,7 @@ describe.each(stores)('keys in %s', (_name, environment) => {
   };
 
   test('a key goes through its life: created, shown once, listed, shown, revoked', async () => {
-    const created = await json(
-      ...create,
-      '--account-group',
-      'ag_1',
-      '--account-group',
-      'ag_2',
-      '--rate-limit',
-      '10/1s',
-      '--rate-limit',
-      '5000/1h',
-      '--expires-in',
-      '90d',
-    );
+    const created = await json(...create, ...rights, '--account-group', 'ag_2');
     expect(Object.keys(created)).toEqual([
       'id',
       'key',
@@ -99,16 +88,6 @@ describe.each(stores)('keys in %s', (_name, environment) => {
   });
 
   test('a rotated key has a successor with its rights and length of life, and ends after the overlap', async () => {
-    const rights = [
-      '--account-group',
-      'ag_1',
-      '--rate-limit',
-      '10/1s',
-      '--rate-limit',
-      '5000/1h',
-      '--expires-in',
-      '90d',
-    ];
     const old = await json(...create, ...rights);
     const successor = await json('keys', 'rotate', old.id, '--overlap', '2h');
     expect(Object.keys(successor)).toEqual(Object.keys(old));

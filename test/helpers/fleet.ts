@@ -1,3 +1,4 @@
+import { expect } from 'vitest';
 import type { GatewayProcess } from './gateway.ts';
 import { get } from './http.ts';
 import { flood, Load, type Tally } from './load.ts';
@@ -46,6 +47,15 @@ export class Fleet<Form extends RedisForm> {
       const tally = await this.flood(await newKey(), requestsEach);
       await this.isUp();
       if (this.redisLines.flat().length === before || attempt === 5) return tally;
+    }
+  }
+
+  /** What has to be so again after whatever has happened: limits are exact, and a revocation is in force at once. */
+  async isAsBefore(keys: readonly string[]): Promise<void> {
+    expect(await this.floodUndisturbed(100, this.newLimitedKey)).toEqual({ 200: 100, 429: 100 });
+    for (const key of keys) {
+      await this.stack.revoke(key);
+      expect(await this.statuses(key)).toEqual(this.gateways.map(() => 401));
     }
   }
 
