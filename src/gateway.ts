@@ -8,19 +8,18 @@ import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import { createListener } from './listener.ts';
-import { describeApi } from './openapi/describe-api.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
 import { whereKeyShown } from './pipeline/credentials.ts';
-import { jsonDocument } from './pipeline/fixed-document.ts';
 import { limitRate } from './pipeline/limit-rate.ts';
 import { runPipeline, type Stage } from './pipeline/pipeline.ts';
 import { read, readThrough } from './pipeline/read.ts';
 import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
-import { respond, respondError, respondWith } from './pipeline/respond.ts';
+import { respond, respondError } from './pipeline/respond.ts';
 import { validate } from './pipeline/validate.ts';
+import { referenceRoutes } from './reference/reference.ts';
 import { createRouter } from './router.ts';
 import type { Settings } from './settings.ts';
 import { parseRateLimit } from './stores/limits/limits.ts';
@@ -114,7 +113,7 @@ export function createGateway({
   const served = endpoints(settings);
   const route = createRouter([
     ...served.map((endpoint) => ({ path: endpoint.path, stages: pipeline(endpoint) })),
-    { path: '/openapi.json', stages: [respondWith(jsonDocument(describeApi(served)))] },
+    ...referenceRoutes(served, settings.DOCS),
   ]);
 
   function stagesFor(exchange: Exchange): readonly Stage[] {

@@ -121,11 +121,11 @@ function badRequest(details: string): GatewayError {
 function toParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new GatewayError('REQUEST_TIMEOUT', 'Send the whole request sooner.', { reason: 'http' });
+      return requestTimedOut();
     case 'HPE_HEADER_OVERFLOW':
       return isTargetTooLong(error.rawPacket) ? targetTooLong() : headersTooLarge();
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });
+      return payloadTooLarge();
     default:
       return badRequest('This is no HTTP request that can be served.');
   }
@@ -138,13 +138,21 @@ function isTargetTooLong(packet: Buffer | undefined): boolean {
   return lineEnd < 0 || lineEnd > serverLimits.targetBytes;
 }
 
+export function requestTimedOut(): GatewayError {
+  return new GatewayError('REQUEST_TIMEOUT', 'Send the whole request sooner.', { reason: 'http' });
+}
+
+export function payloadTooLarge(): GatewayError {
+  return new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });
+}
+
 export function targetTooLong(): GatewayError {
   return new GatewayError('URI_TOO_LONG', `Send a request target of at most ${serverLimits.targetBytes} bytes.`, {
     reason: 'http',
   });
 }
 
-function headersTooLarge(): GatewayError {
+export function headersTooLarge(): GatewayError {
   return new GatewayError('HEADERS_TOO_LARGE', `Send at most ${serverLimits.headerBytes} bytes of headers.`, {
     reason: 'http',
   });

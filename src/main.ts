@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createGateway } from './gateway.ts';
 import { createOperations } from './operations/operations.ts';
 import { readSettings, SettingsError } from './read-settings.ts';
-import { type Settings, settingsNotInForce } from './settings.ts';
+import type { Settings } from './settings.ts';
 import { openStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
@@ -26,9 +26,6 @@ process.on('uncaughtException', (error) => {
 });
 
 if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
-
-const ignored = settingsNotInForce.filter((name) => process.env[name]);
-if (ignored.length > 0) log.warn({ settings: ignored }, 'these settings have no effect in this version');
 
 const sdk = startSdk(settings, log);
 const group = joinGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.

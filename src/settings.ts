@@ -189,6 +189,3 @@ export const secretSettings: readonly SettingName[] = ['REDIS_URL', 'CAMPAIGN_SE
 export function describeSetting(name: SettingName): string {
   return variables[name][1];
 }
-
-/** Checked at the start like the others, read by nothing yet. */
-export const settingsNotInForce: readonly SettingName[] = ['DOCS'];

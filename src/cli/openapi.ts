@@ -1,6 +1,6 @@
 import { publicEndpoints } from '../endpoints/public-endpoints.ts';
-import { describeApi } from '../openapi/describe-api.ts';
 import { readSettings } from '../read-settings.ts';
+import { describeApi } from '../reference/describe-api.ts';
 import { CommandError, printJson } from './command.ts';
 import { allowFlags, type Flags } from './flags.ts';
 

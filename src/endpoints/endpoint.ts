@@ -6,7 +6,7 @@ export interface Endpoint {
   readonly name: string;
   readonly title: string;
   readonly description: string;
-  /** Answered for GET and HEAD. `{name}` stands for one segment; each has its schema in `parameters`. */
+  /** Answered for GET and HEAD. `{name}` stands for one segment; each has its schema in `parameters`, with an example. */
   readonly path: `/${string}`;
   readonly permission: string;
   readonly parameters: Readonly<Record<string, z.ZodType<string>>> & {

@@ -48,7 +48,13 @@ export function readCampaign(
     description: 'Bounded public metadata of one campaign, never its workflow definitions.',
     path: '/v1/accounts/{accountGroupId}/campaigns/{campaignId}',
     permission: 'campaigns:read',
-    parameters: { accountGroupId: identifier, campaignId: identifier },
+    parameters: {
+      accountGroupId: identifier.meta({
+        description: 'An account group that the key was given.',
+        examples: ['ag_north'],
+      }),
+      campaignId: identifier.meta({ description: 'A campaign of this account group.', examples: ['cmp_1'] }),
+    },
     response: campaign,
     example,
     upstreamPath: settings.CAMPAIGN_SERVICE_PATH,

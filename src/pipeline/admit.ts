@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { serverLimits, targetTooLong } from '../listener.ts';
+import { payloadTooLarge, serverLimits, targetTooLong } from '../listener.ts';
 
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/;
 
@@ -34,7 +34,7 @@ function checkBody(exchange: Exchange): void {
   if (coding !== undefined && !/(?:^|[\t ,])chunked$/i.test(coding)) throw refuse('Send the request without a body.');
   if (Number(headers['content-length'] ?? 0) <= serverLimits.bodyBytes) return;
   exchange.mustClose = true;
-  throw new GatewayError('PAYLOAD_TOO_LARGE', 'Send the request without a body.', { reason: 'http' });
+  throw payloadTooLarge();
 }
 
 function refuse(details: string): GatewayError {

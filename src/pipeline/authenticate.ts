@@ -79,7 +79,7 @@ async function countFailure(exchange: Exchange, failures: Limits, limit: RateLim
   });
 }
 
-function unauthorized(reason: Refusal): GatewayError {
+export function unauthorized(reason: Refusal): GatewayError {
   return new GatewayError('UNAUTHORIZED', 'Send one valid API key, as X-API-Key or as Authorization: Bearer.', {
     reason,
     headers: ['WWW-Authenticate', 'Bearer realm="campaign-gateway"'],

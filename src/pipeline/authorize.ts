@@ -1,8 +1,10 @@
 import { GatewayError } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import type { ApiKey } from '../stores/keys/api-key.ts';
 
 /** Lets keys with the endpoint's permission pass. */
-export function authorize(permission: string): (exchange: Pick<Exchange, 'authenticatedKey'>) => void {
+export function authorize(
+  permission: string,
+): (exchange: { readonly authenticatedKey: Pick<ApiKey, 'permissions'> }) => void {
   return function authorize(exchange) {
     if (exchange.authenticatedKey.permissions.includes(permission)) return;
     throw new GatewayError('FORBIDDEN', `This key lacks the permission ${permission}.`, { reason: 'permission' });

@@ -45,9 +45,13 @@ export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: Li
     });
     uses.note(exchange.authenticatedKey.id);
     if (charged.outcome === 'limited') {
-      throw rateLimited(charged, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
+      throw keyLimited(charged);
     }
   };
+}
+
+export function keyLimited(charge: Charge): GatewayError {
+  return rateLimited(charge, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
 }
 
 function limitStoreFailed(error: unknown): never {

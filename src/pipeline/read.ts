@@ -57,8 +57,12 @@ function describeReport(report: CacheReport): Attributes {
 }
 
 function settle(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {
-  if (result.outcome === 'not_found') throw new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
+  if (result.outcome === 'not_found') throw noSuchDocument(endpoint);
   exchange.result = result;
+}
+
+export function noSuchDocument(endpoint: Endpoint): GatewayError {
+  return new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
 }
 
 async function timed<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
@@ -72,6 +76,6 @@ async function timed<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
   }
 }
 
-function badGateway(failure: UpstreamFailure): GatewayError {
+export function badGateway(failure: UpstreamFailure): GatewayError {
   return new GatewayError('UPSTREAM_ERROR', failure.details, { reason: failure.reason, cause: failure });
 }

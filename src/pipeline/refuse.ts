@@ -1,15 +1,14 @@
 import { GatewayError } from '../errors.ts';
-import type { Stage } from './pipeline.ts';
 
 /** Ends a request whose path no endpoint has. */
-export const noSuchPath: Stage = function noSuchPath() {
+export function noSuchPath(): never {
   throw new GatewayError('NOT_FOUND', 'There is nothing at this path.', { reason: 'route' });
-};
+}
 
 /** Ends a request to an endpoint's path by another method. */
-export const methodNotAllowed: Stage = function methodNotAllowed() {
+export function methodNotAllowed(): never {
   throw new GatewayError('METHOD_NOT_ALLOWED', 'Use GET or HEAD.', {
     reason: 'method',
     headers: ['Allow', 'GET, HEAD'],
   });
-};
+}

@@ -1,9 +1,11 @@
+import accepts from 'accepts';
 import { cacheHeaders } from '../cache/cache-status.ts';
 import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope, successEnvelope } from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { matchesEntityTag } from './conditional.ts';
 import type { FixedDocument } from './fixed-document.ts';
+import type { Stage } from './pipeline.ts';
 import { limitHeaders } from './rate-limit-headers.ts';
 
 /** Sends the document that `read` left, or a 304 to a client that has it (RFC 9110, section 13.1.2). */
@@ -16,11 +18,26 @@ export function respond(exchange: Exchange): void {
 }
 
 /** Sends what needs no key and is no campaign, or a 304 to a client that has it. */
-export function respondWith({ contentType, body, etag }: FixedDocument): (exchange: Exchange) => void {
-  const headers = ['ETag', etag, 'Cache-Control', 'public, no-cache'];
-  return (exchange) => {
-    if (matchesEntityTag(exchange.request.headers['if-none-match'], etag)) send(exchange, 304, headers, undefined);
-    else send(exchange, 200, headers, body, contentType);
+export function respondWith(document: FixedDocument): Stage {
+  return async function respondWith(exchange) {
+    const { request } = exchange;
+    const encoding = accepts(request).encoding(['gzip', 'identity']);
+    const { body, etag } = encoding === 'gzip' ? await document.gzipped() : document.plain;
+    const headers = ['ETag', etag, 'Cache-Control', 'public, no-cache', 'Vary', 'Accept-Encoding'];
+    if (matchesEntityTag(request.headers['if-none-match'], etag)) {
+      send(exchange, 304, headers, undefined);
+      return;
+    }
+    if (encoding === 'gzip') headers.push('Content-Encoding', 'gzip');
+    send(exchange, 200, headers, body, document.contentType);
+  };
+}
+
+/** Sends the client to another path of this gateway. */
+export function redirectTo(path: `/${string}`): Stage {
+  return function redirectTo(exchange) {
+    const headers = ['Location', path, 'Cache-Control', 'public, no-cache'];
+    send(exchange, 302, headers, `See ${path}\n`, 'text/plain; charset=utf-8');
   };
 }
 
@@ -40,7 +57,7 @@ function send(
   exchange: Exchange,
   status: number,
   own: HeaderList,
-  body: string | undefined,
+  body: string | Buffer | undefined,
   contentType = envelopeContentType,
 ): void {
   const { request, response, trace, charge } = exchange;

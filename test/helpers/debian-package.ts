@@ -5,7 +5,11 @@ export function ensureProgram(program: string, debianPackage: string): boolean {
   if (isThere(program)) return true;
   try {
     for (const words of [['update'], ['install', '-y', '--no-install-recommends', debianPackage]]) {
-      execFileSync('apt-get', words, { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+      // Another test file may be installing something too.
+      execFileSync('apt-get', ['-o', 'DPkg::Lock::Timeout=120', ...words], {
+        stdio: 'ignore',
+        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      });
     }
   } catch {
     // Seen below.

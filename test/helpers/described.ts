@@ -1,8 +1,8 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { publicEndpoints } from '../../src/endpoints/public-endpoints.ts';
-import { describeApi } from '../../src/openapi/describe-api.ts';
 import { readSettings } from '../../src/read-settings.ts';
+import { describeApi } from '../../src/reference/describe-api.ts';
 
 /** An answer of the public listener, as far as the API description speaks of it. */
 export interface Described {

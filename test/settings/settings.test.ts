@@ -3,13 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { defaultOf, maskSettings, readSettings, SettingsError } from '../../src/read-settings.ts';
-import {
-  describeSetting,
-  type SettingName,
-  secretSettings,
-  settingNames,
-  settingsNotInForce,
-} from '../../src/settings.ts';
+import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { runProgram } from '../helpers/gateway.ts';
 
@@ -96,10 +90,7 @@ test('config/gateway.env documents each setting, in order, with its sentence and
     value,
   }));
   expect(documented).toEqual(
-    settingNames.map((name) => {
-      const note = settingsNotInForce.includes(name) ? ' (Checked, but without effect in this version.)' : '';
-      return { name, sentence: describeSetting(name) + note, value: defaultOf(name) ?? '' };
-    }),
+    settingNames.map((name) => ({ name, sentence: describeSetting(name), value: defaultOf(name) ?? '' })),
   );
 });
 
@@ -112,7 +103,6 @@ test('the README lists each setting with its default', async () => {
   }));
   expect(rows).toEqual(
     settingNames.map((name) => {
-      const mark = settingsNotInForce.includes(name) ? ' †' : '';
       const value = defaultOf(name);
       const shown =
         name === 'CAMPAIGN_SERVICE_URL'
@@ -122,7 +112,7 @@ test('the README lists each setting with its default', async () => {
             : value === ''
               ? 'empty'
               : `\`${value}\``;
-      return { name, value: shown, sentence: describeSetting(name) + mark };
+      return { name, value: shown, sentence: describeSetting(name) };
     }),
   );
 });

@@ -1,9 +1,12 @@
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { Endpoint } from '../endpoints/endpoint.ts';
+import { errorEnvelope, successEnvelope } from '../envelope.ts';
 import { type ErrorCode, errorTable } from '../errors.ts';
 import { version } from '../version.ts';
 import { errorsOf } from './errors-of.ts';
 import { headersOfError, headersOfSuccess, sharedHeaders } from './headers.ts';
+import { describeInWords, exampleOf } from './operation-text.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -12,7 +15,7 @@ const traceId = z
   .regex(/^[0-9a-f]{32}$/)
   .describe('The request’s W3C trace id. Quote it when you report a problem.');
 
-const errorEnvelope = (code: z.ZodType<string>) =>
+const errorSchema = (code: z.ZodType<string>) =>
   z.object({
     success: z.literal(false),
     data: z.null(),
@@ -34,7 +37,7 @@ export function describeApi(endpoints: readonly Endpoint[]): Json {
       title: 'Campaign Gateway',
       version,
       summary: 'Bounded public metadata of campaigns.',
-      description,
+      description: guide,
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/', description: 'This gateway.' }],
@@ -49,14 +52,15 @@ export function describeApi(endpoints: readonly Endpoint[]): Json {
       headers: sharedHeaders,
       schemas: {
         ...Object.fromEntries(endpoints.flatMap(schemasOf)),
-        ValidationErrorResponse: toSchema(errorEnvelope(z.literal('VALIDATION_ERROR'))),
-        ErrorResponse: toSchema(errorEnvelope(z.enum(codes))),
+        ValidationErrorResponse: toSchema(errorSchema(z.literal('VALIDATION_ERROR'))),
+        ErrorResponse: toSchema(errorSchema(z.enum(codes))),
       },
     },
   };
 }
 
-const description = `Every answer is one envelope: \`data\` where \`success\` is true, else \`error\`, and always \`traceId\`.`;
+/** What every caller has to know, whatever the endpoint. */
+const guide = readFileSync(new URL('guide.md', import.meta.url), 'utf8');
 
 function describePath(endpoint: Endpoint): Json {
   return { get: describeOperation(endpoint, 'get'), head: describeOperation(endpoint, 'head') };
@@ -67,7 +71,7 @@ function describeOperation(endpoint: Endpoint, method: 'get' | 'head'): Json {
   return {
     operationId: method === 'get' ? `read${name}` : `read${name}Headers`,
     summary: method === 'get' ? title : `${title}: the headers alone`,
-    description: `${about}\n\nPermission: \`${permission}\`. The key must have been given the account group.`,
+    description: method === 'get' ? describeInWords(endpoint) : about,
     tags: [`${name}s`],
     'x-required-permission': permission,
     'x-prerequisites': ['integration_api_key', 'account_group_access'],
@@ -77,14 +81,10 @@ function describeOperation(endpoint: Endpoint, method: 'get' | 'head'): Json {
 }
 
 function pathParameters({ parameters }: Endpoint): Json[] {
-  return Object.entries(parameters).map(([name, schema]) => ({
-    name,
-    in: 'path',
-    required: true,
-    description: schema.description ?? name,
-    schema: toSchema(schema),
-    example: name === 'accountGroupId' ? 'ag_north' : 'cmp_1',
-  }));
+  return Object.entries(parameters).map(([name, schema]) => {
+    const { description = name, examples: _in, ...form } = toSchema(schema);
+    return { name, in: 'path', required: true, description, schema: form, example: exampleOf(schema) };
+  });
 }
 
 const requestHeaders: readonly Json[] = [
@@ -105,19 +105,13 @@ const requestHeaders: readonly Json[] = [
 ];
 
 function describeResponses(endpoint: Endpoint, hasBody: boolean): Json {
-  const success = {
-    success: true,
-    data: endpoint.example,
-    error: null,
-    traceId: exampleTraceId,
-  };
+  const success: unknown = JSON.parse(successEnvelope(JSON.stringify(endpoint.example), exampleTraceId));
   const body = (schema: string, example: unknown) =>
     hasBody && { content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` }, example } } };
-  const errors = errorsOf(endpoint).map(({ code, when, details }) => {
-    const { status, message } = errorTable[code];
-    const schema = code === 'VALIDATION_ERROR' ? 'ValidationErrorResponse' : 'ErrorResponse';
-    const example = { success: false, data: null, error: { code, message, details }, traceId: exampleTraceId };
-    return [status, { description: when, headers: headersOfError(status), ...body(schema, example) }];
+  const errors = errorsOf(endpoint).map(({ when, example }) => {
+    const schema = example.code === 'VALIDATION_ERROR' ? 'ValidationErrorResponse' : 'ErrorResponse';
+    const envelope: unknown = JSON.parse(errorEnvelope(example, exampleTraceId));
+    return [example.status, { description: when, headers: headersOfError(example.status), ...body(schema, envelope) }];
   });
   return Object.fromEntries([
     [

@@ -1,4 +1,7 @@
-import { writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { FileKeys } from '../../src/stores/keys/file-keys.ts';
@@ -8,6 +11,9 @@ import { runProgram } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { answerJson } from '../helpers/upstream.ts';
+
+const run = promisify(execFile);
+const root = path.resolve(import.meta.dirname, '../..');
 
 let embedded: Embedded;
 let url: string;
@@ -40,7 +46,10 @@ test('it is silent under the linter with all its recommended rules', async () =>
 });
 
 interface Description {
-  readonly paths: Record<string, { readonly get: { readonly responses: Record<string, DescribedResponse> } }>;
+  readonly paths: Record<
+    string,
+    { readonly get: { readonly description: string; readonly responses: Record<string, DescribedResponse> } }
+  >;
   readonly components: { readonly headers: Record<string, { readonly example: unknown }> };
 }
 
@@ -48,6 +57,54 @@ interface DescribedResponse {
   readonly headers: Record<string, unknown>;
   readonly content?: { readonly 'application/json': { readonly example: unknown } };
 }
+
+test('its snippets run as they stand, with the gateway’s own address', async () => {
+  const { paths } = (await (await fetch(url)).json()) as Description;
+  const description = Object.values(paths)[0]?.get.description ?? '';
+  const [shell = '', script = ''] = [...description.matchAll(/```\w+\n([^`]|`[^`])*?\n```/g)].map(([block]) =>
+    block.split('\n').slice(1, -1).join('\n').replace('https://gateway.example', embedded.gateway.url),
+  );
+  const env = { ...process.env, API_KEY: embedded.credentials['x-api-key'] };
+  expect((await run('sh', ['-c', shell], { env })).stdout).toMatch(/^HTTP\/1.1 200 [\s\S]*"success":true/);
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { env });
+  expect(stdout).toContain("id: 'cmp_1'");
+});
+
+test('the lines of the guide wait for Retry-After, use the entity tag, and name the trace id of what fails', async () => {
+  const limited = makeKey({ rateLimits: ['1/1s'] });
+  await new FileKeys(embedded.keysFile).create(limited.record);
+  const guide = await readFile(path.join(root, 'src/reference/guide.md'), 'utf8');
+  const [, code = ''] = /```js\n([\s\S]*?)```/.exec(guide) ?? [];
+  const { stdout } = await run(process.execPath, [
+    '--input-type=module',
+    '-e',
+    `${code}
+    const [, url, key] = process.argv;
+    const fetched = [];
+    globalThis.fetch = ((ask) => async (...request) => {
+      const response = await ask(...request);
+      fetched.push(response.status);
+      return response;
+    })(fetch);
+    const first = await readCampaign(url, key);
+    const again = await readCampaign(url, key); // The limit is used up at first.
+    const failed = await readCampaign(url + '.', key).catch((error) => error.message);
+    console.log(JSON.stringify({ fetched, same: first === again, failed }));`,
+    `${embedded.gateway.url}/v1/accounts/ag_1/campaigns/cmp_1`,
+    limited.key,
+  ]);
+  const { fetched, same, failed } = JSON.parse(stdout);
+  expect([fetched[0], fetched[1], same]).toEqual([200, 429, true]);
+  expect(fetched.slice(2)).toContain(304);
+  expect(failed).toMatch(/^VALIDATION_ERROR: campaignId .* \(trace id [0-9a-f]{32}\)$/);
+});
+
+test('the README has the guide too', async () => {
+  const [guide, readme] = await Promise.all(
+    ['src/reference/guide.md', 'README.md'].map((name) => readFile(path.join(root, name), 'utf8')),
+  );
+  expect(readme).toContain(`## For consumers in a hurry\n\n${guide?.replaceAll('\n## ', '\n### ')}`);
+});
 
 test('its examples are answers that it describes', async () => {
   const { paths, components } = (await (await fetch(url)).json()) as Description;

@@ -1,0 +1,70 @@
+import type { Endpoint } from '../endpoints/endpoint.ts';
+import { type GatewayError, toGatewayError } from '../errors.ts';
+import { headersTooLarge, payloadTooLarge, requestTimedOut, targetTooLong } from '../listener.ts';
+import { unauthorized } from '../pipeline/authenticate.ts';
+import { authorize } from '../pipeline/authorize.ts';
+import { keyLimited } from '../pipeline/limit-rate.ts';
+import { badGateway, noSuchDocument } from '../pipeline/read.ts';
+import { methodNotAllowed } from '../pipeline/refuse.ts';
+import { validate } from '../pipeline/validate.ts';
+import { parseRateLimit } from '../stores/limits/limits.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+
+/** An error as the description tells it: when it comes, and one that was made where requests get theirs. */
+export interface DescribedError {
+  readonly when: string;
+  readonly example: GatewayError;
+}
+
+/** All that an endpoint can answer but for success. */
+export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
+  const { permission, parameters, name } = endpoint;
+  return [
+    {
+      when: 'A path parameter is malformed (`details` names each one and its rule), or the request is no HTTP that can be served.',
+      example: thrownBy(() => validate(parameters)({ rawParameters: nonsense(parameters), parameters: {} })),
+    },
+    {
+      when: 'There is no key, or one that is malformed, unknown, expired or revoked: the answer is the same.',
+      example: unauthorized('missing'),
+    },
+    {
+      when: `The key lacks the permission \`${permission}\`, or the account group. The answer is the same whether the ${name.toLowerCase()} exists or not.`,
+      example: thrownBy(() => authorize(permission)({ authenticatedKey: { permissions: [] } })),
+    },
+    {
+      when: `There is no such ${name.toLowerCase()} in the account group, or no such path.`,
+      example: noSuchDocument(endpoint),
+    },
+    { when: 'The request used another method than GET or HEAD.', example: thrownBy(methodNotAllowed) },
+    { when: 'The request did not arrive in time.', example: requestTimedOut() },
+    { when: 'The request announced a body that is too large; none is wanted.', example: payloadTooLarge() },
+    { when: 'The request target is too long.', example: targetTooLong() },
+    {
+      when: 'The key’s limit is used up, or the client address’s limit on failed keys. Wait for as long as `Retry-After` says.',
+      example: keyLimited({
+        outcome: 'limited',
+        states: [{ limit: parseRateLimit('600/60s'), remaining: 0, nextMs: 3000 }],
+      }),
+    },
+    { when: 'The headers are too long.', example: headersTooLarge() },
+    { when: 'The gateway itself failed.', example: toGatewayError(undefined) },
+    {
+      when: 'The campaign service gave no usable answer. `details` begins with the reason, one word and a colon.',
+      example: badGateway(new UpstreamFailure('timeout', '')),
+    },
+  ];
+}
+
+function nonsense(parameters: Endpoint['parameters']): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.keys(parameters).map((name) => [name, '%']));
+}
+
+function thrownBy(refuse: () => void): GatewayError {
+  try {
+    refuse();
+  } catch (error) {
+    return toGatewayError(error);
+  }
+  throw new Error('a request that has to be refused was not');
+}
