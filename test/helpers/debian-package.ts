@@ -15,7 +15,7 @@ export function ensureProgram(program: string, debianPackage: string): boolean {
 
 function isThere(program: string): boolean {
   try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
     return true;
   } catch {
     return false;
