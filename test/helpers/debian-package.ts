@@ -13,7 +13,7 @@ export function ensureProgram(program: string, debianPackage: string): boolean {
   return isThere(program);
 }
 
-function isThere(program: string): boolean {
+export function isThere(program: string): boolean {
   try {
     execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
     return true;
