@@ -17,9 +17,9 @@ export function ensureProgram(program: string, debianPackage: string): boolean {
   return isThere(program);
 }
 
-function isThere(program: string): boolean {
+export function isThere(program: string): boolean {
   try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
     return true;
   } catch {
     return false;
