@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { GatewayError } from './errors.ts';
+import { type Connection, watchUnread, whenOver } from './http/connection.ts';
 import { findOutWhetherGone } from './http/half-open.ts';
 import { badRequest, type ServerLimits, serverLimits } from './http/limits.ts';
 import { toParserError } from './http/parser-error.ts';
@@ -20,17 +21,11 @@ export interface ListenerOptions {
   readonly limits?: Partial<ServerLimits> | undefined;
 }
 
-/** A connection's latest request with its response, and how many of its responses are not over. */
-interface Connection {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  open: number;
-}
-
 /** The public HTTP server: what Node's parser refuses is answered with the envelope too, where HTTP still allows an answer. */
 export function createListener({ maxConnections, handle, refused, cut, limits }: ListenerOptions): Server {
   const inForce = { ...serverLimits, ...limits };
-  const connections = new WeakMap<Duplex, Connection>();
+  /** Those that have sent a request. */
+  const connections = new Map<Duplex, Connection>();
   /** Connections whose bytes make no sense any more: Node reports that again with each further packet. */
   const broken = new WeakSet<Duplex>();
 
@@ -39,19 +34,22 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
     headersTimeout: inForce.headersTimeoutMs,
     requestTimeout: inForce.requestTimeoutMs,
     keepAliveTimeout: inForce.keepAliveTimeoutMs,
-    connectionsCheckingInterval: Math.min(1000, inForce.headersTimeoutMs),
+    connectionsCheckingInterval: Math.min(1000, inForce.headersTimeoutMs / 4),
     requireHostHeader: false, // Checked in `admit`, where the answer is an envelope.
     keepAlive: true,
   });
   server.maxConnections = maxConnections;
-  server.maxHeadersCount = 0; // Bounded by their bytes; a count would drop the rest without a word.
-  server.timeout = inForce.unreadTimeoutMs;
+  server.maxHeadersCount = 0; // Checked in `admit` too: Node would drop the rest without a word.
   Object.assign(server, {
     dropMaxConnection: true, // Or a worker hands it to the next, and all that are full to each other without an end.
     httpAllowHalfOpen: true, // Undocumented: a FIN does not end a request under way.
   });
 
   const end = (socket: Duplex) => endWithPatience(socket, inForce.lingerMs);
+  const close = (socket: Duplex, reason: CutReason) => {
+    cut(reason);
+    socket.destroy();
+  };
   const answerRaw = (socket: Duplex, error: GatewayError) => {
     if (!socket.writable || socket.destroyed) {
       socket.destroy();
@@ -64,74 +62,65 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
     end(socket);
   };
 
-  const begin = (socket: Socket) => {
+  const begin = (socket: Socket, connection: Connection) => {
+    connections.set(socket, connection);
+    socket.once('close', () => connections.delete(socket));
     socket.once('end', () => {
-      if (connections.get(socket)?.request.httpVersion !== '1.1') return; // Earlier versions know no interim answers.
-      findOutWhetherGone(socket, () => (connections.get(socket)?.open ?? 0) > 0);
+      // Earlier versions know no interim answers.
+      if (connection.request.httpVersion === '1.1') findOutWhetherGone(socket, () => connection.open > 0);
     });
-    socket.destroySoon = () => end(socket); // After the answer that is the last: Node calls it.
+    socket.destroySoon = () => end(socket); // Node calls it after the answer that is the last.
   };
 
   // Node hands pipelined requests over all at once. One connection has one request under way, or it could have them all.
   const serve = (request: IncomingMessage, response: ServerResponse) => {
     const { socket } = request;
     const known = connections.get(socket);
-    const connection: Connection = { request, response, open: (known?.open ?? 0) + 1 };
-    connections.set(socket, connection);
+    const before = known?.response;
+    const connection = known ?? { request, response, open: 0, over: 0 };
+    connection.request = request;
+    connection.response = response;
+    connection.open++;
     response.once('close', () => {
-      const current = connections.get(socket);
-      if (current) current.open--;
+      connection.open--;
+      connection.over++;
     });
     // Nothing is served after the answer that was the last, whatever else the client has sent.
     const proceed = () => socket.writable && handle(request, response);
-    if (!known) {
-      begin(socket);
+    if (!before) {
+      begin(socket, connection);
       if (beginsOtherProtocol(socket)) answerRaw(socket, badRequest('Send the request as HTTP/1.1.'));
       else handle(request, response);
-    } else if (connection.open > inForce.pipelinedRequests) {
-      cut('pipelining');
-      socket.destroy();
-    } else if (connection.open === 1) proceed();
-    else whenOver(known.response, proceed);
+    } else if (connection.open > inForce.pipelinedRequests) close(socket, 'pipelining');
+    else if (connection.open === 1) proceed();
+    else whenOver(before, proceed);
   };
   server.on('request', serve);
   // No body is wanted: the final answer comes without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
-  server.on('connect', (_request, socket: Duplex) => {
-    const answer = () => answerRaw(socket, badRequest('CONNECT is not served here.'));
+
+  /** After the answer that is under way, if one is. */
+  const answerNext = (socket: Duplex, error: GatewayError) => {
     const current = connections.get(socket);
-    if (current) whenOver(current.response, answer);
-    else answer();
-  });
+    if (current) whenOver(current.response, () => answerRaw(socket, error));
+    else answerRaw(socket, error);
+  };
+  server.on('connect', (_request, socket: Duplex) => answerNext(socket, badRequest('CONNECT is not served here.')));
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (broken.has(socket)) return;
     broken.add(socket);
-    if (socket.bytesRead === 0) {
-      socket.destroy(); // It has asked for nothing: an answer could be taken for that to a request that is on its way.
-      return;
-    }
-    const refusal = toParserError(error);
-    const answer = () => answerRaw(socket, refusal);
     const current = connections.get(socket);
-    if (!current) answer();
+    if (socket.bytesRead === 0)
+      socket.destroy(); // An answer could be taken for that to a request on its way.
     // The fault is in a request that has its answer, or will: no second one.
-    else if (!current.request.complete) whenOver(current.response, () => socket.destroy());
-    // The fault is in the next request of the connection: its answer comes after the one under way.
-    else whenOver(current.response, answer);
-  });
-  // Of a connection without a request, this is the end of its keep-alive time.
-  server.on('timeout', (socket: Socket) => {
-    const isBusy = (connections.get(socket)?.open ?? 0) > 0;
-    if (isBusy && socket.writableLength === 0) return; // It is the gateway that has not answered yet.
-    if (isBusy) cut('unread_answer');
-    socket.destroy();
+    else if (current && !current.request.complete) whenOver(current.response, () => end(socket));
+    else answerNext(socket, toParserError(error));
   });
   server.on('drop', () => cut('max_connections'));
+  server.on('listening', () => {
+    const watch = watchUnread(connections, inForce.unreadTimeoutMs, (socket) => close(socket, 'unread_answer'));
+    server.once('close', () => watch.stop());
+  });
   return server;
-}
-
-function whenOver(response: ServerResponse, then: () => void): void {
-  if (response.writableFinished || response.destroyed) then();
-  else response.once('close', then);
 }

@@ -2,8 +2,9 @@ import { GatewayError } from '../errors.ts';
 
 /** The limits of the public HTTP server. */
 export interface ServerLimits {
-  /** Request line and headers together. */
+  /** Request line and headers together: names and values, as Node counts. */
   readonly headerBytes: number;
+  readonly headers: number;
   /** The request target alone. */
   readonly targetBytes: number;
   /** A body has no use here; a declared one up to this is passed over, a larger one refused. */
@@ -13,7 +14,7 @@ export interface ServerLimits {
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
-  /** How long a client may take nothing of its answer. */
+  /** How long a client may take to read an answer. */
   readonly unreadTimeoutMs: number;
   /** How long what a client still sends is passed over after the answer that ends its connection. */
   readonly lingerMs: number;
@@ -21,6 +22,7 @@ export interface ServerLimits {
 
 export const serverLimits: ServerLimits = {
   headerBytes: 16_384,
+  headers: 200,
   targetBytes: 8_192,
   bodyBytes: 65_536,
   pipelinedRequests: 100,
@@ -48,7 +50,7 @@ export function targetTooLong(): GatewayError {
 }
 
 export function headersTooLarge(): GatewayError {
-  return new GatewayError('HEADERS_TOO_LARGE', `Send at most ${serverLimits.headerBytes} bytes of headers.`, {
-    reason: 'http',
-  });
+  const { headers, headerBytes } = serverLimits;
+  const details = `Send at most ${headers} headers, of ${headerBytes} bytes together.`;
+  return new GatewayError('HEADERS_TOO_LARGE', details, { reason: 'http' });
 }

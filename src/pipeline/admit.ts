@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isIPv6 } from 'node:net';
 import type { Exchange } from '../exchange.ts';
-import { badRequest, bodyTooLarge, serverLimits, targetTooLong } from '../http/limits.ts';
+import { badRequest, bodyTooLarge, headersTooLarge, serverLimits, targetTooLong } from '../http/limits.ts';
 
 /** RFC 3986, section 3.2.2, but for addresses of a future version; its port may be empty. */
 const HOST = /^(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d*)?$/;
@@ -22,6 +22,7 @@ function checkMessage(exchange: Exchange): void {
   const { request } = exchange;
   const { httpVersion, url = '' } = request;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') throw badRequest('Send the request as HTTP/1.1.');
+  if (request.rawHeaders.length > 2 * serverLimits.headers) throw headersTooLarge();
   checkHost(request);
   if (url.length > serverLimits.targetBytes) throw targetTooLong();
   if (url.charCodeAt(0) !== SLASH) checkAuthority(url);
