@@ -39,7 +39,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
     keepAlive: true,
   });
   server.maxConnections = maxConnections;
-  server.maxHeadersCount = 0; // Checked in `admit` too: Node would drop the rest without a word.
+  server.maxHeadersCount = 0; // Checked in `admit`: Node would drop the rest without a word.
   Object.assign(server, {
     dropMaxConnection: true, // Or a worker hands it to the next, and all that are full to each other without an end.
     httpAllowHalfOpen: true, // Undocumented: a FIN does not end a request under way.
