@@ -47,7 +47,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
 
   const end = (socket: Duplex) => endWithPatience(socket, inForce.lingerMs);
   const close = (socket: Duplex, reason: CutReason) => {
-    cut(reason);
+    if (!socket.destroyed) cut(reason); // The rest of a packet is still parsed.
     socket.destroy();
   };
   const answerRaw = (socket: Duplex, error: GatewayError) => {

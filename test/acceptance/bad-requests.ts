@@ -15,7 +15,7 @@ export interface BadRequest {
 const KEY = 'X-API-Key: KEY\r\n';
 
 /** A request for a campaign; `KEY` stands for a valid key. */
-export function get(headers = '', { target = campaignPath, version = 'HTTP/1.1', host = 'Host: a\r\n' } = {}): string {
+function get(headers = '', { target = campaignPath, version = 'HTTP/1.1', host = 'Host: a\r\n' } = {}): string {
   return `GET ${target} ${version}\r\n${host}${KEY}${headers}\r\n`;
 }
 
