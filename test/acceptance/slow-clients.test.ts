@@ -215,7 +215,7 @@ describe('a client that does not read', () => {
 
 describe('many connections', () => {
   test('two thousand that are idle take nothing from those that ask, and end in time, without an answer', async () => {
-    const own = await Embedded.start({ CACHE_TTL_MS: '0' }, { limits: { headersTimeoutMs: 5000 } });
+    const own = await Embedded.start({ CACHE_TTL_MS: '0' }, { limits: { headersTimeoutMs: 4000 } });
     try {
       const idle: RawClient[] = [];
       while (idle.length < 2000) {
