@@ -7,6 +7,7 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
+import type { ServerLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
@@ -25,6 +26,7 @@ import type { Settings } from './settings.ts';
 import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
+import { connectionMeter } from './telemetry/connection-metrics.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { requestMeter } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
@@ -43,6 +45,7 @@ export interface GatewayParts {
   /** Milliseconds on a clock that is never set back: the cache's. */
   readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
+  readonly limits?: Partial<ServerLimits>;
 }
 
 export interface Gateway {
@@ -60,6 +63,7 @@ export function createGateway({
   now = Date.now,
   monotonicNow,
   endpoints = publicEndpoints,
+  limits,
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
   showUpstreamState(upstream.state);
@@ -149,7 +153,8 @@ export function createGateway({
     logRefusedRequest(log, error, traceId);
     meter.refused(error);
   };
-  const server = createListener({ maxConnections: settings.MAX_CONNECTIONS, handle, refused });
+  const { MAX_CONNECTIONS: maxConnections } = settings;
+  const server = createListener({ maxConnections, handle, refused, cut: connectionMeter(log), limits });
 
   async function drain(graceMs: number): Promise<void> {
     listener.draining = true;

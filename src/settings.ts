@@ -130,7 +130,7 @@ export const variables = {
   SHUTDOWN_GRACE_MS: [milliseconds(0, 600_000).default(10_000), 'How long requests under way may then still take.'],
   MAX_CONNECTIONS: [
     integer(1, 1_000_000).default(10_000),
-    'Connections to the public listener at once; more are closed.',
+    'Connections to the public listener at once, of each process; more are closed.',
   ],
   DOCS: [boolean.default(true), 'Whether /docs and / are served.'],
   TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether a caller’s sampled flag decides.'],

@@ -1,6 +1,6 @@
 import { cachePolicy } from '../cache/freshness.ts';
 import { publicEndpoints } from '../endpoints/public-endpoints.ts';
-import { serverLimits } from '../listener.ts';
+import { serverLimits } from '../http/limits.ts';
 import { type Explanation, explain } from '../pipeline/explain.ts';
 import { readSettings } from '../read-settings.ts';
 import { parseRateLimit } from '../stores/limits/limits.ts';

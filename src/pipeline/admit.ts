@@ -1,16 +1,31 @@
 import type { IncomingMessage } from 'node:http';
-import { GatewayError } from '../errors.ts';
+import { isIPv6 } from 'node:net';
 import type { Exchange } from '../exchange.ts';
-import { payloadTooLarge, serverLimits, targetTooLong } from '../listener.ts';
+import { badRequest, bodyTooLarge, headersTooLarge, serverLimits, targetTooLong } from '../http/limits.ts';
 
-const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/;
+/** RFC 3986, section 3.2.2, but for addresses of a future version; its port may be empty. */
+const HOST = /^(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d*)?$/;
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
+const SLASH = 0x2f;
 
-/** What Node's parser lets through and no route should see. */
+/** What Node's parser lets through and no route should see. After a request that is refused here, the connection ends. */
 export function admit(exchange: Exchange): void {
+  try {
+    checkMessage(exchange);
+  } catch (error) {
+    exchange.mustClose = true;
+    throw error;
+  }
+}
+
+function checkMessage(exchange: Exchange): void {
   const { request } = exchange;
-  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') throw refuse('Send the request as HTTP/1.1.');
+  const { httpVersion, url = '' } = request;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw badRequest('Send the request as HTTP/1.1.');
+  if (request.rawHeaders.length > 2 * serverLimits.headers) throw headersTooLarge();
   checkHost(request);
-  if ((request.url ?? '').length > serverLimits.targetBytes) throw targetTooLong();
+  if (url.length > serverLimits.targetBytes) throw targetTooLong();
+  if (url.charCodeAt(0) !== SLASH) checkAuthority(url);
   checkBody(exchange);
 }
 
@@ -22,21 +37,30 @@ function checkHost({ headers, httpVersion, rawHeaders }: IncomingMessage): void 
     const name = rawHeaders[i] as string;
     if (name.length === 4 && name.toLowerCase() === 'host') count++;
   }
-  if (count !== 1 || !HOST.test(headers.host ?? '')) throw refuse('Send exactly one valid Host header.');
+  if (count !== 1 || !isHost(headers.host ?? '')) throw badRequest('Send exactly one valid Host header.');
+}
+
+function isHost(text: string): boolean {
+  const match = HOST.exec(text);
+  return match !== null && (match[1] === undefined || isIPv6(match[1]));
+}
+
+/** RFC 9110, sections 4.2.1 and 4.2.4: a URI without a host is invalid, and one with userinfo is taken for an attempt to deceive. */
+function checkAuthority(target: string): void {
+  const authority = ABSOLUTE_FORM.exec(target)?.[1];
+  if (authority === undefined) return;
+  if (/^(?::|$)/.test(authority) || !isHost(authority)) throw badRequest('Send the path alone as the request target.');
 }
 
 /** A body is never read. A small one is passed over; after one whose end is not known, the connection is closed. */
 function checkBody(exchange: Exchange): void {
-  const { headers } = exchange.request;
+  const { headers, httpVersion } = exchange.request;
   const coding = headers['transfer-encoding'];
-  if (coding !== undefined || headers.expect !== undefined) exchange.mustClose = true;
-  // RFC 9112, section 6.3: a body whose end cannot be told.
-  if (coding !== undefined && !/(?:^|[\t ,])chunked$/i.test(coding)) throw refuse('Send the request without a body.');
-  if (Number(headers['content-length'] ?? 0) <= serverLimits.bodyBytes) return;
-  exchange.mustClose = true;
-  throw payloadTooLarge();
-}
-
-function refuse(details: string): GatewayError {
-  return new GatewayError('VALIDATION_ERROR', details, { reason: 'http' });
+  // After an upgrade that is ignored Node loses what else came in the packet: what follows may begin anywhere.
+  if (coding !== undefined || headers.expect !== undefined || headers.upgrade !== undefined) exchange.mustClose = true;
+  // RFC 9112, sections 6.1 and 6.3: a body whose end cannot be told, or that earlier recipients may have told otherwise.
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion !== '1.1')) {
+    throw badRequest('Send the request without a body.');
+  }
+  if (Number(headers['content-length'] ?? 0) > serverLimits.bodyBytes) throw bodyTooLarge();
 }

@@ -1,6 +1,6 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { type GatewayError, toGatewayError } from '../errors.ts';
-import { headersTooLarge, payloadTooLarge, requestTimedOut, targetTooLong } from '../listener.ts';
+import { bodyTooLarge, headersTooLarge, requestTimedOut, targetTooLong } from '../http/limits.ts';
 import { unauthorized } from '../pipeline/authenticate.ts';
 import { authorize } from '../pipeline/authorize.ts';
 import { keyLimited } from '../pipeline/limit-rate.ts';
@@ -38,7 +38,7 @@ export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
     },
     { when: 'The request used another method than GET or HEAD.', example: thrownBy(methodNotAllowed) },
     { when: 'The request did not arrive in time.', example: requestTimedOut() },
-    { when: 'The request announced a body that is too large; none is wanted.', example: payloadTooLarge() },
+    { when: 'The request announced a body that is too large; none is wanted.', example: bodyTooLarge() },
     { when: 'The request target is too long.', example: targetTooLong() },
     {
       when: 'The key’s limit is used up, or the client address’s limit on failed keys. Wait for as long as `Retry-After` says.',

@@ -39,6 +39,22 @@ export function countBy<const Labels extends readonly string[]>(
   };
 }
 
+/** A counter by one label, all of whose values are known and shown from the start: `increase()` misses the first of a series. */
+export function countFrom0<Value extends string>(
+  name: string,
+  description: string,
+  label: string,
+  values: readonly Value[],
+): (value: Value) => void {
+  const counts = new Map(values.map((value) => [value, 0]));
+  meter()
+    .createObservableCounter(name, { description })
+    .addCallback((counter) => {
+      for (const [value, count] of counts) counter.observe(count, { [label]: value });
+    });
+  return (value) => void counts.set(value, (counts.get(value) ?? 0) + 1);
+}
+
 function namedValues(labels: readonly string[], values: readonly string[]): Attributes {
   return Object.fromEntries(labels.map((label, i) => [label, values[i]]).filter(([, value]) => value !== ''));
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { GatewayParts } from '../../src/gateway.ts';
 import { FileKeys } from '../../src/stores/keys/file-keys.ts';
 import { Clock } from './clock.ts';
 import { type Environment, type GatewayInside, startGateway } from './gateway.ts';
@@ -24,14 +25,14 @@ export class Embedded {
     this.#key = key;
   }
 
-  static async start(environment: Environment = {}): Promise<Embedded> {
+  static async start(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<Embedded> {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-embedded-'));
     const keysFile = path.join(folder, 'keys.json');
     const { key, record } = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
     await new FileKeys(keysFile).create(record);
     const [clock, upstream] = [new Clock(), await Upstream.start()];
     const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...environment };
-    const gateway = await startGateway(settings, { monotonicNow: clock.now });
+    const gateway = await startGateway(settings, { monotonicNow: clock.now, ...parts });
     return new Embedded(clock, upstream, gateway, keysFile, key);
   }
 

@@ -23,6 +23,8 @@ export interface RunningGateway {
 export interface GatewayInside extends RunningGateway {
   /** How many requests have come so far. */
   received(): number;
+  /** How many connections are open. */
+  connections(): Promise<number>;
 }
 
 /** A gateway inside the test's own process, on real sockets all the same. */
@@ -47,6 +49,7 @@ export async function startGateway(
     url: `http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`,
     log,
     received: () => received,
+    connections: () => new Promise((resolve) => gateway.server.getConnections((_error, count) => resolve(count))),
     stop: async () => {
       await gateway.drain(0);
       await stores.close();

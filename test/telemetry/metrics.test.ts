@@ -137,6 +137,27 @@ test('each request counts once, with its status, code and reason, and those that
   expect(counts.reduce((sum, { value }) => sum + value, 0)).toBe(4);
 });
 
+test('connections that are closed without an answer: beyond MAX_CONNECTIONS of each process, or too many requests ahead', async () => {
+  const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3', WORKERS: '2' });
+  const cut = (scrape: Scrape) =>
+    Object.fromEntries(
+      (scrape.get('campaign_gateway_connections_cut_total')?.samples ?? []).map(({ labels, value }) => [
+        labels['reason'],
+        value,
+      ]),
+    );
+  await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === 0);
+  const { hostname, port } = new URL(gateway.url);
+  const sockets = Array.from({ length: 20 }, () => connect(Number(port), hostname).on('error', () => {}));
+  await until(() => sockets.filter(({ closed }) => closed).length === 14);
+  await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === 14);
+  const ahead = sockets.find(({ closed }) => !closed);
+  ahead?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
+  const scrape = await untilScraped(gateway, (scraped) => cut(scraped)['pipelining'] === 1);
+  expect(cut(scrape)).toEqual({ max_connections: 14, pipelining: 1, unread_answer: 0 });
+  for (const socket of sockets) socket.destroy();
+});
+
 test('limits: whose they are and who decided; keys: where they were found', async () => {
   const gateway = await stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '2/3600s' });
   const key = await stack.key({ rateLimits: ['2/3600s'] });

@@ -1,0 +1,20 @@
+import type { Socket } from 'node:net';
+
+/** Most answers are there by then. */
+const PAUSE_MS = 100;
+const INTERIM = 'HTTP/1.1 102 Processing\r\n\r\n';
+
+/**
+ * A client that has sent its FIN may wait for its answer all the same, or have gone: TCP does not tell before something is
+ * sent to it. An interim answer is, which a client that waits passes over (RFC 9110, section 15.2) and one that has gone
+ * answers with a reset; that is seen by the next write, though it be empty.
+ */
+export function findOutWhetherGone(socket: Socket, isWaiting: () => boolean): void {
+  let isAsked = false;
+  const timer = setInterval(() => {
+    if (!isWaiting()) return;
+    socket.write(isAsked ? '' : INTERIM);
+    isAsked = true;
+  }, PAUSE_MS);
+  socket.once('close', () => clearInterval(timer));
+}

@@ -1,0 +1,23 @@
+import type { GatewayError } from '../errors.ts';
+import { badRequest, bodyTooLarge, headersTooLarge, requestTimedOut, serverLimits, targetTooLong } from './limits.ts';
+
+/** What Node's parser, or its clock, has against a request. */
+export function toParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {
+  switch (error.code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return requestTimedOut();
+    case 'HPE_HEADER_OVERFLOW':
+      return isTargetTooLong(error.rawPacket) ? targetTooLong() : headersTooLarge();
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return bodyTooLarge();
+    default:
+      return badRequest('This is no HTTP request that can be served.');
+  }
+}
+
+/** Whether the overflow is in the request line: as far as the last packet shows it, no line has ended within the limit. */
+function isTargetTooLong(packet: Buffer | undefined): boolean {
+  if (!packet || !/^[A-Z]{3,20} /.test(packet.toString('latin1', 0, 21))) return false;
+  const lineEnd = packet.indexOf('\n');
+  return lineEnd < 0 || lineEnd > serverLimits.targetBytes;
+}
