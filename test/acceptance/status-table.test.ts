@@ -180,7 +180,6 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   });
 
   test.each([
-    '/',
     '/v1',
     '/v1/accounts/ag_1/campaigns',
     `${campaignPath}/`,

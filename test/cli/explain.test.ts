@@ -111,7 +111,6 @@ const targets = [
   '/V1/accounts/ag_1/campaigns/cmp_1',
   '/v1/accounts/ag_1/campaigns/cmp_1/steps',
   '/v1/accounts/ag_1',
-  '/',
   '//',
   '/openapi.yaml',
 ];
@@ -137,7 +136,7 @@ const strangePath = fc.oneof(
 );
 
 test(`what is explained for ${rights.length} keys and some 40 paths is what the gateway does`, async () => {
-  const gateway = await stack.gateway(environment);
+  const gateway = await stack.gateway({ ...environment, DOCS: 'false' }); // Explained are the endpoints.
   const all = [...targets, ...fc.sample(strangePath, 20)];
   for (const [name, keyRights, requestsBefore] of rights) {
     const key = await stack.key(keyRights);

@@ -51,9 +51,9 @@ test('SIGTERM: unready at once, what is under way is finished, idle connections 
   gateway.process.kill('SIGTERM');
   await until(async () => (await fetch(`${gateway.operationsUrl}/readyz`)).status === 503);
   // Load balancers still send: the listener is open for the delay.
-  expect((await get(`${gateway.url}/`)).status).toBe(404);
+  expect((await get(`${gateway.url}/nothing`)).status).toBe(404);
   await idleClosed;
-  const late = await exchangeBytes(gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n').catch(() => '');
+  const late = await exchangeBytes(gateway.url, 'GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n').catch(() => '');
   expect(late).toBe('');
   held.resolve();
   const answered = await underWay;
@@ -134,7 +134,7 @@ test('a flood of simultaneous connections beyond MAX_CONNECTIONS is closed, and 
   );
   await until(() => sockets.filter((socket) => socket.closed).length === 15);
   const open = sockets.find((socket) => !socket.closed);
-  open?.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+  open?.write('GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   const [chunk] = open ? await once(open, 'data') : [''];
   expect(parseAnswers(String(chunk))).toMatchObject([{ status: 404 }]);
   for (const socket of sockets) socket.destroy();

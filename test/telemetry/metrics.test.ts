@@ -148,7 +148,11 @@ test('connections that are closed without an answer: beyond MAX_CONNECTIONS of e
     );
   await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === 0);
   const { hostname, port } = new URL(gateway.url);
-  const sockets = Array.from({ length: 20 }, () => connect(Number(port), hostname).on('error', () => {}));
+  const sockets = Array.from({ length: 20 }, () =>
+    connect(Number(port), hostname)
+      .on('error', () => {})
+      .resume(),
+  );
   await until(() => sockets.filter(({ closed }) => closed).length === 14);
   await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === 14);
   const ahead = sockets.find(({ closed }) => !closed);
