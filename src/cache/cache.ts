@@ -5,8 +5,9 @@ import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheReport } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import type { Landing } from './flight.ts';
-import { type FlightOptions, Flights, type Source } from './flights.ts';
+import { type FlightOptions, Flights } from './flights.ts';
 import { LocalEntries } from './local-entries.ts';
+import type { Source } from './source.ts';
 
 export type Answer = { readonly report: CacheReport } & (
   | { readonly result: ReadResult }

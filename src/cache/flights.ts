@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { SpanKind } from '@opentelemetry/api';
 import type { ReadResult } from '../exchange.ts';
@@ -9,20 +8,7 @@ import type { CacheKey, Entry } from './entry.ts';
 import { Flight, type Landing } from './flight.ts';
 import { type CachePolicy, storabilityOf, usefulMs } from './freshness.ts';
 import type { LocalEntries } from './local-entries.ts';
-
-/** What the campaign service's answer came to, and what it says of its own storage. */
-export interface Fetched {
-  readonly result: ReadResult;
-  readonly headers: IncomingHttpHeaders;
-}
-
-/** Where a document comes from when the cache has none. */
-export interface Source {
-  /** Rejects with `UpstreamFailure`. `deadlineAt` is on `performance.now()`'s clock. */
-  ask(signal: AbortSignal, deadlineAt: number): Promise<Fetched>;
-  /** Whether a document that was found somewhere is a whole one of this key, with nothing in it that must not leave. */
-  isOwn(data: string): boolean;
-}
+import type { Fetched, Source } from './source.ts';
 
 export interface FlightOptions {
   readonly policy: CachePolicy;

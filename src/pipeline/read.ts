@@ -2,7 +2,7 @@ import type { Attributes } from '@opentelemetry/api';
 import type { Answer, Cache } from '../cache/cache.ts';
 import type { CacheReport } from '../cache/cache-status.ts';
 import type { CacheKey } from '../cache/entry.ts';
-import type { Source } from '../cache/flights.ts';
+import type { Source } from '../cache/source.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../errors.ts';
 import type { Exchange, ReadResult } from '../exchange.ts';

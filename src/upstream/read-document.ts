@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { Fetched, Source } from '../cache/flights.ts';
+import type { Fetched, Source } from '../cache/source.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
