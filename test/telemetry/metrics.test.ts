@@ -153,12 +153,13 @@ test('connections that are closed without an answer: beyond MAX_CONNECTIONS of e
       .on('error', () => {})
       .resume(),
   );
-  await until(() => sockets.filter(({ closed }) => closed).length === 14);
-  await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === 14);
+  const closed = () => sockets.filter((socket) => socket.closed).length;
+  await until(() => closed() >= 14); // More where a busy worker is handed fewer than it may have.
+  await untilScraped(gateway, (scraped) => cut(scraped)['max_connections'] === closed());
   const ahead = sockets.find(({ closed }) => !closed);
   ahead?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
   const scrape = await untilScraped(gateway, (scraped) => cut(scraped)['pipelining'] === 1);
-  expect(cut(scrape)).toEqual({ max_connections: 14, pipelining: 1, unread_answer: 0 });
+  expect(cut(scrape)).toEqual({ max_connections: expect.any(Number), pipelining: 1, unread_answer: 0 });
   for (const socket of sockets) socket.destroy();
 });
 
