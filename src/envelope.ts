@@ -7,6 +7,13 @@ export function successEnvelope(data: string, traceId: string): string {
   return `{"success":true,"data":${data},"error":null,"traceId":"${traceId}"}`;
 }
 
+const LENGTH_AROUND_DATA = successEnvelope('', '').length;
+
+/** Its bytes: of `data` alone, which is one piece of memory, they are counted in a fraction of the time. */
+export function successEnvelopeBytes(data: string, traceId: string): number {
+  return LENGTH_AROUND_DATA + Buffer.byteLength(data) + traceId.length;
+}
+
 export function errorEnvelope(error: GatewayError, traceId: string): string {
   const { message } = errorTable[error.code];
   return JSON.stringify({

@@ -23,18 +23,24 @@ type Refusal = 'missing' | 'ambiguous' | 'malformed' | 'unknown' | 'expired' | '
 
 /** Finds the key that the request shows, or refuses the request: the same 401 whatever is wrong with it. */
 export function authenticate({ keys, failures, failureLimit, isSpent, now }: AuthenticateOptions): Stage {
-  return async function authenticate(exchange) {
-    const credentials = readCredentials(exchange.request);
-    const isDoubtful = () => isSpent(failureSubject(exchange));
-    const verdict = await verify(credentials, (id) => keys.find(id, isDoubtful), now);
+  function settle(exchange: Exchange, verdict: ApiKey | Refusal): void | Promise<void> {
     exchange.span?.addEvent('key', { outcome: typeof verdict === 'string' ? verdict : 'active' });
-    if (typeof verdict !== 'string') {
-      exchange.key = verdict;
-      return;
-    }
+    if (typeof verdict === 'string') return refuse(exchange, verdict);
+    exchange.key = verdict;
+  }
+
+  async function refuse(exchange: Exchange, refusal: Refusal): Promise<void> {
     // A request without a key does not try to guess one.
-    if (verdict !== 'missing') await countFailure(exchange, failures, failureLimit, verdict);
-    throw unauthorized(verdict);
+    if (refusal !== 'missing') await countFailure(exchange, failures, failureLimit, refusal);
+    throw unauthorized(refusal);
+  }
+
+  return function authenticate(exchange) {
+    const shown = readShownKey(readCredentials(exchange.request));
+    if (typeof shown === 'string') return settle(exchange, shown);
+    const found = keys.find(shown.id, () => isSpent(failureSubject(exchange)));
+    if (!(found instanceof Promise)) return settle(exchange, judge(shown.key, found, now()));
+    return found.catch(keyStoreFailed).then((record) => settle(exchange, judge(shown.key, record, now())));
   };
 }
 
@@ -43,18 +49,18 @@ function failureSubject({ clientAddress }: Exchange): string {
   return `failed:${addressNetwork(clientAddress)}`;
 }
 
-async function verify(
-  credentials: Credentials,
-  find: (id: string) => Promise<ApiKey | undefined>,
-  now: () => number,
-): Promise<ApiKey | Refusal> {
+function readShownKey(credentials: Credentials): { readonly id: string; readonly key: string } | Refusal {
   if (credentials.kind === 'none') return 'missing';
   if (credentials.kind === 'ambiguous') return 'ambiguous';
-  const id = credentials.kind === 'key' ? readKeyId(credentials.key) : undefined;
-  if (credentials.kind === 'other_scheme' || id === undefined) return 'malformed';
-  const record = await find(id).catch(keyStoreFailed);
-  if (!record || !matchesHash(credentials.key, record)) return 'unknown';
-  const status = keyStatus(record, now());
+  if (credentials.kind === 'other_scheme') return 'malformed';
+  const { key } = credentials;
+  const id = readKeyId(key);
+  return id === undefined ? 'malformed' : { id, key };
+}
+
+function judge(key: string, record: ApiKey | undefined, now: number): ApiKey | Refusal {
+  if (!record || !matchesHash(key, record)) return 'unknown';
+  const status = keyStatus(record, now);
   return status === 'active' ? record : status;
 }
 

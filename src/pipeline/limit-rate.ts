@@ -1,8 +1,16 @@
 import { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
+import type { ApiKey } from '../stores/keys/api-key.ts';
 import type { KeyLookup } from '../stores/keys/key-store.ts';
 import type { UseNotes } from '../stores/keys/use-notes.ts';
-import { type Charge, type Limits, limitsOfKey, type RateLimit } from '../stores/limits/limits.ts';
+import {
+  type Charge,
+  type ChargeAnswer,
+  type Limits,
+  limitsOfKey,
+  type RateLimit,
+  type Subject,
+} from '../stores/limits/limits.ts';
 import { StoreUnavailable } from '../stores/store-unavailable.ts';
 import type { Stage } from './pipeline.ts';
 import { rateLimited } from './rate-limit-headers.ts';
@@ -25,28 +33,42 @@ const MAX_CHANGES = 3;
  * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
  */
 export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: LimitRateOptions): Stage {
-  async function charge(exchange: Exchange): Promise<Charge> {
-    for (let changes = 0; changes <= MAX_CHANGES; changes++) {
-      const { id, version, rateLimits } = exchange.authenticatedKey;
-      const answer = await limits.charge({ id, keyVersion: version, limits: limitsOfKey(rateLimits, defaultLimit) });
-      if (answer.outcome !== 'key_changed') return answer;
-      keys.forget(id);
+  const subjects = new WeakMap<ApiKey, Subject>();
+
+  function subjectOf(key: ApiKey): Subject {
+    const known = subjects.get(key);
+    if (known) return known;
+    const subject = { id: key.id, keyVersion: key.version, limits: limitsOfKey(key.rateLimits, defaultLimit) };
+    subjects.set(key, subject);
+    return subject;
+  }
+
+  async function chargeAgain(exchange: Exchange): Promise<Charge> {
+    for (let changes = 1; changes <= MAX_CHANGES; changes++) {
+      keys.forget(exchange.authenticatedKey.id);
       await authenticate(exchange);
+      const answer = await limits.charge(subjectOf(exchange.authenticatedKey));
+      if (answer.outcome !== 'key_changed') return answer;
     }
     throw new StoreUnavailable('the key record keeps changing');
   }
 
-  return async function limitRate(exchange) {
-    const charged = await charge(exchange).catch(limitStoreFailed);
+  function settle(exchange: Exchange, charged: Charge): void {
     exchange.charge = charged;
     exchange.span?.addEvent('limit', {
       outcome: charged.outcome,
       remaining: charged.states.map((state) => state.remaining),
     });
     uses.note(exchange.authenticatedKey.id);
-    if (charged.outcome === 'limited') {
-      throw keyLimited(charged);
-    }
+    if (charged.outcome === 'limited') throw keyLimited(charged);
+  }
+
+  return function limitRate(exchange) {
+    const settleAnswer = (answer: ChargeAnswer) => {
+      if (answer.outcome !== 'key_changed') return settle(exchange, answer);
+      return chargeAgain(exchange).then((charged) => settle(exchange, charged), limitStoreFailed);
+    };
+    return limits.charge(subjectOf(exchange.authenticatedKey)).then(settleAnswer, limitStoreFailed);
   };
 }
 

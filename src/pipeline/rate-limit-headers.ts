@@ -8,10 +8,13 @@ import type { Charge, LimitState } from '../stores/limits/limits.ts';
 export function limitHeaders({ states }: Charge): HeaderList {
   const tightest = findTightest(states);
   if (!tightest) return [];
-  const policies = states.map(({ limit }) => `"${limit.name}";q=${limit.quota};w=${limit.windowMs / 1000}`);
   const { limit, remaining, nextMs } = tightest;
   const state = `"${limit.name}";r=${remaining};t=${wholeSeconds(nextMs)}`;
-  return ['RateLimit-Policy', policies.join(', '), 'RateLimit', state];
+  return ['RateLimit-Policy', states.map(policyOf).join(', '), 'RateLimit', state];
+}
+
+function policyOf({ limit }: LimitState): string {
+  return `"${limit.name}";q=${limit.quota};w=${limit.windowMs / 1000}`;
 }
 
 /** A 429 whose `Retry-After` is when a request can be let in again: never 0, never before `t`. */
@@ -29,6 +32,7 @@ export function rateLimited(
 
 /** The limit with the fewest requests left; of those with none, the one that takes longest to let one in. */
 function findTightest(states: readonly LimitState[]): LimitState | undefined {
+  if (states.length < 2) return states[0];
   return [...states].sort((a, b) => a.remaining - b.remaining || b.nextMs - a.nextMs)[0];
 }
 

@@ -1,6 +1,13 @@
 import accepts from 'accepts';
 import { cacheHeaders } from '../cache/cache-status.ts';
-import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope, successEnvelope } from '../envelope.ts';
+import {
+  baseHeaders,
+  envelopeContentType,
+  errorCaching,
+  errorEnvelope,
+  successEnvelope,
+  successEnvelopeBytes,
+} from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { matchesEntityTag } from './conditional.ts';
@@ -12,9 +19,14 @@ import { limitHeaders } from './rate-limit-headers.ts';
 export function respond(exchange: Exchange): void {
   const { result, request, trace } = exchange;
   if (!result) throw new Error('the pipeline responds before it has read');
-  const headers = ['ETag', result.etag, 'Cache-Control', 'private, no-cache'];
-  if (matchesEntityTag(request.headers['if-none-match'], result.etag)) send(exchange, 304, headers, undefined);
-  else send(exchange, 200, headers, successEnvelope(result.data, trace.traceId));
+  const { data, etag } = result;
+  const headers = ['ETag', etag, 'Cache-Control', 'private, no-cache'];
+  if (matchesEntityTag(request.headers['if-none-match'], etag)) {
+    send(exchange, 304, headers);
+    return;
+  }
+  const text = successEnvelope(data, trace.traceId);
+  send(exchange, 200, headers, envelope(text, successEnvelopeBytes(data, trace.traceId)));
 }
 
 /** Sends what needs no key and is no campaign, or a 304 to a client that has it. */
@@ -25,11 +37,11 @@ export function respondWith(document: FixedDocument): Stage {
     const { body, etag } = encoding === 'gzip' ? await document.gzipped() : document.plain;
     const headers = ['ETag', etag, 'Cache-Control', 'public, no-cache', 'Vary', 'Accept-Encoding'];
     if (matchesEntityTag(request.headers['if-none-match'], etag)) {
-      send(exchange, 304, headers, undefined);
+      send(exchange, 304, headers);
       return;
     }
     if (encoding === 'gzip') headers.push('Content-Encoding', 'gzip');
-    send(exchange, 200, headers, body, document.contentType);
+    send(exchange, 200, headers, { text: body, bytes: Buffer.byteLength(body), type: document.contentType });
   };
 }
 
@@ -37,7 +49,8 @@ export function respondWith(document: FixedDocument): Stage {
 export function redirectTo(path: `/${string}`): Stage {
   return function redirectTo(exchange) {
     const headers = ['Location', path, 'Cache-Control', 'public, no-cache'];
-    send(exchange, 302, headers, `See ${path}\n`, 'text/plain; charset=utf-8');
+    const text = `See ${path}\n`;
+    send(exchange, 302, headers, { text, bytes: text.length, type: 'text/plain; charset=utf-8' });
   };
 }
 
@@ -50,23 +63,26 @@ export function respondError(exchange: Exchange, error: GatewayError): void {
     return;
   }
   const headers = [...error.headers, ...errorCaching];
-  send(exchange, error.status, headers, errorEnvelope(error, exchange.trace.traceId));
+  const text = errorEnvelope(error, exchange.trace.traceId);
+  send(exchange, error.status, headers, envelope(text, Buffer.byteLength(text)));
 }
 
-function send(
-  exchange: Exchange,
-  status: number,
-  own: HeaderList,
-  body: string | Buffer | undefined,
-  contentType = envelopeContentType,
-): void {
+interface Body {
+  readonly text: string | Buffer;
+  readonly bytes: number;
+  readonly type: string;
+}
+
+function envelope(text: string, bytes: number): Body {
+  return { text, bytes, type: envelopeContentType };
+}
+
+function send(exchange: Exchange, status: number, own: HeaderList, body?: Body): void {
   const { request, response, trace, charge } = exchange;
   const headers = [...baseHeaders(trace.traceId), ...(charge ? limitHeaders(charge) : []), ...own];
   if (exchange.cache) headers.push(...cacheHeaders(exchange.cache));
-  if (body !== undefined) {
-    headers.push('Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body)));
-  }
+  if (body) headers.push('Content-Type', body.type, 'Content-Length', String(body.bytes));
   if (exchange.closesAfterAnswer) headers.push('Connection', 'close');
   response.writeHead(status, headers);
-  response.end(request.method === 'HEAD' ? undefined : body);
+  response.end(request.method === 'HEAD' ? undefined : body?.text);
 }

@@ -1,7 +1,9 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { observeRedisCalls } from '../telemetry/redis-calls.ts';
+import { DeadlineExceeded, Deadlines } from './deadlines.ts';
 import { connect, connectionOptions, pingMasters } from './redis-client.ts';
+import { RedisTurn } from './redis-turn.ts';
 import type { RedisAddress } from './redis-url.ts';
 import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailable } from './store-unavailable.ts';
@@ -32,6 +34,9 @@ const DEGRADED_MS = 5000;
  */
 export class RedisLink {
   readonly #client: Redis | Cluster;
+  readonly #turn: RedisTurn;
+  /** By their length. */
+  readonly #deadlines = new Map<number, Deadlines>();
   readonly #prefix: string;
   readonly #log: Logger;
   /** How long a call may take whose caller has no patience of its own. */
@@ -53,6 +58,7 @@ export class RedisLink {
     this.#log = log;
     this.deadlineMs = deadlineMs;
     this.#client = connect(address);
+    this.#turn = new RedisTurn(this.#client);
     this.#client.on('error', (error: Error) => {
       this.#lastError = error;
     });
@@ -92,6 +98,11 @@ export class RedisLink {
     return `${this.#prefix}:${name}`;
   }
 
+  /** Runs `last` when this turn of the event loop ends; its calls still go out with those of this turn. */
+  atEndOfTurn(last: () => void): void {
+    this.#turn.atEnd(last);
+  }
+
   /** A Lua script as a function; ioredis loads it again where Redis has forgotten it. */
   defineScript(name: string, lua: string, patienceMs?: number): Script {
     this.#client.defineCommand(name, { lua });
@@ -118,8 +129,9 @@ export class RedisLink {
   ): Promise<T> {
     if (this.#reach !== 'up') throw isAway;
     const end = this.#observe(name);
+    this.#turn.begin();
     try {
-      const reply = await within(patienceMs, command(this.#client));
+      const reply = await this.#deadlinesOf(patienceMs).within(command(this.#client));
       end();
       return reply;
     } catch (error) {
@@ -132,6 +144,14 @@ export class RedisLink {
       }
       throw new StoreUnavailable('Redis did not do as asked', { cause: error, isUncertain: !isRefusal(error) });
     }
+  }
+
+  #deadlinesOf(ms: number): Deadlines {
+    const known = this.#deadlines.get(ms);
+    if (known) return known;
+    const deadlines = new Deadlines(ms);
+    this.#deadlines.set(ms, deadlines);
+    return deadlines;
   }
 
   close(): void {
@@ -215,17 +235,6 @@ export class RedisLink {
 
 /** One for all: while Redis is away, a stack for each request would cost more than the rest of it. */
 const isAway = new StoreUnavailable('Redis is away');
-
-class DeadlineExceeded extends Error {}
-
-function within<T>(ms: number, reply: Promise<T>): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  // One more turn of the event loop before giving up: where this process was the slow one, the reply is there to read.
-  const giveUp = () => setImmediate(() => reject(new DeadlineExceeded(`no answer within ${ms} ms`)));
-  const timer = setTimeout(giveUp, ms);
-  reply.then(resolve, reject).finally(() => clearTimeout(timer));
-  return promise;
-}
 
 /** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
 function isRefusal(error: unknown): boolean {

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { type Attributes, SpanKind } from '@opentelemetry/api';
 import { reasonOf, UpstreamFailure } from '../upstream/failure.ts';
 import type { UpstreamReply, UpstreamRequest } from '../upstream/forward.ts';
-import { durationHistogram } from './instruments.ts';
+import { durationBy } from './durations.ts';
 import { withSpanId } from './trace-context.ts';
 import { endSpan, startSpan } from './tracing.ts';
 
@@ -14,39 +14,49 @@ export function observeAttempts(
   target: URL,
   forward: (request: UpstreamRequest) => Promise<UpstreamReply>,
 ): (request: UpstreamRequest, resends: number) => Promise<UpstreamReply> {
-  const duration = durationHistogram('http.client.request.duration', 'Duration of attempts at the campaign service');
+  const measure = durationBy('http.client.request.duration', 'Duration of attempts at the campaign service', [
+    'http.request.method',
+    'server.address',
+    'server.port',
+    'http.response.status_code',
+    'error.type',
+  ]);
   const base = target.href.replace(/\/$/, '');
-  const service = {
-    'http.request.method': 'GET',
-    'server.address': target.hostname.replace(/^\[|\]$/g, ''),
-    'server.port': Number(target.port) || (target.protocol === 'https:' ? 443 : 80),
-  };
+  const address = target.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
 
   return async function attempt(request, resends) {
     const startedAt = performance.now();
     const span = startSpan('GET', SpanKind.CLIENT);
-    const end = (attributes: Attributes, errorType?: string) => {
-      const all = { ...service, ...attributes };
-      duration.record((performance.now() - startedAt) / 1000, errorType ? { ...all, 'error.type': errorType } : all);
+    const end = (answered: number | undefined, errorType?: string) => {
+      const status = knownStatus(answered);
+      measure((performance.now() - startedAt) / 1000, 'GET', address, port, status ?? '', errorType ?? '');
       if (!span) return;
-      const resent = resends > 0 && { 'http.request.resend_count': resends };
-      endSpan(span, { ...all, 'url.full': base + request.path, ...resent }, errorType);
+      const attributes: Attributes = {
+        'http.request.method': 'GET',
+        'server.address': address,
+        'server.port': port,
+        'url.full': base + request.path,
+        'http.response.status_code': status,
+        'http.request.resend_count': resends > 0 ? resends : undefined,
+      };
+      endSpan(span, attributes, errorType);
     };
     try {
       const { traceparent = '' } = request.headers;
       const headers = span && { ...request.headers, traceparent: withSpanId(traceparent, span.spanContext().spanId) };
       const reply = await forward(headers ? { ...request, headers } : request);
-      end(statusAttribute(reply.status));
+      end(reply.status);
       return reply;
     } catch (error) {
-      if (error instanceof UpstreamFailure) end(statusAttribute(error.status), reasonOf(error));
-      else end({}, 'bug');
+      if (error instanceof UpstreamFailure) end(error.status, reasonOf(error));
+      else end(undefined, 'bug');
       throw error;
     }
   };
 }
 
 /** A status that HTTP knows: a label takes nothing that a server may make up. */
-function statusAttribute(status: number | undefined): Attributes {
-  return status !== undefined && status in STATUS_CODES ? { 'http.response.status_code': status } : {};
+function knownStatus(status: number | undefined): number | undefined {
+  return status !== undefined && status in STATUS_CODES ? status : undefined;
 }

@@ -1,17 +1,7 @@
-import { type Attributes, type Histogram, metrics } from '@opentelemetry/api';
+import { type Attributes, metrics } from '@opentelemetry/api';
+import { namedValues } from './durations.ts';
 
 const meter = () => metrics.getMeter('campaign-gateway');
-
-/** The advice of OpenTelemetry's semantic conventions, and finer ones below: a cached read takes less than a millisecond. */
-const DURATION_BUCKETS = [
-  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
-];
-
-/** Seconds. A record costs one to two microseconds, for its attributes are hashed: one for each thing measured, no more. */
-export function durationHistogram(name: string, description: string): Histogram {
-  const advice = { explicitBucketBoundaries: DURATION_BUCKETS };
-  return meter().createHistogram(name, { description, unit: 's', advice });
-}
 
 /** A value for each label, in their order; an empty one leaves its label out. All of them must be from a bounded set. */
 type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof Labels]: string };
@@ -53,10 +43,6 @@ export function countFrom0<Value extends string>(
       for (const [value, count] of counts) counter.observe(count, { [label]: value });
     });
   return (value) => void counts.set(value, (counts.get(value) ?? 0) + 1);
-}
-
-function namedValues(labels: readonly string[], values: readonly string[]): Attributes {
-  return Object.fromEntries(labels.map((label, i) => [label, values[i]]).filter(([, value]) => value !== ''));
 }
 
 export interface GaugeDescription {

@@ -17,8 +17,8 @@ class AskedReader extends MetricReader {
  * Makes the meters of this process count; before, and without it, they cost nothing and tell nothing. What asks for its
  * meter before this is called never counts.
  */
-export function startMetrics({ metricReaders, resource }: Pick<Sdk, 'metricReaders' | 'resource'>): Collect {
-  const reader = new AskedReader();
+export function startMetrics({ metricReaders, durations, resource }: Omit<Sdk, 'shutDown'>): Collect {
+  const reader = new AskedReader({ metricProducers: [durations] });
   metrics.setGlobalMeterProvider(new MeterProvider({ resource, readers: [reader, ...metricReaders] }));
   showProcess();
   return async () => {

@@ -1,5 +1,5 @@
 import { SpanKind } from '@opentelemetry/api';
-import { durationHistogram } from './instruments.ts';
+import { durationBy } from './durations.ts';
 import { endSpan, startSpan } from './tracing.ts';
 
 type Trouble = 'timeout' | 'refused' | 'closed';
@@ -9,17 +9,17 @@ type Trouble = 'timeout' | 'refused' | 'closed';
  * when its name is told, which is the command's or the script's; what that gives is told the end, and what went wrong.
  */
 export function observeRedisCalls(): (name: string) => (trouble?: Trouble) => void {
-  const duration = durationHistogram('db.client.operation.duration', 'Duration of calls to Redis');
+  const measure = durationBy('db.client.operation.duration', 'Duration of calls to Redis', [
+    'db.system.name',
+    'db.operation.name',
+    'error.type',
+  ]);
   return (name) => {
     const startedAt = performance.now();
     const span = startSpan(name, SpanKind.CLIENT);
     return (trouble) => {
-      const attributes = { 'db.system.name': 'redis', 'db.operation.name': name };
-      endSpan(span, attributes, trouble);
-      duration.record(
-        (performance.now() - startedAt) / 1000,
-        trouble ? { ...attributes, 'error.type': trouble } : attributes,
-      );
+      if (span) endSpan(span, { 'db.system.name': 'redis', 'db.operation.name': name }, trouble);
+      measure((performance.now() - startedAt) / 1000, 'redis', name, trouble ?? '');
     };
   };
 }

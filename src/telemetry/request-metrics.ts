@@ -1,7 +1,8 @@
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
+import { durationBy } from './durations.ts';
 import { methodOf } from './http-method.ts';
-import { countBy, durationHistogram } from './instruments.ts';
+import { countBy } from './instruments.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
 
 export interface RequestMeter {
@@ -12,10 +13,13 @@ export interface RequestMeter {
 
 /** Counts and measures requests. No label has anything in it that a client can choose freely. */
 export function requestMeter(): RequestMeter {
-  const duration = durationHistogram(
-    'http.server.request.duration',
-    'Duration of requests, from their head to their end',
-  );
+  const measure = durationBy('http.server.request.duration', 'Duration of requests, from their head to their end', [
+    'http.request.method',
+    'http.route',
+    'http.response.status_code',
+    'url.scheme',
+    'error.type',
+  ]);
   const count = countBy('campaign_gateway.requests', 'Requests, by status, error code and reason', [
     'status',
     'code',
@@ -25,14 +29,11 @@ export function requestMeter(): RequestMeter {
   return {
     ended(exchange) {
       const outcome = outcomeOf(exchange);
+      const { status, reason } = outcome;
       countOutcome(outcome);
-      duration.record((performance.now() - exchange.startedAt) / 1000, {
-        'http.request.method': methodOf(exchange.request),
-        ...(exchange.route !== undefined && { 'http.route': exchange.route }),
-        'http.response.status_code': outcome.status,
-        'url.scheme': 'http',
-        ...(outcome.status >= 500 && { 'error.type': outcome.reason ?? 'unknown' }),
-      });
+      const seconds = (performance.now() - exchange.startedAt) / 1000;
+      const errorType = status >= 500 ? (reason ?? 'unknown') : '';
+      measure(seconds, methodOf(exchange.request), exchange.route ?? '', status, 'http', errorType);
     },
     refused: ({ status, code, reason }) => countOutcome({ status, code, reason }),
   };

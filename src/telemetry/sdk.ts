@@ -9,7 +9,7 @@ import {
   type Resource,
   resourceFromAttributes,
 } from '@opentelemetry/resources';
-import { type MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { type MetricProducer, type MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import {
   AlwaysOffSampler,
   AlwaysOnSampler,
@@ -22,6 +22,7 @@ import {
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
 import { version } from '../version.ts';
+import { startDurations } from './durations.ts';
 import { randomHex } from './trace-context.ts';
 import { chosenIds, enableTracing } from './tracing.ts';
 
@@ -31,6 +32,8 @@ const FLUSH_MS = 2000;
 export interface Sdk {
   /** What all telemetry of this process says of where it comes from. */
   readonly resource: Resource;
+  /** Histograms: what reads metrics has to be given them. */
+  readonly durations: MetricProducer;
   /** What pushes metrics, where that was asked for. */
   readonly metricReaders: readonly MetricReader[];
   /** Sends what has not been sent, for as long as is reasonable. */
@@ -45,9 +48,11 @@ export interface Sdk {
 export function startSdk(settings: Settings, log: Logger): Sdk {
   const resource = describeProcess(settings);
   const provider = isTraced(settings) ? startTracing(settings, resource, log) : undefined;
-  const metricReaders = isPushed(settings) ? [metricsPusher(settings, log)] : [];
+  const durations = startDurations(resource);
+  const metricReaders = isPushed(settings) ? [metricsPusher(settings, durations, log)] : [];
   return {
     resource,
+    durations,
     metricReaders,
     async shutDown() {
       const ends = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
@@ -118,8 +123,9 @@ function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, 
   return new ParentBasedSampler({ root, ...(settings.TRACE_TRUST_SAMPLED ? {} : untrusted) });
 }
 
-function metricsPusher(settings: Settings, log: Logger): MetricReader {
+function metricsPusher(settings: Settings, durations: MetricProducer, log: Logger): MetricReader {
   return new PeriodicExportingMetricReader({
+    metricProducers: [durations],
     exporter: telling(new OTLPMetricExporter(), 'otlp_metrics', log),
     exportIntervalMillis: settings.OTEL_METRIC_EXPORT_INTERVAL,
     exportTimeoutMillis: Math.min(settings.OTEL_METRIC_EXPORT_INTERVAL, 30_000),

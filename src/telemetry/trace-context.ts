@@ -89,15 +89,16 @@ function parseTracestate(header: string | string[] | undefined): string | undefi
 }
 
 const pool = Buffer.alloc(4096);
-let used = pool.length;
+let digits = '';
+let used = 0;
 
 /** Random lower-case hex from a pool: one call to the operating system for some hundreds of ids. Never all zeros. */
 export function randomHex(bytes: number): string {
-  if (used + bytes > pool.length) {
-    randomFillSync(pool);
+  if (used + 2 * bytes > digits.length) {
+    digits = randomFillSync(pool).toString('hex');
     used = 0;
   }
-  const hex = pool.toString('hex', used, used + bytes);
-  used += bytes;
+  const hex = digits.slice(used, used + 2 * bytes);
+  used += 2 * bytes;
   return /[^0]/.test(hex) ? hex : randomHex(bytes);
 }

@@ -72,7 +72,17 @@ export function hashKey(key: string): string {
 
 /** Compares in constant time. */
 export function matchesHash(key: string, record: ApiKey): boolean {
-  return timingSafeEqual(Buffer.from(hashKey(key), 'hex'), Buffer.from(record.hash, 'hex'));
+  return timingSafeEqual(hash('sha256', key, 'buffer'), digestOf(record));
+}
+
+const digests = new WeakMap<ApiKey, Buffer>();
+
+function digestOf(record: ApiKey): Buffer {
+  const known = digests.get(record);
+  if (known) return known;
+  const digest = Buffer.from(record.hash, 'hex');
+  digests.set(record, digest);
+  return digest;
 }
 
 export type KeyStatus = 'active' | 'expired' | 'revoked';

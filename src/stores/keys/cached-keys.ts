@@ -46,13 +46,22 @@ export class CachedKeys implements KeyLookup {
     this.#now = options.now ?? Date.now;
   }
 
-  async find(id: string, isDoubtful?: () => boolean): Promise<ApiKey | undefined> {
+  find(id: string, isDoubtful?: () => boolean): ApiKey | Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
     const age = entry ? this.#now() - entry.foundAt : Number.POSITIVE_INFINITY;
-    if (entry && age < this.#options.ttlMs && entry.foundAt > this.#doubtedBefore) {
-      this.#options.count?.('cached');
-      return entry.record;
+    if (!entry || age >= this.#options.ttlMs || entry.foundAt <= this.#doubtedBefore) {
+      return this.#ask(id, entry, age, isDoubtful);
     }
+    this.#options.count?.('cached');
+    return entry.record;
+  }
+
+  async #ask(
+    id: string,
+    entry: Entry | undefined,
+    age: number,
+    isDoubtful: (() => boolean) | undefined,
+  ): Promise<ApiKey | undefined> {
     try {
       const record = await (!entry && isDoubtful?.() ? this.#gather(id) : this.#load(id));
       this.#options.count?.(record ? 'found' : 'unknown');

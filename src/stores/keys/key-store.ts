@@ -23,8 +23,11 @@ export interface KeyStore {
 
 /** What the pipeline asks for. */
 export interface KeyLookup {
-  /** `isDoubtful`: whether the request comes from where many keys have failed, so that it may wait for its look-up. */
-  find(id: string, isDoubtful?: () => boolean): Promise<ApiKey | undefined>;
+  /**
+   * A key that is known is given at once: most requests need not wait. `isDoubtful`: whether the request comes from where
+   * many keys have failed, so that it may wait for its look-up.
+   */
+  find(id: string, isDoubtful?: () => boolean): ApiKey | Promise<ApiKey | undefined>;
   /** Makes the next `find` of that key ask the store itself. */
   forget(id: string): void;
 }

@@ -70,24 +70,39 @@ export class FallbackLimits implements Limits {
     this.#own = new MemoryLimits({ now: this.#now });
   }
 
-  async charge(subject: Subject): Promise<ChargeAnswer> {
-    const { shared, mode, isAway } = this.#options;
-    if (mode === 'local' && isAway()) return this.#chargeOwn(subject, false);
+  charge(subject: Subject): Promise<ChargeAnswer> {
+    const { mode, isAway } = this.#options;
+    if (mode === 'local' && isAway()) return Promise.resolve(this.#chargeOwn(subject, false));
     const alone = this.#alone.get(subject.id);
-    const own = alone && (await this.#chargeAfterReturn(subject, alone));
+    return alone ? this.#chargeBoth(subject, alone) : this.#chargeShared(subject);
+  }
+
+  async #chargeBoth(subject: Subject, alone: Alone): Promise<ChargeAnswer> {
+    const own = await this.#chargeAfterReturn(subject, alone);
     if (own?.outcome === 'limited') return this.#decided(own);
-    try {
-      const answer = await shared.charge(subject);
-      if (alone) alone.isAnswered = true;
-      if (mode === 'local' && answer.outcome !== 'key_changed') {
-        this.#known.set(subject.id, { charge: answer, at: this.#now() });
-      }
-      return answer;
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable) || mode === 'closed') throw error;
-      if (mode === 'open') return this.#decided({ outcome: 'allowed', states: [] });
-      return this.#chargeOwn(subject, error.isUncertain, own);
-    }
+    const answered = () => {
+      alone.isAnswered = true;
+    };
+    return this.#chargeShared(subject, own, answered);
+  }
+
+  /** `own`: what this process has charged for the request already. */
+  #chargeShared(subject: Subject, own?: Charge, answered?: () => void): Promise<ChargeAnswer> {
+    const { shared, mode } = this.#options;
+    return shared.charge(subject).then(
+      (answer) => {
+        answered?.();
+        if (mode === 'local' && answer.outcome !== 'key_changed') {
+          this.#known.set(subject.id, { charge: answer, at: this.#now() });
+        }
+        return answer;
+      },
+      (error: unknown) => {
+        if (!(error instanceof StoreUnavailable) || mode === 'closed') throw error;
+        if (mode === 'open') return this.#decided({ outcome: 'allowed', states: [] });
+        return this.#chargeOwn(subject, error.isUncertain, own);
+      },
+    );
   }
 
   #decided(charge: Charge): Charge {

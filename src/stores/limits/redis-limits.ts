@@ -26,7 +26,7 @@ export class RedisLimits implements Limits {
 
   charge(subject: Subject): Promise<ChargeAnswer> {
     const waiter = Promise.withResolvers<ChargeAnswer>();
-    if (this.#batches.size === 0) setImmediate(() => this.#flush());
+    if (this.#batches.size === 0) this.#link.atEndOfTurn(() => this.#flush());
     // Two requests of one turn may rely on different versions of the same key: each version is a batch of its own.
     const batchKey = `${subject.id} ${subject.keyVersion}`;
     const batch = this.#batches.get(batchKey);

@@ -36,21 +36,22 @@ export class SpentLimits implements Limits {
     this.#spent = new LRUCache({ max: maxSubjects });
   }
 
-  async charge(subject: Subject): Promise<ChargeAnswer> {
+  charge(subject: Subject): Promise<ChargeAnswer> {
     const spent = this.#spent.get(subject.id);
     const now = this.#now();
     if (spent) {
       if (spent.keyVersion === subject.keyVersion && now < spent.until) {
         this.#count('limited', 'memory');
-        return later(spent.charge, now - spent.at);
+        return Promise.resolve(later(spent.charge, now - spent.at));
       }
       this.#spent.delete(subject.id);
     }
-    const answer = await this.#limits.charge(subject);
-    if (answer.outcome !== 'key_changed') this.#count(answer.outcome, 'redis');
-    // From when it was asked: counted from the reply, it would be refused for longer than it was told.
-    if (answer.outcome === 'limited') this.#remember(subject, answer, now);
-    return answer;
+    return this.#limits.charge(subject).then((answer) => {
+      if (answer.outcome !== 'key_changed') this.#count(answer.outcome, 'redis');
+      // From when it was asked: counted from the reply, it would be refused for longer than it was told.
+      if (answer.outcome === 'limited') this.#remember(subject, answer, now);
+      return answer;
+    });
   }
 
   /** Whether a subject would be refused now, as far as this process knows. */

@@ -1,0 +1,45 @@
+import type { Socket } from 'node:net';
+import { Cluster, type Redis } from 'ioredis';
+
+/**
+ * The calls of one turn of the event loop: what they send goes out at its end, in one system call for each connection.
+ * ioredis' own auto-pipelining does that too, but has the calls of the next turn wait for the answers of this one, and in a
+ * cluster may send all of a pipeline again for the sake of one redirection, which counts twice.
+ */
+export class RedisTurn {
+  readonly #client: Redis | Cluster;
+  #held: readonly Socket[] | undefined;
+  #last: (() => void)[] = [];
+
+  constructor(client: Redis | Cluster) {
+    this.#client = client;
+  }
+
+  /** To be called before a command is given to the client. */
+  begin(): void {
+    if (this.#held) return;
+    this.#held = socketsOf(this.#client);
+    for (const socket of this.#held) socket.cork();
+    setImmediate(() => this.#end());
+  }
+
+  /** Runs `last` at the end of this turn; what it sends still goes with it. */
+  atEnd(last: () => void): void {
+    this.begin();
+    this.#last.push(last);
+  }
+
+  #end(): void {
+    const [held = [], last] = [this.#held, this.#last];
+    this.#last = [];
+    for (const run of last) run();
+    this.#held = undefined;
+    for (const socket of held) socket.uncork();
+  }
+}
+
+/** Those that are connected, or about to be. */
+function socketsOf(client: Redis | Cluster): Socket[] {
+  const nodes = client instanceof Cluster ? client.nodes() : [client];
+  return nodes.map((node) => node.stream as Socket | undefined).filter((socket) => socket !== undefined);
+}

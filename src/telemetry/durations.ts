@@ -1,0 +1,101 @@
+import { type Attributes, type HrTime, ValueType } from '@opentelemetry/api';
+import type { Resource } from '@opentelemetry/resources';
+import {
+  AggregationTemporality,
+  DataPointType,
+  type MetricData,
+  type MetricProducer,
+} from '@opentelemetry/sdk-metrics';
+
+/** The advice of OpenTelemetry's semantic conventions, and finer ones below: a cached read takes less than a millisecond. */
+const BOUNDARIES = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+
+interface Series {
+  readonly attributes: Attributes;
+  readonly counts: number[];
+  sum: number;
+  count: number;
+}
+
+interface Histogram {
+  readonly name: string;
+  readonly description: string;
+  readonly series: Map<string, Series>;
+}
+
+/** Undefined until durations are measured. */
+let histograms: Histogram[] | undefined;
+
+/** From here on what asks for a histogram measures. Gives what has been measured, beside what the SDK's own meters count. */
+export function startDurations(resource: Resource): MetricProducer {
+  const measured: Histogram[] = [];
+  histograms = measured;
+  const startTime = hrTimeNow();
+  const scope = { name: 'campaign-gateway' };
+  return {
+    async collect() {
+      const metrics = measured.map((histogram) => describe(histogram, startTime));
+      return { resourceMetrics: { resource, scopeMetrics: [{ scope, metrics }] }, errors: [] };
+    },
+  };
+}
+
+/** A value for each label, in their order; an empty one leaves its label out. All of them must be from a bounded set. */
+type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof Labels]: string | number };
+
+/**
+ * A histogram of seconds, for paths that every request takes: plain numbers, which are only looked at when the metrics are
+ * collected. The SDK's own hashes the attributes of each value, which costs ten times as much.
+ */
+export function durationBy<const Labels extends readonly string[]>(
+  name: string,
+  description: string,
+  labels: Labels,
+): (seconds: number, ...values: LabelValues<Labels>) => void {
+  if (!histograms) return () => {};
+  const series = new Map<string, Series>();
+  histograms.push({ name, description, series });
+  return (seconds, ...values) => {
+    const key = values.join('\0');
+    let known = series.get(key);
+    if (!known) {
+      known = {
+        attributes: namedValues(labels, values),
+        counts: Array(BOUNDARIES.length + 1).fill(0),
+        sum: 0,
+        count: 0,
+      };
+      series.set(key, known);
+    }
+    // The upper boundary is part of a bucket, as in Prometheus.
+    let bucket = 0;
+    while (bucket < BOUNDARIES.length && seconds > (BOUNDARIES[bucket] as number)) bucket++;
+    known.counts[bucket] = (known.counts[bucket] as number) + 1;
+    known.sum += seconds;
+    known.count++;
+  };
+}
+
+export function namedValues(labels: readonly string[], values: readonly (string | number)[]): Attributes {
+  return Object.fromEntries(labels.map((label, i) => [label, values[i]]).filter(([, value]) => value !== ''));
+}
+
+function describe({ name, description, series }: Histogram, startTime: HrTime): MetricData {
+  const endTime = hrTimeNow();
+  return {
+    descriptor: { name, description, unit: 's', valueType: ValueType.DOUBLE },
+    aggregationTemporality: AggregationTemporality.CUMULATIVE,
+    dataPointType: DataPointType.HISTOGRAM,
+    dataPoints: [...series.values()].map(({ attributes, counts, sum, count }) => ({
+      attributes,
+      startTime,
+      endTime,
+      value: { buckets: { boundaries: BOUNDARIES, counts: [...counts] }, sum, count },
+    })),
+  };
+}
+
+function hrTimeNow(): HrTime {
+  const now = Date.now();
+  return [Math.floor(now / 1000), (now % 1000) * 1e6];
+}
