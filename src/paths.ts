@@ -6,17 +6,25 @@ export function compilePathTemplate(template: string): (parameters: Readonly<Rec
   return (parameters) => pieces.map((piece, i) => (i % 2 === 0 ? piece : (parameters[piece] ?? ''))).join('');
 }
 
-/** `/a/{b}` as Express's router writes it: `/a/:b`. */
-export function toExpressPath(template: string): string {
-  return template.replace(PLACEHOLDER, ':$1');
+/** Reads what stands for each `{name}` in a path: one whole segment, as it was sent. Undefined for another path. */
+export function compilePathPattern(template: string): (path: string) => Readonly<Record<string, string>> | undefined {
+  const pieces = template.split(PLACEHOLDER);
+  const names = pieces.filter((_, i) => i % 2 === 1);
+  const pattern = new RegExp(
+    `^${pieces.map((piece, i) => (i % 2 === 0 ? RegExp.escape(piece) : '([^/]+)')).join('')}$`,
+  );
+  return (path) => {
+    const match = pattern.exec(path);
+    if (!match) return undefined;
+    const parameters: Record<string, string> = {};
+    for (const [i, name] of names.entries()) parameters[name] = match[i + 1] as string;
+    return parameters;
+  };
 }
 
-/**
- * The path as sent, in a form that Express's router gives back letter for letter: it would decode `%2e`, cut at `#` and
- * trim some spaces. The query goes, and so do scheme and authority of an absolute-form target (RFC 9112, section 3.2.2).
- */
-export function routablePath(target: string): string {
+/** The path of a request target: the query goes, and so do scheme and authority of an absolute form (RFC 9112, section 3.2.2). */
+export function pathOf(target: string): string {
   const query = target.indexOf('?');
-  const path = (query < 0 ? target : target.slice(0, query)).replace(/^https?:\/\/[^/]*/i, '');
-  return path.replace(/[^\w\-./~]/g, encodeURIComponent);
+  const path = query < 0 ? target : target.slice(0, query);
+  return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '');
 }

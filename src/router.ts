@@ -1,5 +1,4 @@
-import express from 'express';
-import { routablePath, toExpressPath } from './paths.ts';
+import { compilePathPattern, pathOf } from './paths.ts';
 
 /** Where a request's path leads, with the path's parameters as they were sent: not decoded, not checked. */
 export interface Match<Target> {
@@ -7,31 +6,17 @@ export interface Match<Target> {
   readonly rawParameters: Readonly<Record<string, string>>;
 }
 
-/** Express's router, for paths alone: case-sensitive, a trailing slash makes another path. */
+/** Matches paths letter for letter: a case, a trailing slash or an escape more makes another path. */
 export function createRouter<Target extends { readonly path: string }>(
   targets: readonly Target[],
 ): (requestTarget: string) => Match<Target> | undefined {
-  const router = express.Router({ caseSensitive: true, strict: true });
-  for (const target of targets) {
-    router.all(toExpressPath(target.path), (request) => {
-      (request as unknown as Probe<Target>).match = {
-        target,
-        rawParameters: request.params as Record<string, string>,
-      };
-    });
-  }
+  const routes = targets.map((target) => ({ target, match: compilePathPattern(target.path) }));
   return (requestTarget) => {
-    // All that the router looks at, and writes its own notes to.
-    const probe: Probe<Target> = { method: 'GET', url: routablePath(requestTarget), match: undefined };
-    router(probe as unknown as express.Request, noResponse, () => {});
-    return probe.match;
+    const path = pathOf(requestTarget);
+    for (const { target, match } of routes) {
+      const rawParameters = match(path);
+      if (rawParameters) return { target, rawParameters };
+    }
+    return undefined;
   };
-}
-
-const noResponse = {} as express.Response;
-
-interface Probe<Target> {
-  readonly method: string;
-  readonly url: string;
-  match: Match<Target> | undefined;
 }

@@ -1,16 +1,9 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:http';
+import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
 import { logLevels } from '../telemetry/log-level.ts';
 import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
 import type { Group } from '../workers/group.ts';
 import { readWantedLevel } from './wanted-level.ts';
-
-type Handler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
-
-interface Route {
-  /** Of HEAD too. */
-  readonly GET: Handler;
-  readonly PUT?: Handler;
-}
 
 export interface OperationsParts {
   isShuttingDown(): boolean;
@@ -22,65 +15,67 @@ export interface OperationsParts {
 
 /** The operations listener: `GET /livez`, `GET /readyz`, `GET /metrics`, and `GET` and `PUT /log-level`. */
 export function createOperations({ isShuttingDown, dependencies, group }: OperationsParts): Server {
-  const routes: Readonly<Record<string, Route>> = {
-    '/livez': { GET: (_request, response) => sendJson(response, 200, { status: 'alive' }) },
-    '/readyz': {
-      GET: (_request, response) => {
-        const ready = !isShuttingDown();
-        const status = ready ? 'ready' : 'shutting_down';
-        sendJson(response, ready ? 200 : 503, { status, dependencies: dependencies() });
-      },
-    },
-    '/metrics': { GET: (_request, response) => sendMetrics(group, response) },
-    '/log-level': {
-      GET: (_request, response) => sendJson(response, 200, { level: group.level() }),
-      PUT: (request, response) => changeLevel(group, request, response),
-    },
-  };
-  return createServer((request, response) => {
-    const route = routes[(request.url ?? '').split('?')[0] ?? ''];
-    if (!route) return sendJson(response, 404, { error: 'no such path' });
-    const handle = handlerOf(route, request.method);
-    if (handle) return void answer(handle, request, response);
-    response.setHeader('allow', route.PUT ? 'GET, HEAD, PUT' : 'GET, HEAD');
-    sendJson(response, 405, { error: route.PUT ? 'use GET or PUT' : 'use GET' });
+  const app = express()
+    .disable('x-powered-by')
+    .disable('etag')
+    .enable('case sensitive routing')
+    .enable('strict routing');
+  app.use((_request, response, next) => {
+    response.setHeader('cache-control', 'no-store');
+    next();
   });
+  app
+    .route('/livez')
+    .get((_request, response) => void response.json({ status: 'alive' }))
+    .all(useOnly('GET'));
+  app
+    .route('/readyz')
+    .get((_request, response) => {
+      const ready = !isShuttingDown();
+      const status = ready ? 'ready' : 'shutting_down';
+      response.status(ready ? 200 : 503).json({ status, dependencies: dependencies() });
+    })
+    .all(useOnly('GET'));
+  app
+    .route('/metrics')
+    .get((_request, response) => sendMetrics(group, response))
+    .all(useOnly('GET'));
+  app
+    .route('/log-level')
+    .get((_request, response) => void response.json({ level: group.level() }))
+    .put((request, response) => changeLevel(group, request, response))
+    .all(useOnly('GET', 'PUT'));
+  app.use((_request, response) => void response.status(404).json({ error: 'no such path' }));
+  app.use(failed);
+  return createServer(app);
 }
 
-function handlerOf(route: Route, method: string | undefined): Handler | undefined {
-  if (method === 'GET' || method === 'HEAD') return route.GET;
-  return method === 'PUT' ? route.PUT : undefined;
-}
-
-async function answer(handle: Handler, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  try {
-    await handle(request, response);
-  } catch (error) {
-    if (response.headersSent || response.destroyed) response.destroy();
-    else sendJson(response, 503, { error: error instanceof Error ? error.message : 'this cannot be answered' });
-  }
+function useOnly(...methods: readonly string[]) {
+  return (_request: Request, response: Response) => {
+    response.setHeader('allow', methods.map((method) => (method === 'GET' ? 'GET, HEAD' : method)).join(', '));
+    response.status(405).json({ error: `use ${methods.join(' or ')}` });
+  };
 }
 
 /** Rather a 503 than half the numbers: Prometheus sees that the scrape has failed. */
-async function sendMetrics(group: Group, response: ServerResponse): Promise<void> {
+const failed: ErrorRequestHandler = (error, _request, response, _next) => {
+  if (response.headersSent) response.destroy();
+  else response.status(503).json({ error: error instanceof Error ? error.message : 'this cannot be answered' });
+};
+
+async function sendMetrics(group: Group, response: Response): Promise<void> {
   const text = prometheusText(await group.scrape());
-  response.writeHead(200, { 'content-type': prometheusContentType, 'cache-control': 'no-store' }).end(text);
+  response.setHeader('content-type', prometheusContentType);
+  response.end(text);
 }
 
-async function changeLevel(group: Group, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function changeLevel(group: Group, request: Request, response: Response): Promise<void> {
   const level = await readWantedLevel(request);
   if (!level) {
     response.setHeader('connection', 'close'); // The rest of the body is not waited for.
-    return sendJson(response, 400, {
-      error: 'Send a log level, such as debug or {"level":"debug"}.',
-      levels: logLevels,
-    });
+    response.status(400).json({ error: 'Send a log level, such as debug or {"level":"debug"}.', levels: logLevels });
+    return;
   }
   await group.changeLevel(level);
-  sendJson(response, 200, { level });
-}
-
-function sendJson(response: ServerResponse, status: number, body: object): void {
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
-  response.end(`${JSON.stringify(body)}\n`);
+  response.json({ level });
 }

@@ -23,12 +23,12 @@ test('the operations listener says that the process lives and is ready, and noth
     const response = await fetch(gateway.operationsUrl + path, { method });
     return [response.status, await response.text()];
   };
-  expect(await ask('/livez')).toEqual([200, '{"status":"alive"}\n']);
+  expect(await ask('/livez')).toEqual([200, '{"status":"alive"}']);
   expect(await ask('/readyz')).toEqual([
     200,
-    '{"status":"ready","dependencies":{"redis":"up","campaignServiceCircuit":"closed"}}\n',
+    '{"status":"ready","dependencies":{"redis":"up","campaignServiceCircuit":"closed"}}',
   ]);
-  expect(await ask('/readyz', 'POST')).toEqual([405, '{"error":"use GET"}\n']);
+  expect(await ask('/readyz', 'POST')).toEqual([405, '{"error":"use GET"}']);
   expect((await ask(campaignPath))[0]).toBe(404);
   expect((await get(`${gateway.url}/livez`)).status).toBe(404);
 });
