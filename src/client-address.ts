@@ -26,7 +26,7 @@ export function isTrustProxy(value: TrustProxy): boolean {
 export function clientAddressReader(trustProxy: TrustProxy): (request: IncomingMessage) => string {
   const trust = compileTrust(trustProxy);
   return (request) => {
-    const address = proxyAddr(request, trust);
+    const address = trustProxy === false ? request.socket.remoteAddress : proxyAddr(request, trust);
     const usable = address && isIP(address) ? address : (request.socket.remoteAddress ?? 'unknown');
     return usable.replace(/^::ffff:(?=\d+\.)/i, '');
   };

@@ -81,7 +81,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
     connection.request = request;
     connection.response = response;
     connection.open++;
-    response.once('close', () => {
+    response.on('close', () => {
       connection.open--;
       connection.over++;
     });

@@ -22,7 +22,7 @@ export function countBy<const Labels extends readonly string[]>(
       for (const { attributes, count } of counts.values()) counter.observe(count, attributes);
     });
   return (...values) => {
-    const key = values.join('\0');
+    const key = values.length === 1 ? (values[0] as string) : values.join('\0');
     const known = counts.get(key);
     if (known) known.count++;
     else counts.set(key, { attributes: namedValues(labels, values), count: 1 });

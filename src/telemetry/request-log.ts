@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
+import { logPlain } from './log.ts';
 import { outcomeOf } from './outcome.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
@@ -23,9 +24,9 @@ export function logRequest(log: Logger, exchange: Exchange): void {
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
-  if (status === 500) log.error(line, 'request');
-  else if (status > 500 || cache?.outcome === 'stale_if_error') log.warn(line, 'request');
-  else log.info(line, 'request');
+  if (status === 500) logPlain(log, 'error', line, 'request');
+  else if (status > 500 || cache?.outcome === 'stale_if_error') logPlain(log, 'warn', line, 'request');
+  else logPlain(log, 'info', line, 'request');
 }
 
 /** A request that the HTTP parser refused. */

@@ -72,17 +72,19 @@ export function hashKey(key: string): string {
 
 /** Compares in constant time. */
 export function matchesHash(key: string, record: ApiKey): boolean {
-  return timingSafeEqual(hash('sha256', key, 'buffer'), digestOf(record));
+  shownHash.write(hashKey(key), 'latin1'); // A digest that comes as a buffer of its own takes twice as long.
+  return timingSafeEqual(shownHash, bytesOfHash(record));
 }
 
-const digests = new WeakMap<ApiKey, Buffer>();
+const shownHash = Buffer.alloc(64);
+const hashes = new WeakMap<ApiKey, Buffer>();
 
-function digestOf(record: ApiKey): Buffer {
-  const known = digests.get(record);
+function bytesOfHash(record: ApiKey): Buffer {
+  const known = hashes.get(record);
   if (known) return known;
-  const digest = Buffer.from(record.hash, 'hex');
-  digests.set(record, digest);
-  return digest;
+  const bytes = Buffer.from(record.hash, 'latin1');
+  hashes.set(record, bytes);
+  return bytes;
 }
 
 export type KeyStatus = 'active' | 'expired' | 'revoked';
