@@ -1,0 +1,35 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** A campaign service that has every campaign. BODY_BYTES says how long its documents are, most of it workflow definitions. */
+const PATH = /\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
+const bodyBytes = Number(process.env['BODY_BYTES'] ?? 6000);
+
+function document(id: string, accountGroupId: string, filling: string): string {
+  return JSON.stringify({
+    id,
+    accountGroupId,
+    name: 'Spring outreach',
+    status: 'running',
+    description: 'To all who have asked for it.',
+    outreachLanguage: 'en',
+    selectedLeadCount: 25,
+    includeConversationHistory: true,
+    autoCancelOnMessageReceived: true,
+    createdAt: '2026-01-01T08:00:00.000Z',
+    updatedAt: '2026-02-01T09:30:00.000Z',
+    startedAt: null,
+    rateLimitedUntil: null,
+    workflowDefinition: { steps: Array.from({ length: 10 }, () => ({ template: filling })) },
+  });
+}
+
+const filling = 'x'.repeat(Math.max(0, Math.round((bodyBytes - document('', '', '').length) / 10)));
+
+const server = createServer((request, response) => {
+  const [, accountGroupId = '', id = ''] = PATH.exec(request.url ?? '') ?? [];
+  const body = document(id, accountGroupId, filling);
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  response.end(body);
+});
+server.listen(0, '127.0.0.1', () => process.stdout.write(`${(server.address() as AddressInfo).port}\n`));
