@@ -1,25 +1,30 @@
 /** Of an answer in more pieces than this each holds next to nothing: it costs more to read than it can be worth. */
 const MAX_PIECES = 65_536;
-const FIRST_BYTES = 16_384;
 
-/** Collects a body in one piece of memory, so that one in a million pieces takes no more of it than another. */
+/**
+ * Collects a body in one piece of memory, so that one in a million pieces takes no more of it than another. Most come whole
+ * and are left where they are.
+ */
 export class BoundedBody {
   readonly #maxBytes: number;
-  #buffer: Buffer;
+  #buffer: Buffer = Buffer.alloc(0);
   #length = 0;
   #pieces = 0;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
-    this.#buffer = Buffer.allocUnsafe(Math.min(maxBytes, FIRST_BYTES));
   }
 
   /** False, and nothing added, where it would be more than is accepted. */
   add(piece: Buffer): boolean {
     const length = this.#length + piece.length;
     if (length > this.#maxBytes || ++this.#pieces > MAX_PIECES) return false;
-    if (length > this.#buffer.length) this.#grow(length);
-    piece.copy(this.#buffer, this.#length);
+    if (this.#length === 0) {
+      this.#buffer = piece;
+    } else {
+      if (length > this.#buffer.length) this.#grow(length);
+      piece.copy(this.#buffer, this.#length);
+    }
     this.#length = length;
     return true;
   }

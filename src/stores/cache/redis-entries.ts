@@ -26,8 +26,8 @@ const PATIENCE_MS = 50;
 const lua = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8');
 
 const replySchema = z.union([
-  z.tuple([z.literal('noted'), z.string()]),
   z.tuple([z.enum(['fresh', 'held', 'granted', 'seen']), z.int(), z.string(), z.string(), z.string()]),
+  z.tuple([z.literal('noted'), z.string()]),
 ]);
 
 type Names = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
