@@ -27,6 +27,7 @@ import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { connectionMeter } from './telemetry/connection-metrics.ts';
+import { outcomeOf } from './telemetry/outcome.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { requestMeter } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
@@ -136,9 +137,10 @@ export function createGateway({
     const exchange = new Exchange(request, response, decided(opened, span), span, clientAddress(request), listener);
     response.on('close', () => {
       if (!response.writableFinished) exchange.abandon();
-      logRequest(log, exchange);
-      meter.ended(exchange);
-      endServerSpan(exchange);
+      const outcome = outcomeOf(exchange);
+      logRequest(log, exchange, outcome);
+      meter.ended(exchange, outcome);
+      endServerSpan(exchange, outcome);
       if (exchange.cache) countCacheRead(exchange.cache);
     });
     try {

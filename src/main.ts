@@ -27,7 +27,7 @@ process.on('uncaughtException', (error) => {
 
 if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
 
-const sdk = startSdk(settings, log);
+const sdk = await startSdk(settings, log);
 const group = joinGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });

@@ -3,7 +3,14 @@ const PLACEHOLDER = /\{(\w+)\}/g;
 /** Fills `{name}` from parameters that have been checked: nothing is escaped, their form needs none. */
 export function compilePathTemplate(template: string): (parameters: Readonly<Record<string, string>>) => string {
   const pieces = template.split(PLACEHOLDER);
-  return (parameters) => pieces.map((piece, i) => (i % 2 === 0 ? piece : (parameters[piece] ?? ''))).join('');
+  return (parameters) => {
+    let path = '';
+    for (let i = 0; i < pieces.length; i++) {
+      const piece = pieces[i] as string;
+      path += i % 2 === 0 ? piece : (parameters[piece] ?? '');
+    }
+    return path;
+  };
 }
 
 /** Reads what stands for each `{name}` in a path: one whole segment, as it was sent. Undefined for another path. */

@@ -2,12 +2,11 @@ import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { logPlain } from './log.ts';
-import { outcomeOf } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
-export function logRequest(log: Logger, exchange: Exchange): void {
+export function logRequest(log: Logger, exchange: Exchange, { status, code, reason }: Outcome): void {
   const { request, trace, error, cache } = exchange;
-  const { status, code, reason } = outcomeOf(exchange);
   const line = {
     trace_id: trace.traceId,
     span_id: trace.spanId,

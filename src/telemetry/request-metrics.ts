@@ -3,10 +3,10 @@ import type { Exchange } from '../exchange.ts';
 import { durationBy } from './durations.ts';
 import { methodOf } from './http-method.ts';
 import { countBy } from './instruments.ts';
-import { type Outcome, outcomeOf } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
 
 export interface RequestMeter {
-  ended(exchange: Exchange): void;
+  ended(exchange: Exchange, outcome: Outcome): void;
   /** A request that the HTTP parser refused: it is counted, and has no duration. */
   refused(error: GatewayError): void;
 }
@@ -27,8 +27,7 @@ export function requestMeter(): RequestMeter {
   ]);
   const countOutcome = ({ status, code, reason }: Outcome) => count(String(status), code ?? '', reason ?? '');
   return {
-    ended(exchange) {
-      const outcome = outcomeOf(exchange);
+    ended(exchange, outcome) {
       const { status, reason } = outcome;
       countOutcome(outcome);
       const seconds = (performance.now() - exchange.startedAt) / 1000;

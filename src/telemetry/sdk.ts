@@ -1,7 +1,5 @@
 import { context, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import {
   defaultResource,
   detectResources,
@@ -43,13 +41,13 @@ export interface Sdk {
 /**
  * OpenTelemetry's SDK, by the standard `OTEL_*` variables: without an endpoint there are no spans. Endpoints, headers,
  * compression and timeouts of OTLP are read from the environment by its exporters, `OTEL_RESOURCE_ATTRIBUTES` by its
- * resource detector.
+ * resource detector. An exporter that is not asked for is not loaded.
  */
-export function startSdk(settings: Settings, log: Logger): Sdk {
+export async function startSdk(settings: Settings, log: Logger): Promise<Sdk> {
   const resource = describeProcess(settings);
-  const provider = isTraced(settings) ? startTracing(settings, resource, log) : undefined;
+  const provider = isTraced(settings) ? await startTracing(settings, resource, log) : undefined;
   const durations = startDurations(resource);
-  const metricReaders = isPushed(settings) ? [metricsPusher(settings, durations, log)] : [];
+  const metricReaders = isPushed(settings) ? [await metricsPusher(settings, durations, log)] : [];
   return {
     resource,
     durations,
@@ -86,7 +84,8 @@ function isPushed(settings: Settings): boolean {
   return !settings.OTEL_SDK_DISABLED && settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
-function startTracing(settings: Settings, resource: Resource, log: Logger): TracerProvider {
+async function startTracing(settings: Settings, resource: Resource, log: Logger): Promise<TracerProvider> {
+  const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
   const provider = new TracerProvider({
     resource,
     sampler: samplerOf(settings),
@@ -123,7 +122,8 @@ function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, 
   return new ParentBasedSampler({ root, ...(settings.TRACE_TRUST_SAMPLED ? {} : untrusted) });
 }
 
-function metricsPusher(settings: Settings, durations: MetricProducer, log: Logger): MetricReader {
+async function metricsPusher(settings: Settings, durations: MetricProducer, log: Logger): Promise<MetricReader> {
+  const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
   return new PeriodicExportingMetricReader({
     metricProducers: [durations],
     exporter: telling(new OTLPMetricExporter(), 'otlp_metrics', log),

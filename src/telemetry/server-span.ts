@@ -1,14 +1,13 @@
 import type { Attributes } from '@opentelemetry/api';
 import type { Exchange } from '../exchange.ts';
 import { methodOf, OTHER_METHOD } from './http-method.ts';
-import { outcomeOf } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
 import { endSpan } from './tracing.ts';
 
 /** Ends the span of a request with all that is known of it (semantic conventions for HTTP servers, stable). */
-export function endServerSpan(exchange: Exchange): void {
+export function endServerSpan(exchange: Exchange, { status, reason }: Outcome): void {
   const { span, request, route } = exchange;
   if (!span) return;
-  const { status, reason } = outcomeOf(exchange);
   const method = methodOf(request);
   span.updateName([method === OTHER_METHOD ? 'HTTP' : method, route].filter(Boolean).join(' '));
   // Of a server only its own failures are errors (the conventions' rule on status codes).

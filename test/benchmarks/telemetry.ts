@@ -1,3 +1,4 @@
+import { openSync, writeSync } from 'node:fs';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { pino } from 'pino';
@@ -6,6 +7,7 @@ import { Exchange } from '../../src/exchange.ts';
 import { readSettings } from '../../src/read-settings.ts';
 import { cacheReadCounter } from '../../src/telemetry/cache-metrics.ts';
 import { startMetrics } from '../../src/telemetry/metrics.ts';
+import { outcomeOf } from '../../src/telemetry/outcome.ts';
 import { observeRedisCalls } from '../../src/telemetry/redis-calls.ts';
 import { logRequest } from '../../src/telemetry/request-log.ts';
 import { requestMeter } from '../../src/telemetry/request-metrics.ts';
@@ -24,8 +26,20 @@ const settings = readSettings({
   OTEL_TRACES_SAMPLER: 'always_off',
 });
 const silent = pino({ level: 'silent' });
-startMetrics(startSdk(settings, silent));
-const toNowhere = pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: true }));
+startMetrics(await startSdk(settings, silent));
+const nowhere = openSync('/dev/null', 'w');
+let lines: string[] = [];
+/** As in a process: what is logged in one turn of the event loop is written at once; here it is ten lines. */
+const toNowhere = pino(
+  { level: 'info' },
+  {
+    write(line) {
+      if (lines.push(line) < 10) return;
+      writeSync(nowhere, lines.join(''));
+      lines = [];
+    },
+  },
+);
 
 const meter = requestMeter();
 const observeCall = observeRedisCalls();
@@ -40,6 +54,7 @@ const response = new ServerResponse(request);
 const exchange = new Exchange(request, response, openTrace({}, false), undefined, '127.0.0.1', { draining: false });
 exchange.route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
 exchange.cache = hit;
+const outcome = outcomeOf(exchange);
 
 const parts: Record<string, () => void> = {
   'trace and span': () => {
@@ -47,7 +62,7 @@ const parts: Record<string, () => void> = {
     const span = startServerSpan(opened);
     decided(opened, span);
     within(span, () => {});
-    endServerSpan(exchange);
+    endServerSpan(exchange, outcome);
   },
   'call to Redis': () => observeCall('chargeLimits')(),
   counters: () => {
@@ -55,8 +70,8 @@ const parts: Record<string, () => void> = {
     countDecision('allowed', 'redis');
     countRead(hit);
   },
-  'request histogram': () => meter.ended(exchange),
-  'log line': () => logRequest(toNowhere, exchange),
+  'request histogram': () => meter.ended(exchange, outcome),
+  'log line': () => logRequest(toNowhere, exchange, outcome),
 };
 
 function cost(run: () => void): number {
