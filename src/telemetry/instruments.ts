@@ -59,6 +59,13 @@ function namedValues(labels: readonly string[], values: readonly string[]): Attr
   return Object.fromEntries(labels.map((label, i) => [label, values[i]]).filter(([, value]) => value !== ''));
 }
 
+/** A count that somebody else keeps, and that is asked for when the metrics are collected. */
+export function showCount(name: string, description: string, count: () => number): void {
+  meter()
+    .createObservableCounter(name, { description })
+    .addCallback((counter) => counter.observe(count()));
+}
+
 export interface GaugeDescription {
   readonly description: string;
   readonly unit?: string;
