@@ -9,6 +9,7 @@ import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import type { ServerLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
+import { Overload, type OverloadLimits } from './overload.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
@@ -19,6 +20,7 @@ import { read, readThrough } from './pipeline/read.ts';
 import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
 import { respond, respondError } from './pipeline/respond.ts';
+import { shed } from './pipeline/shed.ts';
 import { validate } from './pipeline/validate.ts';
 import { referenceRoutes } from './reference/reference.ts';
 import { createRouter } from './router.ts';
@@ -28,6 +30,7 @@ import type { Stores } from './stores/open-stores.ts';
 import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
 import { connectionMeter } from './telemetry/connection-metrics.ts';
 import { outcomeOf } from './telemetry/outcome.ts';
+import { overloadReport } from './telemetry/overload-report.ts';
 import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
 import { requestMeter } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
@@ -47,6 +50,7 @@ export interface GatewayParts {
   readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
   readonly limits?: Partial<ServerLimits>;
+  readonly overloadLimits?: Partial<OverloadLimits>;
 }
 
 export interface Gateway {
@@ -65,6 +69,7 @@ export function createGateway({
   monotonicNow,
   endpoints = publicEndpoints,
   limits,
+  overloadLimits,
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
   showUpstreamState(upstream.state);
@@ -131,7 +136,21 @@ export function createGateway({
   }
 
   const listener = { draining: false };
+  const report = overloadReport(log);
+  const overload = new Overload({ ...report, limits: overloadLimits });
+  const refuse = shed({
+    listener,
+    refused: (error, traceId) => {
+      report.refused(error, traceId);
+      meter.refused(error);
+    },
+  });
+
   function handle(request: IncomingMessage, response: ServerResponse): void {
+    if (!overload.admits()) {
+      refuse(request, response); // Before anything that would cost more than that.
+      return;
+    }
     const opened = openTrace(request.headers, settings.TRACE_TRUST_SAMPLED);
     const span = startServerSpan(opened);
     const exchange = new Exchange(request, response, decided(opened, span), span, clientAddress(request), listener);
@@ -157,6 +176,7 @@ export function createGateway({
   };
   const { MAX_CONNECTIONS: maxConnections } = settings;
   const server = createListener({ maxConnections, handle, refused, cut: connectionMeter(log), limits });
+  server.once('listening', () => server.once('close', overload.start()));
 
   async function drain(graceMs: number): Promise<void> {
     listener.draining = true;

@@ -9,11 +9,13 @@ export function rawAnswer(error: GatewayError, traceId: string): string {
   const length = String(Buffer.byteLength(body));
   const own = ['Content-Type', envelopeContentType, 'Content-Length', length, 'Connection', 'close'];
   const headers = [...baseHeaders(traceId), ...errorCaching, 'Date', new Date().toUTCString(), ...own];
-  return `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}\r\n${formatHeaders(headers)}\r\n${body}`;
+  return `${formatHead(error.status, headers)}\r\n${body}`;
 }
 
-function formatHeaders(headers: HeaderList): string {
-  return headers.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('');
+/** Status line and headers, without the empty line at their end. */
+export function formatHead(status: number, headers: HeaderList): string {
+  const lines = headers.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`));
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}`;
 }
 
 /**

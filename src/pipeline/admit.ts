@@ -56,11 +56,15 @@ function checkAuthority(target: string): void {
 function checkBody(exchange: Exchange): void {
   const { headers, httpVersion } = exchange.request;
   const coding = headers['transfer-encoding'];
-  // After an upgrade that is ignored Node loses what else came in the packet: what follows may begin anywhere.
-  if (coding !== undefined || headers.expect !== undefined || headers.upgrade !== undefined) exchange.mustClose = true;
+  if (leavesNoOther(exchange.request)) exchange.mustClose = true;
   // RFC 9112, sections 6.1 and 6.3: a body whose end cannot be told, or that earlier recipients may have told otherwise.
   if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion !== '1.1')) {
     throw badRequest('Send the request without a body.');
   }
   if (Number(headers['content-length'] ?? 0) > serverLimits.bodyBytes) throw bodyTooLarge();
+}
+
+/** Whether no other request can follow: after an upgrade that is ignored Node loses what else came in the packet. */
+export function leavesNoOther({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || headers.expect !== undefined || headers.upgrade !== undefined;
 }

@@ -6,6 +6,7 @@ import { authorize } from '../pipeline/authorize.ts';
 import { keyLimited } from '../pipeline/limit-rate.ts';
 import { badGateway, noSuchDocument } from '../pipeline/read.ts';
 import { methodNotAllowed } from '../pipeline/refuse.ts';
+import { overloaded } from '../pipeline/shed.ts';
 import { validate } from '../pipeline/validate.ts';
 import { parseRateLimit } from '../stores/limits/limits.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
@@ -52,6 +53,10 @@ export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
     {
       when: 'The campaign service gave no usable answer. `details` begins with the reason, one word and a colon.',
       example: badGateway(new UpstreamFailure('timeout', '')),
+    },
+    {
+      when: 'The gateway has more to do than it can. Nothing was done for the request: try it again when `Retry-After` says.',
+      example: overloaded(2),
     },
   ];
 }

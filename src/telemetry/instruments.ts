@@ -45,6 +45,13 @@ export function countFrom0<Value extends string>(
   return (value) => void counts.set(value, (counts.get(value) ?? 0) + 1);
 }
 
+/** A count that somebody else keeps, and that is asked for when the metrics are collected. */
+export function showCount(name: string, description: string, count: () => number): void {
+  meter()
+    .createObservableCounter(name, { description })
+    .addCallback((counter) => counter.observe(count()));
+}
+
 export interface GaugeDescription {
   readonly description: string;
   readonly unit?: string;

@@ -40,6 +40,11 @@ export function openTrace(headers: IncomingHttpHeaders, trustSampled: boolean): 
   };
 }
 
+/** The trace id that `openTrace` would give, and no more. */
+export function traceIdOf({ traceparent }: IncomingHttpHeaders): string {
+  return (traceparent === undefined ? undefined : parseTraceparent(traceparent)?.traceId) ?? randomHex(16);
+}
+
 export function formatTraceparent(trace: TraceContext): string {
   return `00-${trace.traceId}-${trace.spanId}-0${trace.flags}`;
 }

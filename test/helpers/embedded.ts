@@ -8,6 +8,7 @@ import { type Environment, type GatewayInside, startGateway } from './gateway.ts
 import { type Answered, get } from './http.ts';
 import { makeKey } from './keys.ts';
 import { Upstream } from './upstream.ts';
+import { until } from './wait.ts';
 
 /** One gateway with embedded stores, a key that may read every campaign, and a clock that the test moves for its cache. */
 export class Embedded {
@@ -34,6 +35,14 @@ export class Embedded {
     const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...environment };
     const gateway = await startGateway(settings, { monotonicNow: clock.now, ...parts });
     return new Embedded(clock, upstream, gateway, keysFile, key);
+  }
+
+  /** One for which every request is one too many. */
+  static async startOverloaded(): Promise<Embedded> {
+    const overloadLimits = { tickMs: 1, targetMs: 0, patienceMs: 0, minQuota: 0 };
+    const embedded = await Embedded.start({}, { overloadLimits });
+    await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overloaded')));
+    return embedded;
   }
 
   read(campaignId = 'cmp_1', headers: Record<string, string> = {}, method = 'GET'): Promise<Answered> {

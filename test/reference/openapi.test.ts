@@ -147,6 +147,9 @@ test('every status that it has is answered, as it says', async () => {
   expect(await raw(`GET ${path} HTTP/1.1`, ...head, 'Content-Length: 9999999')).toEqual([413]);
   await writeFile(own.keysFile, 'damaged');
   await own.read();
+  const overloaded = await Embedded.startOverloaded();
+  onTestFinished(() => overloaded.stop());
+  await overloaded.read();
   expect(parseAnswers(await late).map(({ status }) => status)).toEqual([408]);
   expect([...seenStatuses].sort()).toEqual([...describedStatuses].sort());
 });

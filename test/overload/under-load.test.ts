@@ -1,0 +1,83 @@
+import { request } from 'node:http';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { type LoadPlan, type LoadResult, load } from '../helpers/load-process.ts';
+import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+import { until } from '../helpers/wait.ts';
+
+let stack: Stack;
+let gateway: GatewayProcess;
+let key: string;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+  gateway = await stack.gatewayProcess({ CACHE_TTL_MS: '3600000' });
+  await fetch(`${gateway.operationsUrl}/log-level`, { method: 'PUT', body: 'warn' }); // A line a request is much to read here.
+  key = await stack.key({ rateLimits: ['100000000/1s'] });
+});
+afterAll(() => stack.stop());
+
+const read = () => get(gateway.url + campaignPath, { 'x-api-key': key });
+/** On a connection of its own: a kept one may end just then. */
+const statusOf = (path: string) =>
+  new Promise<number | undefined>((resolve, reject) => {
+    const asked = request(gateway.operationsUrl + path, { agent: false }, (response) => {
+      response.resume().once('end', () => resolve(response.statusCode));
+    });
+    asked.once('error', reject).end();
+  });
+const told = (what: string) => gateway.log.filter(({ msg }) => msg?.startsWith(what));
+
+function plan(rate: number, connections: number): LoadPlan {
+  const patienceMs = 30_000; // Whoever waits at all, waits to the end: of each it is to be seen what it was answered.
+  const asked = { url: gateway.url, path: campaignPath, key };
+  return { ...asked, seconds: 2, rate, connections, maxConnections: connections, patienceMs };
+}
+
+/** All of it, where other programs take most of the machine. */
+const PATIENCE_MS = 240_000;
+
+/** Twice the capacity, and more where the machine gave the gateway more time than before. */
+async function overload(): Promise<LoadResult> {
+  const { goodMs } = await load(plan(0, 32));
+  for (let times = 2; ; times *= 2) {
+    const result = await load(plan((times * goodMs.length) / 2, 2000));
+    if (result.refused > 0 || result.strange.length > 0 || times === 16) return result;
+  }
+}
+
+test('under more load than it can take all answers are right ones or whole refusals, and afterwards nobody is refused', {
+  timeout: PATIENCE_MS,
+}, async () => {
+  let isOver = false;
+  const overloaded = overload().finally(() => {
+    isOver = true;
+  });
+  const seen = new Set<string>();
+  while (!isOver) {
+    for (const path of ['/livez', '/readyz', '/metrics']) seen.add(`${path} ${await statusOf(path)}`);
+  }
+  const { goodMs, refused, strange } = await overloaded;
+  expect(strange).toEqual([]);
+  expect(goodMs.length).toBeGreaterThan(0);
+  expect(refused).toBeGreaterThan(0);
+  expect([...seen].sort()).toEqual(['/livez 200', '/metrics 200', '/readyz 200']);
+
+  await until(() => told('no longer overloaded').length === told('overloaded').length, PATIENCE_MS);
+  for (let i = 0; i < 100; i++) expect((await read()).status).toBe(200);
+  await allAreToldOf(refused);
+});
+
+async function allAreToldOf(refused: number): Promise<void> {
+  const scrape = await scrapeFrom(gateway);
+  expect(readValue(scrape, 'campaign_gateway_overload_refused_total')).toBe(refused);
+  const labels = { status: '503', code: 'OVERLOADED', reason: 'event_loop' };
+  expect(readValue(scrape, 'campaign_gateway_requests_total', labels)).toBe(refused);
+  const traceIds = () => told('requests').flatMap((line) => String(line['trace_ids']).split(' '));
+  await until(() => traceIds().length === refused);
+  expect(new Set(traceIds()).size).toBe(refused);
+  const ends = told('no longer overloaded').map((line) => Number(line['refused']));
+  expect(ends.reduce((sum, count) => sum + count, 0)).toBe(refused);
+}
