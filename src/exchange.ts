@@ -16,6 +16,13 @@ export interface FoundDocument {
 /** What a read came to. */
 export type ReadResult = FoundDocument | { readonly outcome: 'not_found' };
 
+/** What requests have to know of the listener that they came by. */
+export interface ListenerState {
+  readonly draining: boolean;
+  /** How long it keeps an idle connection, in whole seconds. */
+  readonly keepAliveS: number;
+}
+
 /** One request on its way through the pipeline: each stage reads what earlier ones left and adds its own. */
 export class Exchange {
   readonly request: IncomingMessage;
@@ -50,7 +57,7 @@ export class Exchange {
 
   #hangUp: AbortController | undefined;
 
-  readonly #listener: { readonly draining: boolean };
+  readonly #listener: ListenerState;
 
   constructor(
     request: IncomingMessage,
@@ -58,7 +65,7 @@ export class Exchange {
     trace: TraceContext,
     span: Span | undefined,
     clientAddress: string,
-    listener: { readonly draining: boolean },
+    listener: ListenerState,
   ) {
     this.#listener = listener;
     this.request = request;
@@ -69,9 +76,15 @@ export class Exchange {
     this.startedAt = performance.now();
   }
 
-  /** Whether the connection ends with the answer. */
+  /** Whether the connection ends with the answer because the gateway wants it. */
   get closesAfterAnswer(): boolean {
     return this.mustClose || this.#listener.draining;
+  }
+
+  /** How long the connection stays after the answer, in seconds; undefined where it ends, or the client is not one of HTTP/1.1. */
+  get keptAliveFor(): number | undefined {
+    const stays = !this.closesAfterAnswer && this.response.shouldKeepAlive && this.request.httpVersion === '1.1';
+    return stays ? this.#listener.keepAliveS : undefined;
   }
 
   /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */

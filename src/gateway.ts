@@ -7,7 +7,7 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
-import type { ServerLimits } from './http/limits.ts';
+import { type ServerLimits, serverLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
 import { Overload, type OverloadLimits } from './overload.ts';
 import { admit } from './pipeline/admit.ts';
@@ -135,7 +135,8 @@ export function createGateway({
     return method === 'GET' || method === 'HEAD' ? match.target.stages : refusedMethod;
   }
 
-  const listener = { draining: false };
+  const { keepAliveTimeoutMs } = { ...serverLimits, ...limits };
+  const listener = { draining: false, keepAliveS: Math.floor(keepAliveTimeoutMs / 1000) };
   const report = overloadReport(log);
   const overload = new Overload({ ...report, limits: overloadLimits });
   const refuse = shed({

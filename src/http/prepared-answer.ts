@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { HeaderList } from '../errors.ts';
-import { formatHead } from './raw-answer.ts';
+import { formatHead, setHead } from './head.ts';
 
 /** An answer that is the same for all but for its trace id, and is sent as it is: half the cost of one is to make its head. */
 export interface PreparedAnswer {
@@ -22,25 +22,8 @@ export function prepareAnswer(
   return { status, head: around(head), body: around(text) };
 }
 
-/**
- * Sends it, and keeps the connection: for HTTP/1.1 alone, where no header has to say so. Undocumented: a head that is set is
- * what Node sends, and makes none of its own.
- */
+/** Sends it, and keeps the connection: see `setHead`. */
 export function sendPrepared(response: ServerResponse, { status, head, body }: PreparedAnswer, traceId: string): void {
-  response.statusCode = status;
-  Object.assign(response, { _header: `${head[0]}${traceId}${head[1]}Date: ${httpDate()}\r\n\r\n` });
+  setHead(response, status, `${head[0]}${traceId}${head[1]}`);
   response.end(`${body[0]}${traceId}${body[1]}`, 'latin1');
-}
-
-let second = 0;
-let date = '';
-
-/** Made once a second. */
-function httpDate(): string {
-  const now = Math.floor(Date.now() / 1000);
-  if (now !== second) {
-    second = now;
-    date = new Date(now * 1000).toUTCString();
-  }
-  return date;
 }

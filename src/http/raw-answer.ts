@@ -1,7 +1,7 @@
-import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { baseHeaders, envelopeContentType, errorCaching, errorEnvelope } from '../envelope.ts';
-import type { GatewayError, HeaderList } from '../errors.ts';
+import type { GatewayError } from '../errors.ts';
+import { formatHead } from './head.ts';
 
 /** The envelope as bytes, for a connection that has no request to answer, or none that can be trusted, and ends with it. */
 export function rawAnswer(error: GatewayError, traceId: string): string {
@@ -10,12 +10,6 @@ export function rawAnswer(error: GatewayError, traceId: string): string {
   const own = ['Content-Type', envelopeContentType, 'Content-Length', length, 'Connection', 'close'];
   const headers = [...baseHeaders(traceId), ...errorCaching, 'Date', new Date().toUTCString(), ...own];
   return `${formatHead(error.status, headers)}\r\n${body}`;
-}
-
-/** Status line and headers, without the empty line at their end. */
-export function formatHead(status: number, headers: HeaderList): string {
-  const lines = headers.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`));
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}`;
 }
 
 /**

@@ -10,6 +10,7 @@ import {
 } from '../envelope.ts';
 import type { GatewayError, HeaderList } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
+import { writeHead } from '../http/head.ts';
 import { matchesEntityTag } from './conditional.ts';
 import type { FixedDocument } from './fixed-document.ts';
 import type { Stage } from './pipeline.ts';
@@ -83,6 +84,6 @@ function send(exchange: Exchange, status: number, own: HeaderList, body?: Body):
   if (exchange.cache) headers.push(...cacheHeaders(exchange.cache));
   if (body) headers.push('Content-Type', body.type, 'Content-Length', String(body.bytes));
   if (exchange.closesAfterAnswer) headers.push('Connection', 'close');
-  response.writeHead(status, headers);
+  writeHead(response, status, headers, exchange.keptAliveFor);
   response.end(request.method === 'HEAD' ? undefined : body?.text);
 }

@@ -51,7 +51,10 @@ const hit: CacheReport = { outcome: 'hit', ageMs: 10, ttlMs: 10 };
 const request = new IncomingMessage(new Socket());
 request.method = 'GET';
 const response = new ServerResponse(request);
-const exchange = new Exchange(request, response, openTrace({}, false), undefined, '127.0.0.1', { draining: false });
+const exchange = new Exchange(request, response, openTrace({}, false), undefined, '127.0.0.1', {
+  draining: false,
+  keepAliveS: 75,
+});
 exchange.route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
 exchange.cache = hit;
 const outcome = outcomeOf(exchange);
