@@ -7,6 +7,7 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
+import { type DrainTimes, drain } from './http/drain.ts';
 import type { ServerLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
 import { admit } from './pipeline/admit.ts';
@@ -33,6 +34,7 @@ import { endServerSpan } from './telemetry/server-span.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { decided, startServerSpan, within } from './telemetry/tracing.ts';
 import { showUpstreamState, upstreamReadCounter } from './telemetry/upstream-metrics.ts';
+import { countByWorker } from './telemetry/worker-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
 import { documentSource } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
@@ -52,8 +54,8 @@ export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
   upstream: Pick<Upstream, 'state'>;
-  /** Takes no new connection, lets each open one have one more answer. Resolves when all are closed, after `graceMs` by force. */
-  drain(graceMs: number): Promise<void>;
+  /** The next answer on each connection is its last. Resolves when all are closed. */
+  drain(times: DrainTimes): Promise<void>;
 }
 
 export function createGateway({
@@ -155,17 +157,17 @@ export function createGateway({
   };
   const { MAX_CONNECTIONS: maxConnections } = settings;
   const server = createListener({ maxConnections, handle, refused, cut: connectionMeter(log), limits });
+  server.on(
+    'connection',
+    countByWorker('campaign_gateway.worker.connections', 'Connections, by the worker that took them'),
+  );
 
-  async function drain(graceMs: number): Promise<void> {
+  async function endAll(times: DrainTimes): Promise<void> {
     listener.draining = true;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-    const force = setTimeout(() => server.closeAllConnections(), graceMs);
-    await closed;
-    clearTimeout(force);
+    await drain(server, times);
     upstream.close();
   }
-  return { server, upstream, drain };
+  return { server, upstream, drain: endAll };
 }
 
 function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {

@@ -37,7 +37,8 @@ export function createOperations({ isShuttingDown, dependencies, group }: Operat
       PUT: (request, response) => changeLevel(group, request, response),
     },
   };
-  return createServer((request, response) => {
+  const server = createServer((request, response) => {
+    if (!server.listening) response.setHeader('connection', 'close');
     const route = routes[(request.url ?? '').split('?')[0] ?? ''];
     if (!route) return sendJson(response, 404, { error: 'no such path' });
     const handle = handlerOf(route, request.method);
@@ -45,6 +46,7 @@ export function createOperations({ isShuttingDown, dependencies, group }: Operat
     response.setHeader('allow', route.PUT ? 'GET, HEAD, PUT' : 'GET, HEAD');
     sendJson(response, 405, { error: route.PUT ? 'use GET or PUT' : 'use GET' });
   });
+  return server;
 }
 
 function handlerOf(route: Route, method: string | undefined): Handler | undefined {

@@ -3,6 +3,7 @@ import type { Exchange } from '../exchange.ts';
 import { methodOf } from './http-method.ts';
 import { countBy, durationHistogram } from './instruments.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
+import { countByWorker } from './worker-metrics.ts';
 
 export interface RequestMeter {
   ended(exchange: Exchange): void;
@@ -21,7 +22,11 @@ export function requestMeter(): RequestMeter {
     'code',
     'reason',
   ]);
-  const countOutcome = ({ status, code, reason }: Outcome) => count(String(status), code ?? '', reason ?? '');
+  const countOfWorker = countByWorker('campaign_gateway.worker.requests', 'Requests, by the worker that served them');
+  const countOutcome = ({ status, code, reason }: Outcome) => {
+    count(String(status), code ?? '', reason ?? '');
+    countOfWorker();
+  };
   return {
     ended(exchange) {
       const outcome = outcomeOf(exchange);

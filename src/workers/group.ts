@@ -16,17 +16,30 @@ export interface Group {
   level(): LogLevel;
   /** Resolves when the level is in force in all of them, but for those that do not answer. */
   changeLevel(level: LogLevel): Promise<void>;
-  /** Leaves what this process has counted to the others. */
+  /** Resolves when another process has taken the place of this one. */
+  readonly replaced: Promise<void>;
+  /**
+   * For a process that listens no more: resolves when connections that were on their way to it have gone to others, and
+   * leaves them what it has counted.
+   */
   leave(): Promise<void>;
 }
 
 export function joinGroup(collect: Collect, log: Logger): Group {
   const level = () => levelOf(log);
   if (!cluster.isWorker) {
-    return { scrape: collect, level, changeLevel: async (to) => changeLevel(log, to), leave: async () => {} };
+    return {
+      scrape: collect,
+      level,
+      changeLevel: async (to) => changeLevel(log, to),
+      replaced: new Promise(() => {}),
+      leave: async () => {},
+    };
   }
   const scrapes = new Questions<Snapshot>();
   const changes = new Questions<true>();
+  const leaves = new Questions<true>();
+  const replaced = Promise.withResolvers<void>();
   const sendCounts = async (id: number) => {
     try {
       await send({ kind: 'counted', id, snapshot: await collect() });
@@ -42,6 +55,8 @@ export function joinGroup(collect: Collect, log: Logger): Group {
     if (heard?.kind === 'collect') void sendCounts(heard.id);
     else if (heard?.kind === 'all_counted') scrapes.answer(heard.id, heard.snapshot);
     else if (heard?.kind === 'level_changed') changes.answer(heard.id, true);
+    else if (heard?.kind === 'left') leaves.answer(heard.id, true);
+    else if (heard?.kind === 'retire') replaced.resolve();
     else if (heard?.kind === 'set_level') {
       log.level = heard.level;
       void send({ kind: 'level_set', id: heard.id });
@@ -57,7 +72,11 @@ export function joinGroup(collect: Collect, log: Logger): Group {
     changeLevel: async (to) => {
       orFail(await changes.ask((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
     },
-    leave: () => sendCounts(0),
+    replaced: replaced.promise,
+    leave: async () => {
+      await leaves.ask((id) => void send({ kind: 'leave', id }), PATIENCE_MS);
+      await sendCounts(0);
+    },
   };
 }
 
