@@ -70,7 +70,6 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
     (_, i) => new Slot({ number: i + 1, log, isWanted, start: () => start(i + 1) }),
   );
   async function replaceAll(): Promise<void> {
-    log.info({ workers: WORKERS }, 'workers are replaced one by one');
     for (const slot of slots) {
       if (shuttingDown || !(await slot.replace(SHUTDOWN_GRACE_MS + PATIENCE_MS))) return;
     }
@@ -78,7 +77,8 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
   }
   const askForReplacement = oneAtATime(allUp.promise, replaceAll);
   process.on('SIGHUP', () => {
-    if (!askForReplacement()) log.info('SIGHUP: the workers are about to be replaced already');
+    const isNew = askForReplacement();
+    log.info({ signal: 'SIGHUP' }, isNew ? 'workers are to be replaced' : 'workers are about to be replaced already');
   });
   log.info({ workers: WORKERS }, 'workers started');
   return new Promise(() => {});

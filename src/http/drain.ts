@@ -14,7 +14,7 @@ export interface DrainTimes {
 
 /** Resolves when the server takes no new connection and all are closed; after the grace by force. */
 export async function drain(server: Server, { delayMs = 0, graceMs }: DrainTimes): Promise<void> {
-  await pause(delayMs);
+  if (delayMs > 0) await pause(delayMs); // Else who is sent away comes back before nobody listens.
   // HTTP's own `close` would close at once what is idle, and no longer look after slow heads.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
   const idle = setTimeout(() => server.closeIdleConnections(), Math.min(graceMs, Math.max(0, IDLE_MS - delayMs)));
