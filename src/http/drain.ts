@@ -22,5 +22,5 @@ export async function drain(server: Server, { delayMs = 0, graceMs }: DrainTimes
   await closed;
   clearTimeout(idle);
   clearTimeout(force);
-  server.close();
+  server.close(); // And ends its look after slow heads.
 }

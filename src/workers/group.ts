@@ -18,10 +18,7 @@ export interface Group {
   changeLevel(level: LogLevel): Promise<void>;
   /** Resolves when another process has taken the place of this one. */
   readonly replaced: Promise<void>;
-  /**
-   * For a process that listens no more: resolves when connections that were on their way to it have gone to others, and
-   * leaves them what it has counted.
-   */
+  /** Leaves what this process has counted to the others. */
   leave(): Promise<void>;
 }
 
@@ -38,7 +35,6 @@ export function joinGroup(collect: Collect, log: Logger): Group {
   }
   const scrapes = new Questions<Snapshot>();
   const changes = new Questions<true>();
-  const leaves = new Questions<true>();
   const replaced = Promise.withResolvers<void>();
   const sendCounts = async (id: number) => {
     try {
@@ -55,7 +51,6 @@ export function joinGroup(collect: Collect, log: Logger): Group {
     if (heard?.kind === 'collect') void sendCounts(heard.id);
     else if (heard?.kind === 'all_counted') scrapes.answer(heard.id, heard.snapshot);
     else if (heard?.kind === 'level_changed') changes.answer(heard.id, true);
-    else if (heard?.kind === 'left') leaves.answer(heard.id, true);
     else if (heard?.kind === 'retire') replaced.resolve();
     else if (heard?.kind === 'set_level') {
       log.level = heard.level;
@@ -73,10 +68,7 @@ export function joinGroup(collect: Collect, log: Logger): Group {
       orFail(await changes.ask((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
     },
     replaced: replaced.promise,
-    leave: async () => {
-      await leaves.ask((id) => void send({ kind: 'leave', id }), PATIENCE_MS);
-      await sendCounts(0);
-    },
+    leave: () => sendCounts(0),
   };
 }
 

@@ -14,8 +14,6 @@ export const toPrimarySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('change_level'), id, level: logLevelSchema }),
   z.object({ kind: z.literal('counted'), id, snapshot: snapshotSchema }),
   z.object({ kind: z.literal('level_set'), id }),
-  /** I listen no more. Answered by `left`, behind all connections that were handed over before. */
-  z.object({ kind: z.literal('leave'), id }),
 ]);
 export type ToPrimary = z.output<typeof toPrimarySchema>;
 
@@ -27,7 +25,6 @@ export const toWorkerSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('set_level'), id, level: logLevelSchema }),
   z.object({ kind: z.literal('all_counted'), id, snapshot: snapshotSchema }),
   z.object({ kind: z.literal('level_changed'), id }),
-  z.object({ kind: z.literal('left'), id }),
   /** Another has taken your place: end, with what is under way. */
   z.object({ kind: z.literal('retire') }),
 ]);

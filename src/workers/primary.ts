@@ -47,8 +47,6 @@ export class Primary {
       this.#counts.answer(heard.id, true);
     } else if (heard?.kind === 'level_set') {
       this.#levels.answer(heard.id, true);
-    } else if (heard?.kind === 'leave') {
-      sendToWorker(worker, { kind: 'left', id: heard.id });
     }
   }
 

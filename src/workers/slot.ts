@@ -38,8 +38,8 @@ export class Slot {
     if (!listens) {
       const ending = await successor.ended;
       if (isWanted(ending)) {
-        const pids = { worker: number, worker_pid: this.#current.pid };
-        log.error({ ...pids, ...ending.cause }, 'a new worker did not start: those that have not been replaced stay');
+        const told = { worker: number, worker_pid: successor.pid, ...ending.cause };
+        log.error(told, 'a new worker did not start: those that have not been replaced stay');
       }
       return false;
     }
