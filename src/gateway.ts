@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Cache } from './cache/cache.ts';
 import { cachePolicy } from './cache/freshness.ts';
@@ -7,7 +8,8 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
-import { type DrainTimes, drain } from './http/drain.ts';
+import { takeWhatWaits } from './http/backlog.ts';
+import { drain } from './http/drain.ts';
 import type { ServerLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
 import { admit } from './pipeline/admit.ts';
@@ -50,12 +52,19 @@ export interface GatewayParts {
   readonly limits?: Partial<ServerLimits>;
 }
 
+interface EndTimes {
+  /** How long new connections are still taken. */
+  readonly delayMs?: number;
+  /** How long those that are open then may take. */
+  readonly graceMs: number;
+}
+
 export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
   upstream: Pick<Upstream, 'state'>;
-  /** The next answer on each connection is its last. Resolves when all are closed. */
-  drain(times: DrainTimes): Promise<void>;
+  /** Ends all connections, each with one more answer. Resolves when all are closed. */
+  drain(times: EndTimes): Promise<void>;
 }
 
 export function createGateway({
@@ -162,9 +171,14 @@ export function createGateway({
     countByWorker('campaign_gateway.worker.connections', 'Connections, by the worker that took them'),
   );
 
-  async function endAll(times: DrainTimes): Promise<void> {
+  async function endAll({ delayMs = 0, graceMs }: EndTimes): Promise<void> {
+    if (delayMs > 0) {
+      listener.draining = true; // Who is told so and comes back goes elsewhere, or is served here.
+      await pause(delayMs);
+    }
+    await takeWhatWaits(server);
     listener.draining = true;
-    await drain(server, times);
+    await drain(server, { toldMs: delayMs, graceMs });
     upstream.close();
   }
   return { server, upstream, drain: endAll };

@@ -31,6 +31,11 @@ export async function flood(urls: readonly string[], key: string, requestsEach: 
   return tally;
 }
 
+/** Outcomes that were not to be. A 500 is an answer: a machine may stall for longer than a gateway waits for Redis. */
+export function unexpected(tally: Tally, ...expected: string[]): string[] {
+  return Object.keys(tally).filter((outcome) => !['200', '500', ...expected].includes(outcome));
+}
+
 type Address = string | (() => string);
 
 /** Requests without a break, a few at a time, each key to each address, until they are stopped. */
