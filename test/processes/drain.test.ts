@@ -17,7 +17,6 @@ afterEach(() => stack.stop());
 
 const manyAnswers = { rateLimits: ['1000000/1s'] };
 const keysFor = (clients: number) => Promise.all(Array.from({ length: clients }, () => stack.key(manyAnswers)));
-Object.keys(tally).filter((outcome) => !known.includes(outcome));
 const served = ({ log }: GatewayProcess) => log.filter(({ msg }) => msg === 'request').map(({ status }) => status);
 
 /** What it has read is what has been answered. */
