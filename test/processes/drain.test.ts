@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get, parseAnswers, type RawAnswer } from '../helpers/http.ts';
-import { Load, type Tally, unexpected } from '../helpers/load.ts';
+import { Load, patient, type Tally, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { workersOf } from '../helpers/workers.ts';
@@ -56,8 +56,8 @@ test.each(['1', '2'])(
   'SIGTERM to a gateway of %s processes: a client that watches readyz loses nothing, on fresh connections or kept ones',
   async (WORKERS) => {
     const [first, second] = await Promise.all([
-      stack.gatewayProcess({ WORKERS, SHUTDOWN_DELAY_MS: '3000' }),
-      stack.gatewayProcess(),
+      stack.gatewayProcess({ ...patient, WORKERS, SHUTDOWN_DELAY_MS: '3000' }),
+      stack.gatewayProcess(patient),
     ]);
     await until(() => workersOf(first).length === Number(WORKERS));
     const keys = await keysFor(4);
@@ -76,7 +76,7 @@ test.each(['1', '2'])(
 );
 
 test('SIGTERM without a delay: a request on a kept connection is answered, and what comes after the last answer is refused', async () => {
-  const gateway = await stack.gatewayProcess();
+  const gateway = await stack.gatewayProcess(patient);
   const load = new Load([gateway.url + campaignPath], await keysFor(8));
   await load.more(50);
   gateway.process.kill('SIGTERM');
@@ -89,7 +89,7 @@ test('SIGTERM without a delay: a request on a kept connection is answered, and w
 test.each(['1', '2'])(
   'SIGTERM without a delay to a gateway of %s processes: every request on a fresh connection that it has read has its answer',
   async (WORKERS) => {
-    const gateway = await stack.gatewayProcess({ WORKERS });
+    const gateway = await stack.gatewayProcess({ ...patient, WORKERS });
     await until(() => workersOf(gateway).length === Number(WORKERS));
     const load = new Load([gateway.url + campaignPath], await keysFor(8), { keepAlive: false });
     await load.more(50);
@@ -103,7 +103,7 @@ test.each(['1', '2'])(
 );
 
 test('SIGTERM without a delay: connections that wait to be taken are taken before the port closes', async () => {
-  const gateway = await stack.gatewayProcess();
+  const gateway = await stack.gatewayProcess(patient);
   const load = new Load([gateway.url + campaignPath], await keysFor(50), { keepAlive: false });
   await load.more(100);
   gateway.process.kill('SIGTERM');

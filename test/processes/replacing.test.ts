@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
-import { Load, unexpected } from '../helpers/load.ts';
+import { Load, patient, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { answerCampaign, heldBack } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -53,7 +53,7 @@ function watchReadiness({ operationsUrl }: GatewayProcess): { stop(): Promise<Se
 }
 
 test('SIGHUP under load replaces all workers: no request is lost, on fresh connections or kept ones, and the gateway is ready', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwo(stack, patient);
   const before = workersOf(gateway);
   const keys = await Promise.all([1, 2, 3, 4].map(() => stack.key(manyAnswers)));
   const url = gateway.url + campaignPath;
