@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Cache } from './cache/cache.ts';
 import { cachePolicy } from './cache/freshness.ts';
@@ -7,6 +8,8 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
+import { takeWhatWaits } from './http/backlog.ts';
+import { drain } from './http/drain.ts';
 import { type ServerLimits, serverLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
 import { Overload, type OverloadLimits } from './overload.ts';
@@ -37,6 +40,7 @@ import { endServerSpan } from './telemetry/server-span.ts';
 import { openTrace } from './telemetry/trace-context.ts';
 import { decided, startServerSpan, within } from './telemetry/tracing.ts';
 import { showUpstreamState, upstreamReadCounter } from './telemetry/upstream-metrics.ts';
+import { countByWorker } from './telemetry/worker-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
 import { documentSource } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
@@ -53,12 +57,19 @@ export interface GatewayParts {
   readonly overloadLimits?: Partial<OverloadLimits>;
 }
 
+interface EndTimes {
+  /** How long new connections are still taken. */
+  readonly delayMs?: number;
+  /** How long those that are open then may take. */
+  readonly graceMs: number;
+}
+
 export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
   upstream: Pick<Upstream, 'state'>;
-  /** Takes no new connection, lets each open one have one more answer. Resolves when all are closed, after `graceMs` by force. */
-  drain(graceMs: number): Promise<void>;
+  /** Ends all connections, each with one more answer. Resolves when all are closed. */
+  drain(times: EndTimes): Promise<void>;
 }
 
 export function createGateway({
@@ -178,17 +189,22 @@ export function createGateway({
   const { MAX_CONNECTIONS: maxConnections } = settings;
   const server = createListener({ maxConnections, handle, refused, cut: connectionMeter(log), limits });
   server.once('listening', () => server.once('close', overload.start()));
+  server.on(
+    'connection',
+    countByWorker('campaign_gateway.worker.connections', 'Connections, by the worker that took them'),
+  );
 
-  async function drain(graceMs: number): Promise<void> {
+  async function endAll({ delayMs = 0, graceMs }: EndTimes): Promise<void> {
+    if (delayMs > 0) {
+      listener.draining = true; // Who is told so and comes back goes elsewhere, or is served here.
+      await pause(delayMs);
+    }
+    await takeWhatWaits(server);
     listener.draining = true;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-    const force = setTimeout(() => server.closeAllConnections(), graceMs);
-    await closed;
-    clearTimeout(force);
+    await drain(server, { toldMs: delayMs, graceMs });
     upstream.close();
   }
-  return { server, upstream, drain };
+  return { server, upstream, drain: endAll };
 }
 
 function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {

@@ -1,8 +1,8 @@
 import cluster from 'node:cluster';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import { createGateway } from './gateway.ts';
+import { drain } from './http/drain.ts';
 import { createOperations } from './operations/operations.ts';
 import { readSettings, SettingsError } from './read-settings.ts';
 import type { Settings } from './settings.ts';
@@ -16,6 +16,9 @@ import { runWorkers } from './workers.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;
+
+/** Connections that wait to be taken; the system has its own bound besides. Beyond it clients try again after a second. */
+const BACKLOG = 4096;
 
 const settings = readSettingsOrExit();
 const log = createLog(settings);
@@ -31,6 +34,7 @@ const sdk = await startSdk(settings, log);
 const group = joinGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
 const stores = await openStores(settings, log).catch(cannotStart);
 const gateway = createGateway({ settings, stores, log });
+let ending = false;
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
@@ -40,6 +44,10 @@ const operations = createOperations({
 
 process.on('SIGTERM', shutDown);
 process.on('SIGINT', cluster.isWorker ? () => {} : shutDown); // Ctrl-C reaches the workers too; theirs comes from the primary.
+process.on(
+  'SIGHUP',
+  cluster.isWorker ? () => {} : () => log.warn('SIGHUP has no effect: one process has nobody to take over (WORKERS=1)'),
+);
 
 const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(cannotStart);
 const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(cannotStart);
@@ -52,6 +60,7 @@ log.info(
   },
   'listening',
 );
+void group.replaced.then(giveWay);
 
 /** Something outside is not as it has to be: a sentence, not a stack. */
 function cannotStart(error: Error): never {
@@ -73,7 +82,7 @@ function readSettingsOrExit(): Settings {
 async function listen(server: Server, host: string, port: number): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
-  server.listen(port, host, resolve);
+  server.listen({ port, host, backlog: BACKLOG }, resolve);
   await promise;
   server.off('error', reject);
   const { address, family, port: bound } = server.address() as AddressInfo;
@@ -82,14 +91,28 @@ async function listen(server: Server, host: string, port: number): Promise<strin
 
 /** Unready at once; then the delay for load balancers, then the drain. A second signal ends the process at once. */
 async function shutDown(signal: NodeJS.Signals): Promise<void> {
-  if (shuttingDown && cluster.isWorker) return; // A signal to the whole group comes twice: itself, and from the primary.
-  if (shuttingDown) process.exit(1);
+  if (ending && !cluster.isWorker) process.exit(1);
   shuttingDown = true;
+  if (ending) return; // A signal to the whole group comes twice: itself, and from the primary.
+  ending = true;
   log.info({ signal }, 'shutting down');
-  await pause(settings.SHUTDOWN_DELAY_MS);
-  await gateway.drain(settings.SHUTDOWN_GRACE_MS);
+  await gateway.drain({ delayMs: settings.SHUTDOWN_DELAY_MS, graceMs: settings.SHUTDOWN_GRACE_MS });
   operations.close();
   operations.closeAllConnections();
+  await leave();
+}
+
+/** The ports stay open, for another worker listens there: the gateway is ready all the while. */
+async function giveWay(): Promise<void> {
+  if (ending) return;
+  ending = true;
+  log.info('giving way to a new worker');
+  const graceMs = settings.SHUTDOWN_GRACE_MS;
+  await Promise.all([gateway.drain({ graceMs }), drain(operations, { graceMs })]);
+  await leave();
+}
+
+async function leave(): Promise<never> {
   await stores.close();
   await group.leave();
   await sdk.shutDown();

@@ -2,14 +2,11 @@ import cluster from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Settings } from './settings.ts';
+import { oneAtATime } from './workers/one-at-a-time.ts';
 import { Primary } from './workers/primary.ts';
+import { type Ending, RunningWorker } from './workers/running-worker.ts';
+import { Slot } from './workers/slot.ts';
 
-/** Of each worker: the public one and that for operations. */
-const LISTENERS = 2;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 30_000;
-/** A worker that has lived for so long had no bad start: the next pause is the first again. */
-const HEALTHY_MS = 60_000;
 /** How much longer than its own time a worker gets to end. */
 const PATIENCE_MS = 4000;
 
@@ -17,19 +14,37 @@ type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN
 
 /**
  * Runs this program on one public port in `WORKERS` processes. Until all have been up once, one that ends before it
- * listens ends the whole, with its exit code: the settings are wrong. Later, one that ends is replaced after a pause that
- * grows while they keep ending. SIGTERM and SIGINT drain all workers; those that do not end in time, and all at a second
- * signal, are killed.
+ * listens ends the whole, with its exit code: the settings are wrong. Later, one that ends is replaced. SIGHUP replaces
+ * all, one by one. SIGTERM and SIGINT drain all workers; those that do not end in time, and all at a second signal, are
+ * killed.
  */
 export async function runWorkers(settings: WorkerSettings, log: Logger): Promise<never> {
+  const { WORKERS, SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = settings;
   const primary = new Primary(log);
-  let shuttingDown = false;
+  const allUp = Promise.withResolvers<void>();
   let up = 0;
-  let pauseMs = FIRST_PAUSE_MS;
+  let shuttingDown = false;
+
   const running = () => Object.values(cluster.workers ?? {}).filter((worker) => worker && !worker.isDead());
   const signalAll = (signal: NodeJS.Signals) => {
     for (const worker of running()) worker?.process.kill(signal);
   };
+
+  function start(number: number): RunningWorker {
+    const started = new RunningWorker(number, log);
+    primary.add(started.worker);
+    void started.listens.then((listens) => {
+      if (listens) up++;
+      if (up === WORKERS) allUp.resolve();
+    });
+    return started;
+  }
+  function isWanted({ hasListened, exitCode }: Ending): boolean {
+    if (shuttingDown) return false;
+    if (up >= WORKERS || hasListened) return true;
+    signalAll('SIGKILL');
+    process.exit(exitCode);
+  }
 
   async function shutDown(): Promise<void> {
     if (shuttingDown) {
@@ -39,7 +54,7 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
     shuttingDown = true;
     const ended = running().map((worker) => worker && once(worker, 'exit'));
     signalAll('SIGTERM');
-    const patienceMs = settings.SHUTDOWN_DELAY_MS + settings.SHUTDOWN_GRACE_MS + PATIENCE_MS;
+    const patienceMs = SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + PATIENCE_MS;
     setTimeout(() => {
       log.error({ workers: running().length }, 'workers do not end and are killed');
       signalAll('SIGKILL');
@@ -50,32 +65,21 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
   process.on('SIGTERM', shutDown);
   process.on('SIGINT', shutDown);
 
-  function start(): void {
-    const startedAt = performance.now();
-    let listening = 0;
-    let hasEnded = false;
-    const worker = cluster.fork({ LOG_LEVEL: log.level }); // It may have been changed since the start.
-    primary.add(worker);
-    worker.on('listening', () => {
-      listening++;
-      if (listening === LISTENERS) up++;
-    });
-    const ended = (cause: Record<string, unknown>, exitCode: number) => {
-      if (hasEnded || shuttingDown) return;
-      hasEnded = true;
-      if (up < settings.WORKERS && listening < LISTENERS) {
-        signalAll('SIGKILL');
-        process.exit(exitCode);
-      }
-      if (performance.now() - startedAt > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
-      log.error({ worker: worker.process.pid, ...cause, pause_ms: pauseMs }, 'a worker has ended and is replaced');
-      setTimeout(() => shuttingDown || start(), pauseMs);
-      pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
-    };
-    worker.once('exit', (code, signal) => ended({ code, signal }, code || 1));
-    worker.on('error', (error) => ended({ cause: error.message }, 1)); // It could not even be started.
+  const slots = Array.from(
+    { length: WORKERS },
+    (_, i) => new Slot({ number: i + 1, log, isWanted, start: () => start(i + 1) }),
+  );
+  async function replaceAll(): Promise<void> {
+    for (const slot of slots) {
+      if (shuttingDown || !(await slot.replace(SHUTDOWN_GRACE_MS + PATIENCE_MS))) return;
+    }
+    log.info({ workers: WORKERS }, 'all workers have been replaced');
   }
-  for (let i = 0; i < settings.WORKERS; i++) start();
-  log.info({ workers: settings.WORKERS }, 'workers started');
+  const askForReplacement = oneAtATime(allUp.promise, replaceAll);
+  process.on('SIGHUP', () => {
+    const isNew = askForReplacement();
+    log.info({ signal: 'SIGHUP' }, isNew ? 'workers are to be replaced' : 'workers are about to be replaced already');
+  });
+  log.info({ workers: WORKERS }, 'workers started');
   return new Promise(() => {});
 }

@@ -18,7 +18,7 @@ export function writeHead(
   headers: HeaderList,
   keptAliveFor: number | undefined,
 ): void {
-  if (keptAliveFor === undefined || response.getHeaderNames().length > 0) response.writeHead(status, headers);
+  if (keptAliveFor === undefined || response.getHeaderNames().length > 0) response.writeHead(status, [...headers]);
   else {
     const head = formatHead(status, headers);
     setHead(response, status, `${head}Connection: keep-alive\r\nKeep-Alive: timeout=${keptAliveFor}\r\n`);

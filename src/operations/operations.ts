@@ -20,8 +20,10 @@ export function createOperations({ isShuttingDown, dependencies, group }: Operat
     .disable('etag')
     .enable('case sensitive routing')
     .enable('strict routing');
+  const server = createServer(app);
   app.use((_request, response, next) => {
     response.setHeader('cache-control', 'no-store');
+    if (!server.listening) response.setHeader('connection', 'close');
     next();
   });
   app
@@ -47,7 +49,7 @@ export function createOperations({ isShuttingDown, dependencies, group }: Operat
     .all(useOnly('GET', 'PUT'));
   app.use((_request, response) => void response.status(404).json({ error: 'no such path' }));
   app.use(failed);
-  return createServer(app);
+  return server;
 }
 
 function useOnly(...methods: readonly string[]) {

@@ -4,6 +4,7 @@ import { durationBy } from './durations.ts';
 import { methodOf } from './http-method.ts';
 import { countBy } from './instruments.ts';
 import type { Outcome } from './outcome.ts';
+import { countByWorker } from './worker-metrics.ts';
 
 export interface RequestMeter {
   ended(exchange: Exchange, outcome: Outcome): void;
@@ -25,7 +26,11 @@ export function requestMeter(): RequestMeter {
     'code',
     'reason',
   ]);
-  const countOutcome = ({ status, code, reason }: Outcome) => count(String(status), code ?? '', reason ?? '');
+  const countOfWorker = countByWorker('campaign_gateway.worker.requests', 'Requests, by the worker that served them');
+  const countOutcome = ({ status, code, reason }: Outcome) => {
+    count(String(status), code ?? '', reason ?? '');
+    countOfWorker();
+  };
   return {
     ended(exchange, outcome) {
       const { status, reason } = outcome;

@@ -16,6 +16,8 @@ export interface Group {
   level(): LogLevel;
   /** Resolves when the level is in force in all of them, but for those that do not answer. */
   changeLevel(level: LogLevel): Promise<void>;
+  /** Resolves when another process has taken the place of this one. */
+  readonly replaced: Promise<void>;
   /** Leaves what this process has counted to the others. */
   leave(): Promise<void>;
 }
@@ -23,10 +25,17 @@ export interface Group {
 export function joinGroup(collect: Collect, log: Logger): Group {
   const level = () => levelOf(log);
   if (!cluster.isWorker) {
-    return { scrape: collect, level, changeLevel: async (to) => changeLevel(log, to), leave: async () => {} };
+    return {
+      scrape: collect,
+      level,
+      changeLevel: async (to) => changeLevel(log, to),
+      replaced: new Promise(() => {}),
+      leave: async () => {},
+    };
   }
   const scrapes = new Questions<Snapshot>();
   const changes = new Questions<true>();
+  const replaced = Promise.withResolvers<void>();
   const sendCounts = async (id: number) => {
     try {
       await send({ kind: 'counted', id, snapshot: await collect() });
@@ -42,6 +51,7 @@ export function joinGroup(collect: Collect, log: Logger): Group {
     if (heard?.kind === 'collect') void sendCounts(heard.id);
     else if (heard?.kind === 'all_counted') scrapes.answer(heard.id, heard.snapshot);
     else if (heard?.kind === 'level_changed') changes.answer(heard.id, true);
+    else if (heard?.kind === 'retire') replaced.resolve();
     else if (heard?.kind === 'set_level') {
       log.level = heard.level;
       void send({ kind: 'level_set', id: heard.id });
@@ -57,6 +67,7 @@ export function joinGroup(collect: Collect, log: Logger): Group {
     changeLevel: async (to) => {
       orFail(await changes.ask((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
     },
+    replaced: replaced.promise,
     leave: () => sendCounts(0),
   };
 }

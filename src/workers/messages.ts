@@ -1,3 +1,4 @@
+import type { Worker } from 'node:cluster';
 import { z } from 'zod';
 import { logLevelSchema } from '../telemetry/log-level.ts';
 import { snapshotSchema } from '../telemetry/snapshot.ts';
@@ -24,5 +25,12 @@ export const toWorkerSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('set_level'), id, level: logLevelSchema }),
   z.object({ kind: z.literal('all_counted'), id, snapshot: snapshotSchema }),
   z.object({ kind: z.literal('level_changed'), id }),
+  /** Another has taken your place: end, with what is under way. */
+  z.object({ kind: z.literal('retire') }),
 ]);
 export type ToWorker = z.output<typeof toWorkerSchema>;
+
+/** One that cannot be reached has ended, or is about to: it is told nothing more. */
+export function sendToWorker(worker: Worker, message: ToWorker): void {
+  if (worker.isConnected()) worker.send(message, () => {});
+}

@@ -2,7 +2,7 @@ import type { Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { changeLevel, type LogLevel } from '../telemetry/log-level.ts';
 import { addUp, type Snapshot, totalsOf } from '../telemetry/snapshot.ts';
-import { type ToWorker, toPrimarySchema } from './messages.ts';
+import { sendToWorker, type ToWorker, toPrimarySchema } from './messages.ts';
 import { Questions } from './questions.ts';
 
 /** A worker that has not answered by then is busy, or stuck: the others do not wait for it. */
@@ -39,9 +39,9 @@ export class Primary {
   #hear(worker: Worker, message: unknown): void {
     const heard = toPrimarySchema.safeParse(message).data;
     if (heard?.kind === 'scrape') {
-      void this.#collect().then((snapshot) => send(worker, { kind: 'all_counted', id: heard.id, snapshot }));
+      void this.#collect().then((snapshot) => sendToWorker(worker, { kind: 'all_counted', id: heard.id, snapshot }));
     } else if (heard?.kind === 'change_level') {
-      void this.#changeLevel(heard.level).then(() => send(worker, { kind: 'level_changed', id: heard.id }));
+      void this.#changeLevel(heard.level).then(() => sendToWorker(worker, { kind: 'level_changed', id: heard.id }));
     } else if (heard?.kind === 'counted') {
       if (this.#workers.has(worker)) this.#workers.set(worker, heard.snapshot);
       this.#counts.answer(heard.id, true);
@@ -65,12 +65,7 @@ export class Primary {
   }
 
   async #askAll(questions: Questions<true>, question: (id: number) => ToWorker): Promise<void> {
-    const ask = (worker: Worker) => questions.ask((id) => send(worker, question(id)), PATIENCE_MS);
+    const ask = (worker: Worker) => questions.ask((id) => sendToWorker(worker, question(id)), PATIENCE_MS);
     await Promise.all([...this.#workers.keys()].map(ask));
   }
-}
-
-/** One that cannot be reached has ended, or is about to: it is asked nothing more. */
-function send(worker: Worker, message: ToWorker): void {
-  if (worker.isConnected()) worker.send(message, () => {});
 }

@@ -51,7 +51,7 @@ export async function startGateway(
     received: () => received,
     connections: () => new Promise((resolve) => gateway.server.getConnections((_error, count) => resolve(count))),
     stop: async () => {
-      await gateway.drain(0);
+      await gateway.drain({ graceMs: 0 });
       await stores.close();
     },
   };

@@ -80,6 +80,29 @@ test('a worker that ends in good order leaves all it has counted', async () => {
   expect(served(await scrape())).toBe(20);
 });
 
+test("each worker's share shows by its number, which the one that takes its place goes on with", async () => {
+  const shares = (scraped: Scrape, what: string): Record<string, number> => {
+    const samples = scraped.get(`campaign_gateway_worker_${what}_total`)?.samples ?? [];
+    return Object.fromEntries(samples.map(({ labels, value }) => [labels['worker'] ?? '', value]));
+  };
+  const total = (scraped: Scrape, what: string) =>
+    Object.values(shares(scraped, what)).reduce((sum, value) => sum + value, 0);
+  await read(20);
+  const before = await untilServed(20);
+  expect(Object.keys(shares(before, 'requests')).sort()).toEqual(['1', '2']);
+  expect(Object.values(shares(before, 'requests')).every((requests) => requests > 0)).toBe(true);
+  expect(shares(before, 'connections')).toEqual(shares(before, 'requests'));
+  gateway.process.kill('SIGHUP');
+  await until(() => gateway.log.find(({ msg }) => msg === 'all workers have been replaced'));
+  await read(20);
+  const after = await untilServed(40);
+  expect(Object.keys(shares(after, 'requests')).sort()).toEqual(['1', '2']);
+  expect([total(after, 'requests'), total(after, 'connections')]).toEqual([40, 40]);
+  for (const worker of ['1', '2']) {
+    expect(shares(after, 'requests')[worker]).toBeGreaterThan(shares(before, 'requests')[worker] ?? 0);
+  }
+});
+
 test('a worker that does not answer counts with what it said last', async () => {
   await read(20);
   await untilServed(20);

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { GatewayProcess } from '../helpers/gateway.ts';
+import { Collector } from '../helpers/collector.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
+import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { answerCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
+import { isAlive, startTwo, workersOf } from '../helpers/workers.ts';
 
 let stack: Stack;
 
@@ -14,31 +16,13 @@ beforeEach(async () => {
 });
 afterEach(() => stack.stop());
 
-/** The process ids of the workers that have said that they listen. */
-const workersOf = ({ log }: GatewayProcess) =>
-  log.filter(({ msg }) => msg === 'listening').map(({ pid }) => Number(pid));
-
-const isAlive = (pid: number) => {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-};
-
 async function childrenOf(pid: number | undefined): Promise<number[]> {
   const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
   return text.trim().split(' ').map(Number).filter(isAlive);
 }
 
-async function startTwo(): Promise<GatewayProcess> {
-  const gateway = await stack.gatewayProcess({ WORKERS: '2' });
-  await until(() => workersOf(gateway).length === 2);
-  return gateway;
-}
-
 test('several workers share the port and one exact limit', async () => {
-  const gateway = await startTwo();
+  const gateway = await startTwo(stack);
   const key = await stack.key({ rateLimits: ['100/3600s'] });
   const answers = await Promise.all(
     Array.from({ length: 300 }, () => get(gateway.url + campaignPath, { 'x-api-key': key })),
@@ -50,7 +34,7 @@ test('several workers share the port and one exact limit', async () => {
 });
 
 test('a worker that dies is replaced, and the others serve meanwhile', async () => {
-  const gateway = await startTwo();
+  const gateway = await startTwo(stack);
   const key = await stack.key();
   const [first] = workersOf(gateway) as [number];
   process.kill(first, 'SIGKILL');
@@ -60,16 +44,60 @@ test('a worker that dies is replaced, and the others serve meanwhile', async () 
   expect(workersOf(gateway).filter(isAlive)).toHaveLength(2);
 });
 
+test('a connection that was handed to a worker that hangs has its answer from another when that one is killed', async () => {
+  const gateway = await startTwo(stack);
+  const key = await stack.key();
+  const [first, second] = workersOf(gateway) as [number, number];
+  const counted = async () =>
+    readValue(await scrapeFrom(gateway), 'campaign_gateway_upstream_circuit', { state: 'closed' });
+  await until(async () => (await counted()) === 2);
+  process.kill(first, 'SIGSTOP');
+  let answered = 0;
+  const answers = Array.from({ length: 6 }, async () => {
+    const { status } = await get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
+    answered++;
+    return status;
+  });
+  await until(() => answered === 5); // All but the one that the worker was handed.
+  process.kill(first, 'SIGKILL');
+  expect(await Promise.all(answers)).toEqual(Array(6).fill(200));
+  expect(new Set(gateway.log.filter(({ msg }) => msg === 'request').map(({ pid }) => pid))).toContain(second);
+  await until(async () => workersOf(gateway).length === 3 && (await counted()) === 2); // And it is gone for the others.
+});
+
 test('SIGTERM to the primary drains all workers and exits 0; nothing is left behind', async () => {
-  const gateway = await startTwo();
+  const gateway = await startTwo(stack);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
   expect(workersOf(gateway).filter(isAlive)).toEqual([]);
   expect(gateway.log.filter(({ msg }) => msg === 'stopped')).toHaveLength(2);
 });
 
+test('a drain of several workers: what is not finished within the grace is cut, the last spans and uses leave, exit 0', async () => {
+  const collector = await Collector.start();
+  const gateway = await startTwo(stack, {
+    SHUTDOWN_GRACE_MS: '100',
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_BSP_SCHEDULE_DELAY: '600000',
+  });
+  const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
+  const read = (key: string) => get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
+  const traceIds = (await Promise.all(keys.map(read))).map(({ body }) => body.traceId);
+  stack.upstream.answer = () => {};
+  const cut = keys.map((key) => read(key).catch(() => 'cut'));
+  await until(() => stack.upstream.requests.length === 8);
+  gateway.process.kill('SIGTERM');
+  expect(await Promise.all(cut)).toEqual(Array(4).fill('cut'));
+  expect(await gateway.exited()).toBe(0);
+  expect(traceIds.filter((traceId) => collector.ofTrace(traceId).length === 0)).toEqual([]);
+  expect(await stack.redis.client.hlen('campaign-gateway:uses')).toBe(4);
+  expect(await stack.redis.client.zcard('campaign-gateway:processes')).toBe(0);
+  expect(gateway.log.some(({ level }) => level === 'fatal')).toBe(false);
+  await collector.stop();
+});
+
 test('a SIGTERM to the whole group loses no request under way', async () => {
-  const gateway = await startTwo();
+  const gateway = await startTwo(stack);
   const key = await stack.key();
   const held = Promise.withResolvers<void>();
   stack.upstream.answer = async (request, response) => {
@@ -92,7 +120,7 @@ test('a SIGTERM to the whole group loses no request under way', async () => {
 });
 
 test('a replacement that dies before it is up costs the others nothing', async () => {
-  const gateway = await startTwo();
+  const gateway = await startTwo(stack);
   const key = await stack.key();
   const known = new Set(workersOf(gateway));
   const [first, second] = [...known] as [number, number];
@@ -106,8 +134,7 @@ test('a replacement that dies before it is up costs the others nothing', async (
 });
 
 test('a worker that does not answer SIGTERM is killed', async () => {
-  const gateway = await stack.gatewayProcess({ WORKERS: '2', SHUTDOWN_GRACE_MS: '100' });
-  await until(() => workersOf(gateway).length === 2);
+  const gateway = await startTwo(stack, { SHUTDOWN_GRACE_MS: '100' });
   process.kill(workersOf(gateway)[0] as number, 'SIGSTOP');
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
