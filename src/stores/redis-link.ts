@@ -81,6 +81,11 @@ export class RedisLink {
     return this.#degraded ? 'degraded' : 'up';
   }
 
+  /** Whether keys may be on different nodes, which no one script can reach. */
+  get isSharded(): boolean {
+    return this.#client instanceof Cluster;
+  }
+
   /** Resolves once the first connection stands, or after `patienceMs` without one. */
   started(patienceMs: number): Promise<void> {
     if (this.#reach === 'up') return Promise.resolve();

@@ -16,7 +16,8 @@ import { RedisLink } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
 import { Clock } from '../helpers/clock.ts';
-import { RedisServer } from '../helpers/redis.ts';
+import { freePort, RedisServer } from '../helpers/redis.ts';
+import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
 const links: RedisLink[] = [];
@@ -51,6 +52,43 @@ const implementations: [name: string, open: () => Promise<Limits>][] = [
   ['Redis', async () => new RedisLimits(await connect())],
   ['Redis, remembering who was refused', async () => new SpentLimits(new RedisLimits(await connect()))],
 ];
+
+/** Two hundred subjects at once, each with a limit of its own and one request more than it admits. */
+async function chargeMany(limits: Limits): Promise<number[]> {
+  const many = Array.from({ length: 200 }, (_, i) => newSubject(`${(i % 5) + 1}/3600s`, `${(i % 7) + 1}/7200s`));
+  const answers = many.map((subject, i) => {
+    const asked = Math.min(i % 5, i % 7) + 2;
+    return Promise.all(Array.from({ length: asked }, () => limits.charge(subject)));
+  });
+  return (await Promise.all(answers)).map((of) => of.length - admitted(of));
+}
+
+const scriptCalls = async ({ client }: RedisServer) => {
+  const stats = await client.info('commandstats');
+  return [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce((sum, [, calls]) => sum + Number(calls), 0);
+};
+
+test('what is asked at once of many subjects goes to Redis in a few calls, and each has its own answer', async () => {
+  const limits = new RedisLimits(await connect());
+  const before = await scriptCalls(redis);
+  expect(await chargeMany(limits)).toEqual(Array.from({ length: 200 }, () => 1));
+  expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(10);
+});
+
+test('a cluster that looks like one Redis is asked for each subject by itself', async () => {
+  const cluster = await RedisServer.start('--cluster-enabled', 'yes', '--cluster-port', String(await freePort()));
+  onTestFinished(() => cluster.stop());
+  await cluster.client.cluster('ADDSLOTSRANGE', 0, 16_383);
+  await until(async () => (await cluster.client.cluster('INFO')).includes('cluster_state:ok'));
+  const address = parseRedisUrl(cluster.url) as RedisAddress;
+  const link = new RedisLink({ address, prefix: 'test', log: pino({ level: 'silent' }), deadlineMs: 10_000 });
+  onTestFinished(() => link.close());
+  await link.started(10_000);
+  const limits = new RedisLimits(link);
+  for (let round = 0; round < 2; round++) {
+    expect(await chargeMany(limits)).toEqual(Array.from({ length: 200 }, () => 1));
+  }
+});
 
 describe.each(implementations)('limits in %s', (_name, open) => {
   test('of N requests at once exactly the quota is admitted, and each has a place of its own', async () => {
