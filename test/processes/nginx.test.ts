@@ -1,0 +1,51 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { envelopeContentType } from '../../src/envelope.ts';
+import { errorTable } from '../../src/errors.ts';
+import { ensureProgram } from '../helpers/debian-package.ts';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import type { Answered } from '../helpers/http.ts';
+import { Nginx } from '../helpers/nginx.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+import { until } from '../helpers/wait.ts';
+
+const hasNginx = ensureProgram('nginx', 'nginx');
+
+let stack: Stack;
+let gateway: GatewayProcess;
+let nginx: Nginx | undefined;
+
+beforeEach(async () => {
+  stack = await Stack.start();
+  gateway = await stack.gatewayProcess({ TRUST_PROXY: '1' });
+  nginx = hasNginx ? await Nginx.start([gateway.url]) : undefined;
+});
+afterEach(() => Promise.all([nginx?.stop(), stack.stop()]));
+
+test.skipIf(!hasNginx)('the gateway learns the address of a client from nginx, and not from the client', async () => {
+  const headers = { 'x-api-key': await stack.key(), 'x-forwarded-for': '203.0.113.9' };
+  expect((await fetch(`${nginx?.url}${campaignPath}`, { headers })).status).toBe(200);
+  const line = await until(() => gateway.log.find(({ msg }) => msg === 'request'));
+  expect(line['client_address']).toBe('127.0.0.1');
+});
+
+test.skipIf(!hasNginx)('where no gateway can be asked, clients have an envelope from nginx', async () => {
+  await gateway.stop();
+  const response = await fetch(`${nginx?.url}${campaignPath}`);
+  const { success, data, error, traceId } = (await response.json()) as Answered['body'];
+  const { message } = errorTable.OVERLOADED;
+  const details = expect.any(String);
+  expect([success, data, error]).toEqual([false, null, { code: 'OVERLOADED', message, details }]);
+  expect([response.status, Object.fromEntries(response.headers)]).toMatchObject([
+    errorTable.OVERLOADED.status,
+    {
+      ...{
+        'content-type': envelopeContentType,
+        'cache-control': 'no-store',
+        'retry-after': '1',
+        'x-trace-id': traceId,
+      },
+      ...{ vary: 'X-API-Key, Authorization', 'x-content-type-options': 'nosniff' },
+    },
+  ]);
+  expect(traceId).toMatch(/^[0-9a-f]{32}$/);
+});
