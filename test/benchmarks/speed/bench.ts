@@ -5,13 +5,14 @@ import { parseArgs } from 'node:util';
 import type { Scenario } from './client.ts';
 import { growth } from './growth.ts';
 import { barChart } from './plot.ts';
+import { redisShare } from './redis-share.ts';
 import { type Figures, Rig, type Target } from './rig.ts';
 import { atRest, tail } from './tail.ts';
 
 /**
  * What a request costs, beside the floor of the runtime and, with `--nginx`, beside Debian's nginx with Lua doing the same job.
  * `--growth`: what it costs with more connections, keys, campaigns, bytes and workers. `--tail`: how long requests take at
- * half the capacity, what memory is taken and how long a start is. Linux tells the CPU time.
+ * half the capacity, what is asked of Redis, what memory is taken and how long a start is. Linux tells the CPU time.
  */
 const { values } = parseArgs({
   options: {
@@ -95,7 +96,7 @@ try {
     await write('growth.md', `${machine}\n\n${text}\n`);
     await write('growth.svg', svg);
   } else if (values.tail) {
-    const text = [await tail(rig, seconds), await atRest(rig)].join('\n\n');
+    const text = [await tail(rig, seconds), await redisShare(rig, seconds), await atRest(rig)].join('\n\n');
     console.log(text);
     await write('tail.md', `${machine}\n\n${text}\n`);
   } else {

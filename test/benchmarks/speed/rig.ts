@@ -155,6 +155,10 @@ export class Rig {
     };
   }
 
+  redisInfo(): Promise<string> {
+    return this.#redis.client.info('everything');
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.#services.values()].map(({ child }) => stop(child)));
     await this.#redis.stop();
