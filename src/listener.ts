@@ -67,7 +67,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
     socket.once('close', () => connections.delete(socket));
     socket.once('end', () => {
       // Earlier versions know no interim answers.
-      if (connection.request.httpVersion === '1.1') findOutWhetherGone(socket, () => connection.open > 0);
+      if (connection.httpVersion === '1.1') findOutWhetherGone(socket, () => connection.open > 0);
     });
     socket.destroySoon = () => end(socket); // Node calls it after the answer that is the last.
   };
@@ -76,23 +76,24 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
   const serve = (request: IncomingMessage, response: ServerResponse) => {
     const { socket } = request;
     const known = connections.get(socket);
-    const before = known?.response;
-    const connection = known ?? { request, response, open: 0, over: 0 };
-    connection.request = request;
-    connection.response = response;
+    const before = known?.current?.response;
+    const connection = known ?? { httpVersion: request.httpVersion, current: undefined, open: 0, over: 0 };
+    const current = { request, response };
+    connection.current = current;
     connection.open++;
     response.on('close', () => {
       connection.open--;
       connection.over++;
+      if (connection.current === current && request.complete) connection.current = undefined;
     });
     // Nothing is served after the answer that was the last, whatever else the client has sent.
     const proceed = () => socket.writable && handle(request, response);
-    if (!before) {
+    if (!known) {
       begin(socket, connection);
       if (beginsOtherProtocol(socket)) answerRaw(socket, badRequest('Send the request as HTTP/1.1.'));
       else handle(request, response);
     } else if (connection.open > inForce.pipelinedRequests) close(socket, 'pipelining');
-    else if (connection.open === 1) proceed();
+    else if (connection.open === 1 || !before) proceed();
     else whenOver(before, proceed);
   };
   server.on('request', serve);
@@ -102,7 +103,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
 
   /** After the answer that is under way, if one is. */
   const answerNext = (socket: Duplex, error: GatewayError) => {
-    const current = connections.get(socket);
+    const current = connections.get(socket)?.current;
     if (current) whenOver(current.response, () => answerRaw(socket, error));
     else answerRaw(socket, error);
   };
@@ -110,7 +111,7 @@ export function createListener({ maxConnections, handle, refused, cut, limits }:
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (broken.has(socket)) return;
     broken.add(socket);
-    const current = connections.get(socket);
+    const current = connections.get(socket)?.current;
     if (socket.bytesRead === 0)
       socket.destroy(); // An answer could be taken for that to a request on its way.
     // The fault is in a request that has its answer, or will: no second one.

@@ -3,9 +3,12 @@ import type { Duplex } from 'node:stream';
 
 /** What is known of a connection that has sent a request. */
 export interface Connection {
-  /** The latest. */
-  request: IncomingMessage;
-  response: ServerResponse;
+  readonly httpVersion: string;
+  /**
+   * The latest, until it has its answer and has come whole: a connection that waits for its next request would keep all that hangs on the last one,
+   * and the garbage collector would copy it time and again.
+   */
+  current: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
   /** Responses that are not over. */
   open: number;
   /** Responses that are. */

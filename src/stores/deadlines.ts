@@ -3,13 +3,20 @@ export class DeadlineExceeded extends Error {}
 interface Waiting {
   /** On `performance.now()`'s clock. */
   readonly until: number;
-  readonly giveUp: () => void;
+  /** Undefined when the reply has come. */
+  giveUp: (() => void) | undefined;
 }
 
-/** Deadlines of one length: they end in the order in which they began, so that one timer is enough for all. */
+/**
+ * Deadlines of one length: they end in the order in which they began, so that one timer is enough for all. An array, for a Set or
+ * a Map that much goes through keeps it from the garbage collector: V8 links the table that it has outgrown to the next, and
+ * a table that has become old keeps all later ones until the next full collection.
+ */
 export class Deadlines {
   readonly #ms: number;
-  readonly #waiting = new Set<Waiting>();
+  #waiting: Waiting[] = [];
+  /** Of `waiting`, how many have had their reply or their end. */
+  #over = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(ms: number) {
@@ -20,13 +27,22 @@ export class Deadlines {
   within<T>(reply: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const giveUp = () => reject(new DeadlineExceeded(`no answer within ${this.#ms} ms`));
-      const waiting = { until: performance.now() + this.#ms, giveUp };
-      this.#waiting.add(waiting);
+      const waiting: Waiting = { until: performance.now() + this.#ms, giveUp };
+      this.#waiting.push(waiting);
       this.#timer ??= this.#startTimer(this.#ms);
       reply.then(resolve, reject);
-      const forget = () => void this.#waiting.delete(waiting);
+      const forget = () => {
+        if (waiting.giveUp) this.#forget(waiting);
+      };
       reply.then(forget, forget);
     });
+  }
+
+  #forget(waiting: Waiting): void {
+    waiting.giveUp = undefined;
+    if (++this.#over < this.#waiting.length) return;
+    this.#waiting = [];
+    this.#over = 0;
   }
 
   #startTimer(ms: number): NodeJS.Timeout {
@@ -37,13 +53,14 @@ export class Deadlines {
   #end(): void {
     this.#timer = undefined;
     const now = performance.now();
-    for (const waiting of this.#waiting) {
-      if (waiting.until > now) {
-        this.#timer = this.#startTimer(waiting.until - now);
-        return;
-      }
-      this.#waiting.delete(waiting);
-      waiting.giveUp();
+    const late = this.#waiting.filter(({ giveUp, until }) => giveUp && until <= now);
+    this.#waiting = this.#waiting.filter(({ giveUp, until }) => giveUp && until > now);
+    this.#over = 0;
+    const [first] = this.#waiting;
+    if (first) this.#timer = this.#startTimer(first.until - now);
+    for (const waiting of late) {
+      waiting.giveUp?.();
+      waiting.giveUp = undefined;
     }
   }
 }

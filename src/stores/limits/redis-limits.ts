@@ -33,7 +33,7 @@ export class RedisLimits implements Limits {
   readonly #charge: (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
   /** Whether one call can reach one subject alone. */
   #isSharded: boolean;
-  readonly #batches = new Map<string, Batch>();
+  #batches = new Map<string, Batch>();
 
   constructor(link: RedisLink) {
     this.#link = link;
@@ -65,7 +65,7 @@ export class RedisLimits implements Limits {
 
   #flush(): void {
     const batches = [...this.#batches.values()];
-    this.#batches.clear();
+    this.#batches = new Map(); // Not cleared: see `Deadlines`.
     this.#sendAll(batches);
   }
 
