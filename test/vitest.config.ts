@@ -19,8 +19,8 @@ export default defineConfig({
     globalSetup: ['helpers/ensure-redis.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    // Each file has its own Redis, campaign service and gateways, and waits half of its time: three at a time suit two cores.
-    maxWorkers: 3,
+    // Each file has its own Redis, campaign service and gateways: two files at a time suit two cores.
+    maxWorkers: 2,
     // Where the machine stalls for longer than the gateway waits for Redis (50 to 100 ms), it rightly does without.
     retry: 1,
     // Order must not matter.
