@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { observeRedisCalls } from '../telemetry/redis-calls.ts';
 import { DeadlineExceeded, Deadlines } from './deadlines.ts';
 import { connect, connectionOptions, pingMasters } from './redis-client.ts';
+import { isErrorReply, isRefusal, troubleOf } from './redis-errors.ts';
 import { RedisTurn } from './redis-turn.ts';
 import type { RedisAddress } from './redis-url.ts';
 import { watchSentinels } from './sentinel-watch.ts';
@@ -240,17 +241,3 @@ export class RedisLink {
 
 /** One for all: while Redis is away, a stack for each request would cost more than the rest of it. */
 const isAway = new StoreUnavailable('Redis is away');
-
-/** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
-function isRefusal(error: unknown): boolean {
-  return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
-}
-
-function troubleOf(error: unknown): 'timeout' | 'refused' | 'closed' {
-  if (error instanceof DeadlineExceeded) return 'timeout';
-  return isRefusal(error) ? 'refused' : 'closed';
-}
-
-function isErrorReply(error: unknown): error is Error {
-  return error instanceof Error && error.name === 'ReplyError';
-}

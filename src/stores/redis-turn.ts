@@ -32,9 +32,12 @@ export class RedisTurn {
   #end(): void {
     const [held = [], last] = [this.#held, this.#last];
     this.#last = [];
-    for (const run of last) run();
-    this.#held = undefined;
-    for (const socket of held) socket.uncork();
+    try {
+      for (const run of last) run();
+    } finally {
+      this.#held = undefined;
+      for (const socket of held) socket.uncork();
+    }
   }
 }
 

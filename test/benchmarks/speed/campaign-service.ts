@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { publicFields } from './campaign.ts';
 
 /** A campaign service that has every campaign. BODY_BYTES says how long its documents are, most of it workflow definitions. */
 const PATH = /\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
@@ -9,17 +10,7 @@ function document(id: string, accountGroupId: string, filling: string): string {
   return JSON.stringify({
     id,
     accountGroupId,
-    name: 'Spring outreach',
-    status: 'running',
-    description: 'To all who have asked for it.',
-    outreachLanguage: 'en',
-    selectedLeadCount: 25,
-    includeConversationHistory: true,
-    autoCancelOnMessageReceived: true,
-    createdAt: '2026-01-01T08:00:00.000Z',
-    updatedAt: '2026-02-01T09:30:00.000Z',
-    startedAt: null,
-    rateLimitedUntil: null,
+    ...publicFields,
     workflowDefinition: { steps: Array.from({ length: 10 }, () => ({ template: filling })) },
   });
 }

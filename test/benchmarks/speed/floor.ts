@@ -1,21 +1,9 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { publicFields } from './campaign.ts';
 
 /** What the runtime alone takes: node:http, writing an answer of the same length, and nothing else. */
-const data = {
-  id: 'cmp_0',
-  name: 'Spring outreach',
-  status: 'running',
-  description: 'To all who have asked for it.',
-  outreachLanguage: 'en',
-  selectedLeadCount: 25,
-  includeConversationHistory: true,
-  autoCancelOnMessageReceived: true,
-  createdAt: '2026-01-01T08:00:00.000Z',
-  updatedAt: '2026-02-01T09:30:00.000Z',
-  startedAt: null,
-  rateLimitedUntil: null,
-};
+const data = { id: 'cmp_0', ...publicFields };
 const body = Buffer.from(JSON.stringify({ success: true, data, error: null, traceId: '0123456789abcdef'.repeat(2) }));
 
 const server = createServer((_request, response) => {

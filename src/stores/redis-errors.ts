@@ -1,0 +1,15 @@
+import { DeadlineExceeded } from './deadlines.ts';
+
+/** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
+export function isRefusal(error: unknown): boolean {
+  return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
+}
+
+export function troubleOf(error: unknown): 'timeout' | 'refused' | 'closed' {
+  if (error instanceof DeadlineExceeded) return 'timeout';
+  return isRefusal(error) ? 'refused' : 'closed';
+}
+
+export function isErrorReply(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}

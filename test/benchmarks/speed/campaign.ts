@@ -1,0 +1,14 @@
+/** All that is public of a campaign, but for its id. */
+export const publicFields = {
+  name: 'Spring outreach',
+  status: 'running',
+  description: 'To all who have asked for it.',
+  outreachLanguage: 'en',
+  selectedLeadCount: 25,
+  includeConversationHistory: true,
+  autoCancelOnMessageReceived: true,
+  createdAt: '2026-01-01T08:00:00.000Z',
+  updatedAt: '2026-02-01T09:30:00.000Z',
+  startedAt: null,
+  rateLimitedUntil: null,
+};
