@@ -12,7 +12,7 @@ import { takeWhatWaits } from './http/backlog.ts';
 import { drain } from './http/drain.ts';
 import { type ServerLimits, serverLimits } from './http/limits.ts';
 import { createListener } from './listener.ts';
-import { Overload, type OverloadLimits } from './overload.ts';
+import { Overload, type OverloadParts } from './overload.ts';
 import { admit } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
@@ -54,7 +54,7 @@ export interface GatewayParts {
   readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
   readonly limits?: Partial<ServerLimits>;
-  readonly overloadLimits?: Partial<OverloadLimits>;
+  readonly createOverload?: (parts: OverloadParts) => Pick<Overload, 'admits' | 'start'>;
 }
 
 interface EndTimes {
@@ -80,7 +80,7 @@ export function createGateway({
   monotonicNow,
   endpoints = publicEndpoints,
   limits,
-  overloadLimits,
+  createOverload = (parts) => new Overload(parts),
 }: GatewayParts): Gateway {
   const upstream = createUpstream(settings, log);
   showUpstreamState(upstream.state);
@@ -149,7 +149,7 @@ export function createGateway({
   const { keepAliveTimeoutMs } = { ...serverLimits, ...limits };
   const listener = { draining: false, keepAliveS: Math.floor(keepAliveTimeoutMs / 1000) };
   const report = overloadReport(log);
-  const overload = new Overload({ ...report, limits: overloadLimits });
+  const overload = createOverload({ ...report, placesTaken: upstream.placesTaken });
   const refuse = shed({
     listener,
     refused: (error, traceId) => {

@@ -104,7 +104,7 @@ export class RedisLink {
     return `${this.#prefix}:${name}`;
   }
 
-  /** Runs `last` when this turn of the event loop ends; its calls still go out with those of this turn. */
+  /** Runs `last` once when this turn of the event loop ends; its calls still go out with those of this turn. */
   atEndOfTurn(last: () => void): void {
     this.#turn.atEnd(last);
   }

@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net';
 import { Cluster, type Redis } from 'ioredis';
 
+/** Under overload a turn takes seconds (see `openEventLoopProbe`): what it sends does not wait for its end. */
+const LONGEST_MS = 5;
+
 /**
  * The calls of one turn of the event loop: what they send goes out at its end, in one system call for each connection.
  * ioredis' own auto-pipelining does that too, but has the calls of the next turn wait for the answers of this one, and in a
@@ -9,6 +12,7 @@ import { Cluster, type Redis } from 'ioredis';
 export class RedisTurn {
   readonly #client: Redis | Cluster;
   #held: readonly Socket[] | undefined;
+  #beganAt = 0;
   #last: (() => void)[] = [];
 
   constructor(client: Redis | Cluster) {
@@ -17,21 +21,26 @@ export class RedisTurn {
 
   /** To be called before a command is given to the client. */
   begin(): void {
-    if (this.#held) return;
+    const now = performance.now();
+    if (this.#held) {
+      if (now - this.#beganAt < LONGEST_MS) return;
+      this.#end();
+    } else setImmediate(() => this.#end());
+    this.#beganAt = now;
     this.#held = socketsOf(this.#client);
     for (const socket of this.#held) socket.cork();
-    setImmediate(() => this.#end());
   }
 
-  /** Runs `last` at the end of this turn; what it sends still goes with it. */
+  /** Runs `last` at the end of this turn, once however often it is asked to; what it sends still goes with it. */
   atEnd(last: () => void): void {
     this.begin();
-    this.#last.push(last);
+    if (!this.#last.includes(last)) this.#last.push(last);
   }
 
   #end(): void {
     const [held = [], last] = [this.#held, this.#last];
     this.#last = [];
+    this.#beganAt = Number.POSITIVE_INFINITY; // Whatever these still send goes with it.
     try {
       for (const run of last) run();
     } finally {

@@ -43,6 +43,9 @@ export function logPlain(
   );
 }
 
+/** A long turn is not to fill the memory with them. */
+const MOST_CHARACTERS = 64 * 1024;
+
 /** What is logged in one turn of the event loop is written at its end, in one system call, before the next turn begins. */
 function inTurns(destination: DestinationStream): DestinationStream & { flushSync(): void } {
   let lines = '';
@@ -56,6 +59,7 @@ function inTurns(destination: DestinationStream): DestinationStream & { flushSyn
     write(line) {
       if (lines === '') setImmediate(flushSync);
       lines += line;
+      if (lines.length >= MOST_CHARACTERS) flushSync();
     },
     flushSync,
   };

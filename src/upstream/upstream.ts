@@ -14,6 +14,8 @@ export interface Upstream {
   /** One exchange, with all its attempts. Rejects with `UpstreamFailure`. */
   read(request: UpstreamRequest): Promise<UpstreamReply>;
   state(): UpstreamState;
+  /** Which part of the requests that may be under way is. */
+  placesTaken(): number;
   close(): void;
 }
 
@@ -68,6 +70,7 @@ export function createUpstream(settings: Settings, log: Logger): Upstream {
       );
     },
     state: () => ({ circuit: breaker.state, underWay: bulkhead.underWay, waiting: bulkhead.waiting }),
+    placesTaken: () => bulkhead.underWay / capacity,
     close,
   };
 }

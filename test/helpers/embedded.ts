@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { GatewayParts } from '../../src/gateway.ts';
+import type { OverloadParts } from '../../src/overload.ts';
 import { FileKeys } from '../../src/stores/keys/file-keys.ts';
 import { Clock } from './clock.ts';
 import { type Environment, type GatewayInside, startGateway } from './gateway.ts';
@@ -39,8 +40,14 @@ export class Embedded {
 
   /** One for which every request is one too many. */
   static async startOverloaded(): Promise<Embedded> {
-    const overloadLimits = { tickMs: 1, targetMs: 0, patienceMs: 0, minQuota: 0 };
-    const embedded = await Embedded.start({}, { overloadLimits });
+    const createOverload = ({ began, ended }: OverloadParts) => ({
+      admits: () => false,
+      start() {
+        began();
+        return ended;
+      },
+    });
+    const embedded = await Embedded.start({}, { createOverload });
     await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overloaded')));
     return embedded;
   }

@@ -16,9 +16,13 @@ export interface LoadPlan {
   readonly maxConnections: number;
   /** A client that has waited so long goes away. */
   readonly patienceMs: number;
+  /** The process whose CPU time is measured, if any. */
+  readonly pid?: number | undefined;
 }
 
 export interface LoadResult {
+  /** What the process had of its core, while requests were sent: on a machine that others use too it is not all. */
+  cpuSeconds: number;
   sent: number;
   unsent: number;
   /** Clients that went away. */

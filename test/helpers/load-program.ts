@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { LoadPlan, LoadResult } from './load-process.ts';
 
@@ -8,7 +9,7 @@ import type { LoadPlan, LoadResult } from './load-process.ts';
 const plan = JSON.parse(process.argv[2] ?? '') as LoadPlan;
 const { hostname, port } = new URL(plan.url);
 const request = `GET ${plan.path} HTTP/1.1\r\nHost: gateway\r\nX-API-Key: ${plan.key}\r\n\r\n`;
-const result: LoadResult = { sent: 0, unsent: 0, late: 0, refused: 0, goodMs: [], strange: [] };
+const result: LoadResult = { cpuSeconds: 0, sent: 0, unsent: 0, late: 0, refused: 0, goodMs: [], strange: [] };
 
 interface Client {
   readonly socket: Socket;
@@ -95,6 +96,13 @@ function giveUpLate(): void {
   }
 }
 
+/** In all of its life; in hundredths, as Linux tells it. */
+function cpuSeconds(): number {
+  if (plan.pid === undefined) return 0;
+  const fields = readFileSync(`/proc/${plan.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 await new Promise<void>((resolve) => {
   let ready = 0;
   for (let i = 0; i < plan.connections; i++) {
@@ -105,6 +113,7 @@ await new Promise<void>((resolve) => {
   }
 });
 const since = performance.now();
+const cpuBefore = cpuSeconds();
 const elapsedMs = () => performance.now() - since;
 setInterval(giveUpLate, 20);
 if (plan.rate === 0) for (const client of idle.splice(0)) askNow(client);
@@ -114,6 +123,7 @@ while (elapsedMs() < plan.seconds * 1000) {
   await new Promise((resolve) => setTimeout(resolve, 1));
 }
 isOver = true;
+result.cpuSeconds = cpuSeconds() - cpuBefore;
 // What is under way still has its time.
 while (underWay.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
 process.stdout.write(JSON.stringify(result), () => process.exit(0));

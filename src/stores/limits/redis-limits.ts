@@ -43,7 +43,7 @@ export class RedisLimits implements Limits {
 
   charge(subject: Subject): Promise<ChargeAnswer> {
     const waiter = Promise.withResolvers<ChargeAnswer>();
-    if (this.#batches.size === 0) this.#link.atEndOfTurn(() => this.#flush());
+    this.#link.atEndOfTurn(this.#flush);
     // Two requests of one turn may rely on different versions of the same key: each version is a batch of its own.
     const batchKey = `${subject.id} ${subject.keyVersion}`;
     const batch = this.#batches.get(batchKey);
@@ -63,11 +63,11 @@ export class RedisLimits implements Limits {
     await this.#ask([{ subject: { id, limits }, requests: 0, owed }]);
   }
 
-  #flush(): void {
+  readonly #flush = () => {
     const batches = [...this.#batches.values()];
     this.#batches = new Map(); // Not cleared: see `Deadlines`.
     this.#sendAll(batches);
-  }
+  };
 
   #sendAll(batches: readonly Batch[]): void {
     const together = this.#isSharded ? 1 : MAX_SUBJECTS;
