@@ -70,6 +70,21 @@ describe.each([
   });
 });
 
+test('where places at the campaign service run out, waits are shorter', () => {
+  const slowestMs = ({ places }: { places: number }) => {
+    start({ ...FORWARD, places });
+    load(2, 4000);
+    return load(2, 10_000).slowestMs;
+  };
+  expect(slowestMs({ places: 64 })).toBeLessThan(0.5 * slowestMs({ places: 100_000 }));
+});
+
+test('where even refusing is more than can be done, some are served all the same', () => {
+  start({ before: 0.01, after: 0.01, refusal: 0.02, places: Number.POSITIVE_INFINITY });
+  load(2, 3000);
+  expect(load(2, 3000).good / (3000 * loop.capacity)).toBeGreaterThan(0.05);
+});
+
 describe('what is no overload', () => {
   test.each([
     [100, 0.9],
