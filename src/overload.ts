@@ -4,8 +4,8 @@ import { type EventLoopProbe, openEventLoopProbe } from './event-loop-probe.ts';
 const PROBE_EVERY_MS = 20;
 /** So many requests pass without a look at the clock. */
 const LOOK_EVERY = 32;
-/** What a request takes at most: where too few came for a wait, something else holds the event loop up. */
-const REQUEST_MS = 2;
+/** Of a wait: where this process had less CPU time meanwhile, it is somebody else who holds it up. */
+const LEAST_CPU = 0.1;
 
 /** The wait from which on as few as possible are let in under overload. */
 const LONGEST = { mostMs: 300, leastMs: 30 };
@@ -23,12 +23,10 @@ const NEARLY_ALL = 0.9;
 const WINDOW_MS = 100;
 /** Of the longest wait: what requests may wait before it may be overload. */
 const TOO_LONG = 1 / 6;
-/** A queue that gets shorter by such a part of the time that passes is being worked off. */
-const WORKED_OFF = 0.1;
-/** A queue is standing that is too long, and not being worked off, for so many windows; or for two, where it gets longer. */
-const WINDOWS = 4;
-/** By how much a queue has to be longer than before to be getting longer. */
-const RISING = 1.1;
+/** A queue that gets shorter by such a part of itself, and of the time that it takes, is being worked off. */
+const WORKED_OFF = { ofPeak: 0.25, ofTime: 0.2 };
+/** A queue is standing that is too long, and not being worked off, for so long: many may come at once, once. */
+const PATIENCE_MS = 1000;
 /** How long nobody has to be refused until it is over. */
 const CALM_MS = 1000;
 
@@ -37,6 +35,8 @@ export interface OverloadParts {
   readonly ended: () => void;
   /** Milliseconds, on a clock that is never set back. */
   readonly now?: () => number;
+  /** What this thread has had of its core so far. */
+  readonly cpuMs?: () => number;
   readonly openProbe?: (back: () => void) => EventLoopProbe;
   /** Which part of the requests that may be under way to the campaign service is. */
   readonly placesTaken?: () => number;
@@ -54,20 +54,24 @@ export interface OverloadParts {
  */
 export class Overload {
   readonly #now: () => number;
+  readonly #cpuMs: () => number;
   readonly #began: () => void;
   readonly #ended: () => void;
   readonly #placesTaken: () => number;
   readonly #probe: EventLoopProbe;
   #sentAt = 0;
+  #cpuMsThen = 0;
   #isUnderWay = false;
-  /** Requests since the probe was sent. */
-  #came = 0;
+  /** Whether there was a request since the probe was sent. */
+  #hasCome = false;
   /** How many more pass without a look. */
   #unlooked = LOOK_EVERY;
   /** By the last probe that came back; longer where the next has been under way for longer. */
   #waitMs = 0;
   #judgedAt: number;
-  readonly #window = { beganAt: 0, waitTimesMs: 0, meanMs: 0, standing: 0 };
+  readonly #window = { beganAt: 0, waitTimesMs: 0 };
+  /** Since when the queue has been too long and not worked off, and its peak since then. */
+  readonly #standing = { since: 0, peakMs: 0, peakAt: 0 };
   #lookedAt: number;
   #longestMs = LONGEST.mostMs;
   /** Undefined where there is no overload. */
@@ -80,22 +84,25 @@ export class Overload {
     began,
     ended,
     now = () => performance.now(),
+    cpuMs = threadCpuMs,
     openProbe = openEventLoopProbe,
     placesTaken = () => 0,
   }: OverloadParts) {
     this.#now = now;
+    this.#cpuMs = cpuMs;
     this.#began = began;
     this.#ended = ended;
     this.#placesTaken = placesTaken;
     this.#judgedAt = now();
     this.#lookedAt = this.#judgedAt;
     this.#window.beganAt = this.#judgedAt;
+    this.#standing.since = this.#judgedAt;
     this.#probe = openProbe(() => this.#back());
   }
 
   /** To be asked once for each request: whether it is let in. */
   admits(): boolean {
-    this.#came++;
+    this.#hasCome = true;
     if (--this.#unlooked <= 0) this.look();
     if (this.#admittedShare === 1) return true;
     this.#saved += this.#admittedShare;
@@ -122,11 +129,12 @@ export class Overload {
     this.#fitLongest(now);
     if (this.#isUnderWay) {
       if (sentMs > this.#waitMs) this.#steer(now, sentMs);
-    } else if (this.#came === 0) this.#judge(now, 0);
+    } else if (!this.#hasCome) this.#judge(now, 0);
     else if (sentMs >= PROBE_EVERY_MS) {
       this.#isUnderWay = true;
       this.#sentAt = now;
-      this.#came = 0;
+      this.#cpuMsThen = this.#cpuMs();
+      this.#hasCome = false;
       this.#probe.send();
     }
   }
@@ -150,7 +158,7 @@ export class Overload {
   }
 
   #steer(now: number, waitMs: number): void {
-    this.#waitMs = waitMs > this.#came * REQUEST_MS ? 0 : waitMs;
+    this.#waitMs = this.#cpuMs() - this.#cpuMsThen < LEAST_CPU * waitMs ? 0 : waitMs;
     if (this.#lastExcessAt === undefined) return;
     this.#admittedShare = this.#shareFor(this.#waitMs);
     if (this.#admittedShare < 1) this.#lastExcessAt = now;
@@ -177,15 +185,15 @@ export class Overload {
     window.waitTimesMs += this.#waitMs * (now - this.#judgedAt);
     const lengthMs = now - window.beganAt;
     if (lengthMs < WINDOW_MS) return false;
-    const meanBeforeMs = window.meanMs;
-    window.meanMs = window.waitTimesMs / lengthMs;
-    window.beganAt = now;
-    window.waitTimesMs = 0;
-    const tooLongMs = TOO_LONG * Math.max(this.#longestMs, 4 * LONGEST.leastMs);
-    if (window.meanMs <= tooLongMs) window.standing = 0;
-    else if (meanBeforeMs - window.meanMs > WORKED_OFF * lengthMs) window.standing = 1;
-    else window.standing++;
-    return window.standing >= (window.meanMs > RISING * meanBeforeMs ? 2 : WINDOWS);
+    const meanMs = window.waitTimesMs / lengthMs;
+    Object.assign(window, { beganAt: now, waitTimesMs: 0 });
+    const standing = this.#standing;
+    const isShort = meanMs <= TOO_LONG * Math.max(this.#longestMs, 4 * LONGEST.leastMs);
+    const enoughMs = Math.max(WORKED_OFF.ofPeak * standing.peakMs, WORKED_OFF.ofTime * (now - standing.peakAt));
+    const isWorkedOff = standing.peakMs - meanMs > enoughMs;
+    if (isShort || isWorkedOff) Object.assign(standing, { since: now, peakMs: meanMs, peakAt: now });
+    else if (meanMs > standing.peakMs) Object.assign(standing, { peakMs: meanMs, peakAt: now });
+    return now - standing.since >= PATIENCE_MS;
   }
 
   #end(): void {
@@ -193,4 +201,9 @@ export class Overload {
     this.#admittedShare = 1;
     this.#ended();
   }
+}
+
+function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
 }

@@ -32,6 +32,7 @@ const SEND_AFTER_MS = 5;
 /** An event loop in virtual time: what is ready first is served first, and a timer is late where turns are long. */
 export class EventLoopModel {
   now = 0;
+  #stalledMs = 0;
   readonly #costs: Costs;
   #gate: Gate = { admits: () => true, look: () => {} };
   #tickAt = TICK_MS;
@@ -59,10 +60,13 @@ export class EventLoopModel {
 
   openProbe = (back: () => void): EventLoopProbe => ({ send: () => this.#ready.push(back), close: () => {} });
 
+  cpuMs = () => this.now - this.#stalledMs;
+
   placesTaken = () => Math.min(1, this.#waiting / this.#costs.places);
 
   /** Something else that holds the loop up. */
   stall(ms: number): void {
+    this.#stalledMs += ms;
     this.now += ms;
   }
 

@@ -5,6 +5,7 @@ import { get } from '../helpers/http.ts';
 import { type LoadPlan, type LoadResult, load } from '../helpers/load-process.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
+import { answerJson, campaignDocument } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -13,8 +14,16 @@ let key: string;
 
 beforeAll(async () => {
   stack = await Stack.start();
+  // Much to read, and little to pass on: the gateway is to be slower than those who ask and those whom it asks.
+  const nodes = Array.from({ length: 3000 }, (_, i) => ({
+    id: `n${i}`,
+    next: [i + 1, i + 2],
+    condition: { isOpen: true },
+  }));
+  const document = { ...campaignDocument('cmp_1', 'ag_1'), workflowDefinition: { nodes } };
+  stack.upstream.answer = answerJson(document);
   gateway = await stack.gatewayProcess({
-    // Reads at the campaign service: it is to be slower than those who ask. None of them is refused there.
+    // None of the reads is refused at the campaign service.
     CACHE_TTL_MS: '0',
     CAMPAIGN_SERVICE_MAX_CONCURRENCY: '10000',
     CAMPAIGN_SERVICE_TIMEOUT_MS: '60000',
@@ -38,7 +47,7 @@ const told = (what: string) => gateway.log.filter(({ msg }) => msg?.startsWith(w
 function plan(rate: number, connections: number): LoadPlan {
   const patienceMs = 30_000; // Whoever waits at all, waits to the end: of each it is to be seen what it was answered.
   const asked = { url: gateway.url, path: campaignPath, key };
-  return { ...asked, seconds: 2, rate, connections, maxConnections: connections, patienceMs };
+  return { ...asked, seconds: 4, rate, connections, maxConnections: connections, patienceMs };
 }
 
 /** All of it, where other programs take most of the machine. */
@@ -48,7 +57,7 @@ const PATIENCE_MS = 240_000;
 async function overload(): Promise<LoadResult> {
   const { goodMs } = await load(plan(0, 32));
   for (let times = 2; ; times *= 2) {
-    const result = await load(plan((times * goodMs.length) / 2, 2000));
+    const result = await load(plan((times * goodMs.length) / 4, 2000));
     if (result.refused > 0 || result.strange.length > 0 || times === 16) return result;
   }
 }
