@@ -8,21 +8,21 @@ const LOOK_EVERY = 32;
 const LEAST_CPU = 0.1;
 
 /** The wait from which on as few as possible are let in under overload. */
-const LONGEST = { mostMs: 300, leastMs: 30 };
+const LONGEST = { mostMs: 500, leastMs: 30 };
 /** Such a part of it is no reason to refuse anybody. */
 const NO_REASON = 0.1;
 /** Where even refusing is more than can be done, it is those who are served that count. */
 const LEAST_SHARE = 0.1;
 /** By how much it changes: it halves in 35 ms, and is as long as can be after 15 s. */
 const SHORTER_EACH_MS = 0.98;
-const LONGER_EACH_MS = 0.02;
+const LONGER_EACH_MS = 0.03;
 /** Of the places at the campaign service. */
 const NEARLY_ALL = 0.9;
 
 /** What is seen is averaged over so long. */
 const WINDOW_MS = 100;
-/** Of the longest wait: what requests may wait before it may be overload. */
-const TOO_LONG = 1 / 6;
+/** What requests may wait at any rate before it may be overload. */
+const LEAST_TOO_LONG_MS = 20;
 /** A queue that gets shorter by such a part of itself, and of the time that it takes, is being worked off. */
 const WORKED_OFF = { ofPeak: 0.25, ofTime: 0.2 };
 /** A queue is standing that is too long, and not being worked off, for so long: many may come at once, once. */
@@ -188,7 +188,7 @@ export class Overload {
     const meanMs = window.waitTimesMs / lengthMs;
     Object.assign(window, { beganAt: now, waitTimesMs: 0 });
     const standing = this.#standing;
-    const isShort = meanMs <= TOO_LONG * Math.max(this.#longestMs, 4 * LONGEST.leastMs);
+    const isShort = meanMs <= Math.max(LEAST_TOO_LONG_MS, NO_REASON * this.#longestMs);
     const enoughMs = Math.max(WORKED_OFF.ofPeak * standing.peakMs, WORKED_OFF.ofTime * (now - standing.peakAt));
     const isWorkedOff = standing.peakMs - meanMs > enoughMs;
     if (isShort || isWorkedOff) Object.assign(standing, { since: now, peakMs: meanMs, peakAt: now });
