@@ -41,6 +41,8 @@ export class EventLoopModel {
   /** What there will be to do once it has been sent. */
   #unsent: (() => void)[] = [];
   #sentAt = 0;
+  /** A probe has come back. */
+  #isTurnOver = false;
   #waiting = 0;
   #due = 0;
   #arrivedUntil = 0;
@@ -58,7 +60,13 @@ export class EventLoopModel {
     return 1 / (this.#costs.before + this.#costs.after);
   }
 
-  openProbe = (back: () => void): EventLoopProbe => ({ send: () => this.#ready.push(back), close: () => {} });
+  openProbe = (back: () => void): EventLoopProbe => {
+    const receive = () => {
+      this.#isTurnOver = true;
+      back();
+    };
+    return { send: () => this.#ready.push(receive), close: () => {} };
+  };
 
   cpuMs = () => this.now - this.#stalledMs;
 
@@ -80,7 +88,8 @@ export class EventLoopModel {
         this.#tickAt = this.now + TICK_MS;
       }
       const startedAt = this.now;
-      for (let polls = 0; polls < MAX_POLLS; polls++) if (this.#poll(rate) < MAX_EVENTS) break;
+      this.#isTurnOver = false;
+      for (let polls = 0; polls < MAX_POLLS; polls++) if (this.#poll(rate) < MAX_EVENTS || this.#isTurnOver) break;
       this.#send();
       if (this.now === startedAt) this.now += 0.1; // Nothing to do.
     }

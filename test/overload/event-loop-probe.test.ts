@@ -1,50 +1,129 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openEventLoopProbe } from '../../src/event-loop-probe.ts';
-import { until } from '../helpers/wait.ts';
+import { Overload } from '../../src/overload.ts';
+
+/** More than libuv takes at a time; a turn goes on for 48 times that. */
+const BUSY = 1100;
+const TURN = 48 * 1024;
 
 const clients: Socket[] = [];
-let read = 0;
+let isBusy = false;
+let reads = 0;
+/** Which of the clients were read since. */
+const read = new Set<Socket>();
+/** After each read. */
+let whenRead: () => void;
+
+/** Each that is read writes again at once: while it is busy, all are ready at any time. */
 const server = createServer((socket) => {
+  const port = socket.remotePort;
+  let client: Socket | undefined;
   socket.on('data', () => {
-    read++;
+    client ??= clients.find(({ localPort }) => localPort === port);
+    if (!client) return;
+    reads++;
+    read.add(client);
+    if (isBusy) client.write('x');
+    whenRead();
   });
+  socket.on('error', () => {});
 });
+
+async function open(): Promise<Socket> {
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').setNoDelay();
+  await Promise.all([once(client, 'connect'), once(server, 'connection')]);
+  return client;
+}
 
 beforeAll(async () => {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const accepted = new Promise<void>((resolve) => {
-    let count = 0;
-    server.on('connection', () => ++count === 60 && resolve());
-  });
-  for (let i = 0; i < 60; i++) clients.push(connect(port, '127.0.0.1'));
-  await Promise.all([accepted, ...clients.map((client) => once(client, 'connect'))]);
+  while (clients.length < BUSY) clients.push(await open());
 });
 afterAll(() => {
   for (const client of clients) client.destroy();
   server.close();
 });
 
-/** How many of 60 requests were read when a probe came back that was sent after 40 of them. */
-async function readBeforeProbe(): Promise<number> {
-  read = 0;
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const probe = openEventLoopProbe(() => resolve(read));
-  for (const client of clients.slice(0, 40)) client.write('x'); // In one turn: all are ready before any is read.
-  probe.send();
-  for (const client of clients.slice(40)) client.write('x');
-  const before = await promise;
-  probe.close();
-  await until(() => read === 60);
-  return before;
-}
+beforeEach(() => {
+  isBusy = true;
+  whenRead = () => {};
+  for (const client of clients.slice(0, BUSY)) client.write('x');
+});
+afterEach(() => {
+  isBusy = false;
+});
 
-test('a probe comes back after all that was ready before it, and before what came later', async () => {
-  const seen: number[] = [];
-  // It is early where the process gets another message just then, as one of vitest has it.
-  for (let round = 0; round < 100 && seen.at(-1) !== 40; round++) seen.push(await readBeforeProbe());
-  expect(Math.max(...seen)).toBe(40);
+/** Resolves when so many more were read. */
+const passed = (count: number) =>
+  new Promise<void>((resolve) => {
+    const end = reads + count;
+    whenRead = () => {
+      if (reads === end) resolve();
+    };
+  });
+
+/** How many are read until the next turn has begun. */
+const readsUntilNextTurn = () =>
+  new Promise<number>((resolve) => {
+    const before = reads;
+    setImmediate(() => resolve(reads - before));
+  });
+
+test('a probe comes back after all that was ready before it, and before they have come again and again', async () => {
+  await passed(3 * BUSY);
+  const { promise, resolve } = Promise.withResolvers<[number, number]>();
+  const before = reads;
+  read.clear();
+  const probe = openEventLoopProbe(() => resolve([read.size, reads - before]));
+  probe.send();
+  const [clientsRead, readsMeanwhile] = await promise;
+  probe.close();
+  expect(clientsRead).toBe(BUSY);
+  expect(readsMeanwhile).toBeLessThan(3 * BUSY);
+});
+
+test('a probe ends the turn, which goes on for long without one', async () => {
+  await new Promise(setImmediate);
+  await passed(1);
+  expect(await readsUntilNextTurn()).toBeGreaterThan(TURN / 2);
+  await passed(1);
+  const probe = openEventLoopProbe(() => {});
+  probe.send();
+  const count = await readsUntilNextTurn();
+  probe.close();
+  expect(count).toBeLessThan(3 * BUSY);
+});
+
+test('a signal that somebody else sends is none', async () => {
+  let count = 0;
+  const probe = openEventLoopProbe(() => count++);
+  const seen = once(process, 'SIGURG');
+  process.kill(process.pid, 'SIGURG');
+  await seen;
+  expect(count).toBe(0);
+  probe.close();
+});
+
+test('a connection that is new is read though more than a thousand are always ready', async () => {
+  const overload = new Overload({ began: () => {}, ended: () => {} });
+  const stop = overload.start();
+  whenRead = () => void overload.admits();
+  await new Promise(setImmediate);
+  const before = reads;
+  const client = await open();
+  clients.push(client);
+  client.write('x');
+  await new Promise<void>((resolve) => {
+    whenRead = () => {
+      overload.admits();
+      if (read.has(client)) resolve();
+    };
+  });
+  stop();
+  clients.pop();
+  client.destroy();
+  expect(reads - before).toBeLessThan(TURN / 2);
 });
