@@ -78,8 +78,10 @@ function isoTime(): string {
   return lastTime;
 }
 
-/** In colours where the terminal has them and `NO_COLOR` does not forbid them. */
+/** In colours where the terminal has them and `NO_COLOR` does not forbid them. One that is closed ends what was started in it. */
 function terminal(output: WriteStream): DestinationStream {
   const coloured = output.hasColors();
+  output.once('error', () => process.kill(process.pid, 'SIGTERM'));
+  output.on('error', () => {}); // Of what is logged after that.
   return { write: (line) => void output.write(lineForPeople(line, coloured)) };
 }
