@@ -32,7 +32,7 @@ export const rate = z
   .string()
   .refine(
     (text) => rateLimitText.safeParse(text).success,
-    'a rate such as 600/60s (s, m, h or d; requests × window below 2^53 ms)',
+    'a rate such as 600/60s (s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
   );
 
 const RATIO = 'a number from 0 to 1';

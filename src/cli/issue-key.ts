@@ -9,6 +9,7 @@ import {
   newVersion,
   permission,
 } from '../stores/keys/api-key.ts';
+import type { KeyStore } from '../stores/keys/key-store.ts';
 import { parseRateLimit, rateLimitText } from '../stores/limits/limits.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import type { Flags } from './flags.ts';
@@ -85,8 +86,8 @@ export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
     const { store, json, change, audit } = context;
     const old = await findKey(store, id);
     refuseRevoked(old);
-    const { name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt } = old;
-    const lifetimeMs = expiresAt === null ? undefined : Date.parse(expiresAt) - Date.parse(createdAt);
+    const { name, permissions, accountGroupIds, rateLimits } = old;
+    const lifetimeMs = await lifetimeOf(store, old);
     const creation = change('created', id);
     const { key, record } = issueKey({ name, permissions, accountGroupIds, rateLimits }, lifetimeMs, creation);
     await store.create(record);
@@ -99,6 +100,16 @@ export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
     audit(id, rotation);
     return json ? printJson(shownOnce(key, record)) : tellOnce(key, record, `Key ${id} ends at ${endsAt}.\n`);
   };
+}
+
+/** As it was given, if any. One that was rotated before ends with the overlap: its successor was given the same. */
+async function lifetimeOf(store: KeyStore, { id, createdAt, expiresAt, changes }: ApiKey): Promise<number | undefined> {
+  const successorId = changes.findLast(({ action }) => action === 'rotated')?.otherKey;
+  if (!successorId) return expiresAt === null ? undefined : Date.parse(expiresAt) - Date.parse(createdAt);
+  const successor = await store.find(successorId);
+  if (successor) return lifetimeOf(store, successor);
+  const sentence = `Key ${id} was rotated before, and how long it was given is lost with key ${successorId}: create a new one instead.`;
+  throw new CommandError('usage', sentence);
 }
 
 function refuseRevoked({ id, revokedAt }: ApiKey): void {

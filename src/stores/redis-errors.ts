@@ -13,3 +13,8 @@ export function troubleOf(error: unknown): 'timeout' | 'refused' | 'closed' {
 export function isErrorReply(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
 }
+
+/** What stands under that name is nothing that the command could be about. */
+export function isWrongType(error: unknown): boolean {
+  return isErrorReply(error) && error.message.startsWith('WRONGTYPE');
+}

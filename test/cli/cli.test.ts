@@ -100,11 +100,20 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect([shown.status, left >= 7_200_000, left < 7_260_000]).toEqual(['active', true, true]);
 
     // Again, with another overlap: it never ends later than it would have.
-    await json('keys', 'rotate', old.id);
+    const second = await json('keys', 'rotate', old.id);
     expect((await json('keys', 'show', old.id)).expiresAt).toBe(shown.expiresAt);
     const forPeople = await cli('keys', 'rotate', old.id, '--overlap', '0s');
     expect(forPeople.stdout).toMatch(new RegExp(`^Key ${old.id} ends at \\S+Z\\.$`, 'm'));
     expect((await json('keys', 'show', old.id)).status).toBe('expired');
+
+    // Nor is a later successor given less, whichever of them it is made of.
+    await json('keys', 'rotate', second.id, '--overlap', '1h');
+    for (const made of [second, await json('keys', 'rotate', old.id), await json('keys', 'rotate', second.id)]) {
+      expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(90 * 86_400_000);
+    }
+    const endless = await json(...create, '--all-account-groups');
+    await json('keys', 'rotate', endless.id, '--overlap', '0s');
+    expect((await json('keys', 'rotate', endless.id)).expiresAt).toBeNull();
 
     await json('keys', 'revoke', id);
     const { code, stderr } = await cli('keys', 'rotate', id);

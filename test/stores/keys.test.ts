@@ -221,15 +221,21 @@ describe('keys in Redis', () => {
     expect(stored).not.toContain(key.slice(21));
   });
 
-  test.each(['nonsense', '{}', '[]', 'null'])(
+  const damaging = ['nonsense', '{}', '[]', 'null'].map(
+    (record) => [record, (name: string) => redis.client.hset(name, 'record', record)] as const,
+  );
+  test.each([...damaging, ['of another type', (name: string) => redis.client.set(name, 'x')] as const])(
     'a damaged record (%s) is an unavailable key, not an unknown one',
-    async (damage) => {
+    async (_what, damage) => {
       const store = new RedisKeys(link, new RedisChanges(link));
-      const { record } = makeKey();
+      const [{ record }, { record: other }] = [makeKey(), makeKey()];
       await store.create(record);
-      await redis.client.hset(`test:{${record.id}}:key`, 'record', damage);
+      await store.create(other);
+      await damage(`test:{${record.id}}:key`);
       await expect(store.find(record.id)).rejects.toThrow(DamagedRecord);
-      expect((await store.list()).damagedIds).toContain(record.id);
+      const { records, damagedIds } = await store.list();
+      expect(records.map(({ id }) => id)).toContain(other.id);
+      expect(damagedIds).toContain(record.id);
       await store.remove(record.id);
       expect(await store.find(record.id)).toBeUndefined();
     },

@@ -1,6 +1,7 @@
 import type { RedisChanges } from '../changes/redis-changes.ts';
+import { isWrongType } from '../redis-errors.ts';
 import type { RedisLink } from '../redis-link.ts';
-import { DamagedRecord } from '../store-unavailable.ts';
+import { DamagedRecord, type StoreUnavailable } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import { byCreation, type KeyList, type KeyStore } from './key-store.ts';
 
@@ -26,7 +27,11 @@ export class RedisKeys implements KeyStore {
 
   async find(id: string): Promise<ApiKey | undefined> {
     const patienceMs = Math.max(PATIENCE_MS, this.#link.deadlineMs);
-    const text = await this.#link.call('HGET', (client) => client.hget(this.#name(id), 'record'), patienceMs);
+    const text = await this.#link
+      .call('HGET', (client) => client.hget(this.#name(id), 'record'), patienceMs)
+      .catch((error: StoreUnavailable) => {
+        throw isWrongType(error.cause) ? damaged(id) : error;
+      });
     return text === null ? undefined : readRecord(text, id);
   }
 
@@ -96,5 +101,9 @@ function readRecord(text: string, id: string): ApiKey {
   } catch {
     // Below; the parser's error would quote the record.
   }
-  throw new DamagedRecord(`the record of key ${id} is damaged`);
+  throw damaged(id);
+}
+
+function damaged(id: string): DamagedRecord {
+  return new DamagedRecord(`the record of key ${id} is damaged`);
 }

@@ -13,7 +13,7 @@ const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 export const rateLimitText = z
   .string()
   .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, {
-    error: 'must be a rate such as 600/60s (requests/window; s, m, h or d)',
+    error: 'must be a rate such as 600/60s (requests/window; s, m, h or d; at most 10 and 7 digits)',
     abort: true,
   })
   .refine((text) => {
