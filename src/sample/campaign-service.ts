@@ -12,7 +12,7 @@ const SLOW_MS = 1500;
 
 const server = createServer((request, response) => {
   const [, accountGroupId = '', campaignId = ''] = PATH.exec(request.url ?? '') ?? [];
-  const misbehaviour = misbehaviours[campaignId];
+  const misbehaviour = Object.hasOwn(misbehaviours, campaignId) ? misbehaviours[campaignId] : undefined;
   if (misbehaviour) {
     const campaign = sampleCampaign(accountGroupId, campaignId, 'Troubled campaign', 2);
     misbehave[misbehaviour](response, JSON.stringify(campaign)).catch(() => response.destroy());
