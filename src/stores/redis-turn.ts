@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { Cluster, type Redis } from 'ioredis';
 
-/** Under overload a turn takes seconds (see `openEventLoopProbe`): what it sends does not wait for its end. */
+/** Under overload a turn takes tenths of a second (see `openEventLoopProbe`): what it sends does not wait for its end. */
 const LONGEST_MS = 5;
 
 /**
