@@ -7,7 +7,7 @@ import { parseFlags } from './cli/flags.ts';
 import { runKeys } from './cli/keys.ts';
 import { runOpenapi } from './cli/openapi.ts';
 import { SettingsError } from './read-settings.ts';
-import { DamagedRecord, StoreUnavailable } from './stores/store-unavailable.ts';
+import { CorruptRecordError, StoreUnavailableError } from './stores/store-unavailable.ts';
 
 const usage = `Usage: campaign-gateway COMMAND [--json]
 
@@ -49,7 +49,7 @@ async function run(args: string[]): Promise<string> {
   }
 }
 
-function report(error: unknown): number {
+function exitCodeFor(error: unknown): number {
   if (error instanceof CommandError) {
     process.stderr.write(`${error.message}\n`);
     return exitCodes[error.kind];
@@ -58,8 +58,9 @@ function report(error: unknown): number {
     process.stderr.write(`${error.message}\n`);
     return exitCodes.settings;
   }
-  if (error instanceof StoreUnavailable) {
-    const what = error instanceof DamagedRecord ? 'The store holds something unreadable' : 'The store is out of reach';
+  if (error instanceof StoreUnavailableError) {
+    const what =
+      error instanceof CorruptRecordError ? 'The store holds something unreadable' : 'The store is out of reach';
     process.stderr.write(`${what}: ${error.message}.\n`);
     return exitCodes.store_unavailable;
   }
@@ -69,4 +70,4 @@ function report(error: unknown): number {
 process.exitCode = await run(process.argv.slice(2)).then((output) => {
   process.stdout.write(output);
   return 0;
-}, report);
+}, exitCodeFor);

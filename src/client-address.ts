@@ -10,7 +10,7 @@ export function parseTrustProxy(text: string): TrustProxy {
   return /^\d{1,4}$/.test(text) ? Number(text) : text;
 }
 
-export function isTrustProxy(value: TrustProxy): boolean {
+export function isValidTrustProxy(value: TrustProxy): boolean {
   try {
     compileTrust(value);
     return true;
@@ -23,7 +23,7 @@ export function isTrustProxy(value: TrustProxy): boolean {
  * Reads the client's address. An IPv4 address mapped into IPv6 is given as IPv4; where a trusted proxy vouches for
  * something that is no address, the proxy's own counts.
  */
-export function clientAddressReader(trustProxy: TrustProxy): (request: IncomingMessage) => string {
+export function createClientAddressResolver(trustProxy: TrustProxy): (request: IncomingMessage) => string {
   const trust = compileTrust(trustProxy);
   return (request) => {
     const address = trustProxy === false ? request.socket.remoteAddress : proxyAddr(request, trust);
@@ -36,7 +36,7 @@ export function clientAddressReader(trustProxy: TrustProxy): (request: IncomingM
  * One subject of the limit on failed keys: an IPv4 address (mapped into IPv6 or not), or the /64 of an IPv6 one, which is
  * one customer's network.
  */
-export function addressNetwork(address: string): string {
+export function throttlingNetwork(address: string): string {
   if (isIP(address) !== 6) return address;
   const [left = [], right] = address
     .replace(/%.*$/, '')

@@ -1,4 +1,4 @@
-import { errorTable, type GatewayError, type HeaderList } from './errors.ts';
+import { errorDefinitions, type GatewayError, type HeaderList } from './errors.ts';
 
 export const envelopeContentType = 'application/json; charset=utf-8';
 
@@ -7,15 +7,15 @@ export function successEnvelope(data: string, traceId: string): string {
   return `{"success":true,"data":${data},"error":null,"traceId":"${traceId}"}`;
 }
 
-const LENGTH_AROUND_DATA = successEnvelope('', '').length;
+const ENVELOPE_OVERHEAD = successEnvelope('', '').length;
 
 /** Its bytes: of `data` alone, which is one piece of memory, they are counted in a fraction of the time. */
-export function successEnvelopeBytes(data: string, traceId: string): number {
-  return LENGTH_AROUND_DATA + Buffer.byteLength(data) + traceId.length;
+export function successEnvelopeLength(data: string, traceId: string): number {
+  return ENVELOPE_OVERHEAD + Buffer.byteLength(data) + traceId.length;
 }
 
 export function errorEnvelope(error: GatewayError, traceId: string): string {
-  const { message } = errorTable[error.code];
+  const { message } = errorDefinitions[error.code];
   return JSON.stringify({
     success: false,
     data: null,
@@ -25,7 +25,7 @@ export function errorEnvelope(error: GatewayError, traceId: string): string {
 }
 
 /** An error is stored nowhere: a 404 without this may be (RFC 9111, section 4.2.2). */
-export const errorCaching: HeaderList = ['Cache-Control', 'no-store'];
+export const NO_STORE_HEADERS: HeaderList = ['Cache-Control', 'no-store'];
 
 /** What every answer of the public listener carries. */
 export function baseHeaders(traceId: string): HeaderList {

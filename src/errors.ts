@@ -2,7 +2,7 @@
  * Every error that a client can see: its status and its message. The envelope, the README and the tests read this table;
  * nothing else decides a status.
  */
-export const errorTable = {
+export const errorDefinitions = {
   VALIDATION_ERROR: { status: 400, message: 'The request is not valid.' },
   UNAUTHORIZED: { status: 401, message: 'A valid API key is required.' },
   FORBIDDEN: { status: 403, message: 'This API key is not allowed to do that.' },
@@ -18,7 +18,7 @@ export const errorTable = {
   OVERLOADED: { status: 503, message: 'The gateway is overloaded.' },
 } as const satisfies Record<string, { status: number; message: string }>;
 
-export type ErrorCode = keyof typeof errorTable;
+export type ErrorCode = keyof typeof errorDefinitions;
 
 /** Names and values in turn, as `ServerResponse.writeHead` takes them. */
 export type HeaderList = readonly string[];
@@ -36,17 +36,17 @@ export class GatewayError extends Error {
   constructor(
     code: ErrorCode,
     details: string,
-    inner: { reason?: string; cause?: unknown; headers?: HeaderList } = {},
+    internal: { reason?: string; cause?: unknown; headers?: HeaderList } = {},
   ) {
-    super(`${code}: ${details}`, { cause: inner.cause });
+    super(`${code}: ${details}`, { cause: internal.cause });
     this.code = code;
     this.details = details;
-    this.reason = inner.reason;
-    this.headers = inner.headers ?? [];
+    this.reason = internal.reason;
+    this.headers = internal.headers ?? [];
   }
 
   get status(): number {
-    return errorTable[this.code].status;
+    return errorDefinitions[this.code].status;
   }
 }
 

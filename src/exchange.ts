@@ -1,26 +1,26 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
-import type { CacheReport } from './cache/cache-status.ts';
+import type { CacheOutcome } from './cache/cache-status.ts';
 import type { GatewayError } from './errors.ts';
 import type { ApiKey } from './stores/keys/api-key.ts';
-import type { Charge } from './stores/limits/limits.ts';
+import type { RateLimitDecision } from './stores/limits/limits.ts';
 import type { TraceContext } from './telemetry/trace-context.ts';
 
 /** A filtered document as JSON text, with its strong entity tag. */
-export interface FoundDocument {
+export interface Document {
   readonly outcome: 'found';
   readonly data: string;
   readonly etag: string;
 }
 
 /** What a read came to. */
-export type ReadResult = FoundDocument | { readonly outcome: 'not_found' };
+export type ReadResult = Document | { readonly outcome: 'not_found' };
 
 /** What requests have to know of the listener that they came by. */
-export interface ListenerState {
+export interface ServerState {
   readonly draining: boolean;
   /** How long it keeps an idle connection, in whole seconds. */
-  readonly keepAliveS: number;
+  readonly keepAliveSeconds: number;
 }
 
 /** One request on its way through the pipeline: each stage reads what earlier ones left and adds its own. */
@@ -41,23 +41,23 @@ export class Exchange {
   /** Left by `authenticate`. */
   key: ApiKey | undefined;
   /** Left by `limitRate`. */
-  charge: Charge | undefined;
+  rateLimit: RateLimitDecision | undefined;
   /** Left by `validate`: every one matches its pattern. */
   parameters: Readonly<Record<string, string>> = {};
   /** Left by `read`. */
-  result: FoundDocument | undefined;
+  result: Document | undefined;
   /** Left by `readThrough`: what the cache did. */
-  cache: CacheReport | undefined;
+  cache: CacheOutcome | undefined;
   /** What the request failed of, if it did. */
   error: GatewayError | undefined;
   /** Something in the request is such that no other can follow it. */
-  mustClose = false;
+  closeAfterResponse = false;
   /** Milliseconds that the request waited for the campaign service, or for what other requests had asked it. */
   upstreamMs: number | undefined;
 
-  #hangUp: AbortController | undefined;
+  #abortController: AbortController | undefined;
 
-  readonly #listener: ListenerState;
+  readonly #listener: ServerState;
 
   constructor(
     request: IncomingMessage,
@@ -65,7 +65,7 @@ export class Exchange {
     trace: TraceContext,
     span: Span | undefined,
     clientAddress: string,
-    listener: ListenerState,
+    listener: ServerState,
   ) {
     this.#listener = listener;
     this.request = request;
@@ -77,26 +77,26 @@ export class Exchange {
   }
 
   /** Whether the connection ends with the answer because the gateway wants it. */
-  get closesAfterAnswer(): boolean {
-    return this.mustClose || this.#listener.draining;
+  get closesAfterResponse(): boolean {
+    return this.closeAfterResponse || this.#listener.draining;
   }
 
   /** How long the connection stays after the answer, in seconds; undefined where it ends, or the client is not one of HTTP/1.1. */
-  get keptAliveFor(): number | undefined {
-    const stays = !this.closesAfterAnswer && this.response.shouldKeepAlive && this.request.httpVersion === '1.1';
-    return stays ? this.#listener.keepAliveS : undefined;
+  get keepAliveSeconds(): number | undefined {
+    const stays = !this.closesAfterResponse && this.response.shouldKeepAlive && this.request.httpVersion === '1.1';
+    return stays ? this.#listener.keepAliveSeconds : undefined;
   }
 
   /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */
   get signal(): AbortSignal {
-    this.#hangUp ??= new AbortController();
-    if (this.response.destroyed) this.#hangUp.abort();
-    return this.#hangUp.signal;
+    this.#abortController ??= new AbortController();
+    if (this.response.destroyed) this.#abortController.abort();
+    return this.#abortController.signal;
   }
 
   /** The client has gone. */
-  abandon(): void {
-    this.#hangUp?.abort();
+  abort(): void {
+    this.#abortController?.abort();
   }
 
   /** The key of a request that passed `authenticate`; a stage that asks for it earlier is in the wrong place. */

@@ -3,49 +3,49 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Cache } from './cache/cache.ts';
 import { cachePolicy } from './cache/freshness.ts';
-import { clientAddressReader } from './client-address.ts';
+import { createClientAddressResolver } from './client-address.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/public-endpoints.ts';
 import { type GatewayError, toGatewayError } from './errors.ts';
 import { Exchange } from './exchange.ts';
-import { takeWhatWaits } from './http/backlog.ts';
+import { acceptPendingConnections } from './http/backlog.ts';
 import { drain } from './http/drain.ts';
 import { type ServerLimits, serverLimits } from './http/limits.ts';
-import { createListener } from './listener.ts';
-import { Overload, type OverloadParts } from './overload.ts';
-import { admit } from './pipeline/admit.ts';
+import { createPublicServer } from './listener.ts';
+import { OverloadDetector, type OverloadOptions } from './overload.ts';
+import { checkHttpMessage } from './pipeline/admit.ts';
 import { authenticate } from './pipeline/authenticate.ts';
 import { authorize } from './pipeline/authorize.ts';
-import { whereKeyShown } from './pipeline/credentials.ts';
-import { limitRate } from './pipeline/limit-rate.ts';
+import { ifKeyPresented } from './pipeline/credentials.ts';
+import { rateLimit } from './pipeline/limit-rate.ts';
 import { runPipeline, type Stage } from './pipeline/pipeline.ts';
-import { read, readThrough } from './pipeline/read.ts';
-import { methodNotAllowed, noSuchPath } from './pipeline/refuse.ts';
+import { fetchDocument, readThrough } from './pipeline/read.ts';
+import { methodNotAllowed, routeNotFound } from './pipeline/refuse.ts';
 import { requireAccountGroup } from './pipeline/require-account-group.ts';
 import { respond, respondError } from './pipeline/respond.ts';
-import { shed } from './pipeline/shed.ts';
+import { createOverloadRejecter } from './pipeline/shed.ts';
 import { validate } from './pipeline/validate.ts';
 import { referenceRoutes } from './reference/reference.ts';
 import { createRouter } from './router.ts';
 import type { Settings } from './settings.ts';
 import { parseRateLimit } from './stores/limits/limits.ts';
 import type { Stores } from './stores/open-stores.ts';
-import { cacheReadCounter, showCacheSize } from './telemetry/cache-metrics.ts';
-import { connectionMeter } from './telemetry/connection-metrics.ts';
-import { outcomeOf } from './telemetry/outcome.ts';
-import { overloadReport } from './telemetry/overload-report.ts';
-import { logRefusedRequest, logRequest } from './telemetry/request-log.ts';
-import { requestMeter } from './telemetry/request-metrics.ts';
+import { cacheReadCounter, registerCacheGauges } from './telemetry/cache-metrics.ts';
+import { createConnectionDropCounter } from './telemetry/connection-metrics.ts';
+import { requestOutcome } from './telemetry/outcome.ts';
+import { createOverloadLog } from './telemetry/overload-report.ts';
+import { logRejectedRequest, logRequest } from './telemetry/request-log.ts';
+import { createRequestMetrics } from './telemetry/request-metrics.ts';
 import { endServerSpan } from './telemetry/server-span.ts';
-import { openTrace } from './telemetry/trace-context.ts';
-import { decided, startServerSpan, within } from './telemetry/tracing.ts';
-import { showUpstreamState, upstreamReadCounter } from './telemetry/upstream-metrics.ts';
-import { countByWorker } from './telemetry/worker-metrics.ts';
+import { extractTraceContext } from './telemetry/trace-context.ts';
+import { startServerSpan, withSamplingFlag, withSpan } from './telemetry/tracing.ts';
+import { registerUpstreamGauges, upstreamReadCounter } from './telemetry/upstream-metrics.ts';
+import { workerCounter } from './telemetry/worker-metrics.ts';
 import { upstreamHeaders } from './upstream/headers.ts';
-import { documentSource } from './upstream/read-document.ts';
+import { createDocumentOrigin } from './upstream/read-document.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
 
-export interface GatewayParts {
+export interface GatewayOptions {
   readonly settings: Settings;
   readonly stores: Stores;
   readonly log: Logger;
@@ -54,10 +54,10 @@ export interface GatewayParts {
   readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
   readonly limits?: Partial<ServerLimits>;
-  readonly createOverload?: (parts: OverloadParts) => Pick<Overload, 'admits' | 'start'>;
+  readonly createOverload?: (parts: OverloadOptions) => Pick<OverloadDetector, 'shouldAdmit' | 'start'>;
 }
 
-interface EndTimes {
+interface DrainOptions {
   /** How long new connections are still taken. */
   readonly delayMs?: number;
   /** How long those that are open then may take. */
@@ -69,7 +69,7 @@ export interface Gateway {
   readonly server: Server;
   upstream: Pick<Upstream, 'state'>;
   /** Ends all connections, each with one more answer. Resolves when all are closed. */
-  drain(times: EndTimes): Promise<void>;
+  drain(times: DrainOptions): Promise<void>;
 }
 
 export function createGateway({
@@ -80,28 +80,28 @@ export function createGateway({
   monotonicNow,
   endpoints = publicEndpoints,
   limits,
-  createOverload = (parts) => new Overload(parts),
-}: GatewayParts): Gateway {
+  createOverload = (parts) => new OverloadDetector(parts),
+}: GatewayOptions): Gateway {
   const upstream = createUpstream(settings, log);
-  showUpstreamState(upstream.state);
-  const cache = settings.CACHE_TTL_MS > 0 ? openCache(settings, stores, monotonicNow) : undefined;
-  if (cache) showCacheSize(() => cache.size);
+  registerUpstreamGauges(upstream.state);
+  const cache = settings.CACHE_TTL_MS > 0 ? createCache(settings, stores, monotonicNow) : undefined;
+  if (cache) registerCacheGauges(() => cache.size);
   const countCacheRead = cacheReadCounter();
-  const meter = requestMeter();
-  const clientAddress = clientAddressReader(settings.TRUST_PROXY);
-  const checkKey = authenticate({
+  const meter = createRequestMetrics();
+  const clientAddress = createClientAddressResolver(settings.TRUST_PROXY);
+  const authenticateKey = authenticate({
     keys: stores.keys,
-    failures: stores.failures,
-    isSpent: (id) => stores.isSpent(id),
-    failureLimit: parseRateLimit(settings.AUTH_FAILURE_LIMIT, 'failed-keys'),
+    failedKeyLimiter: stores.failedKeyLimiter,
+    isOverLimit: (id) => stores.isAddressOverLimit(id),
+    failedKeyLimit: parseRateLimit(settings.AUTH_FAILURE_LIMIT, 'failed-keys'),
     now,
   });
-  const countRequest = limitRate({
-    limits: stores.limits,
+  const countAgainstLimit = rateLimit({
+    limiter: stores.keyLimiter,
     defaultLimit: parseRateLimit(settings.RATE_LIMIT_DEFAULT),
     keys: stores.keys,
-    uses: stores.uses,
-    authenticate: checkKey,
+    lastUsed: stores.lastUsed,
+    authenticate: authenticateKey,
   });
 
   const sourceOptions = {
@@ -112,14 +112,16 @@ export function createGateway({
     count: upstreamReadCounter(),
   };
   const readStage = (endpoint: Endpoint): Stage => {
-    const source = documentSource(endpoint, sourceOptions);
-    return cache ? readThrough(cache, endpoint, source) : read(endpoint, source, settings.CAMPAIGN_SERVICE_TIMEOUT_MS);
+    const source = createDocumentOrigin(endpoint, sourceOptions);
+    return cache
+      ? readThrough(cache, endpoint, source)
+      : fetchDocument(endpoint, source, settings.CAMPAIGN_SERVICE_TIMEOUT_MS);
   };
 
   /** The way of every request to an endpoint. A stage that refuses it ends it there. */
   const pipeline = (endpoint: Endpoint): readonly Stage[] => [
-    checkKey, // first: without a key nobody learns anything but that there is an endpoint
-    countRequest, // before every check of the request itself, so that bad requests count too
+    authenticateKey, // first: without a key nobody learns anything but that there is an endpoint
+    countAgainstLimit, // before every check of the request itself, so that bad requests count too
     authorize(endpoint.permission),
     validate(endpoint.parameters), // before the ids are used for anything
     requireAccountGroup, // before anything is read: the answer is the same whether the campaign exists or not
@@ -128,98 +130,118 @@ export function createGateway({
   ];
 
   /** For answers that need no key. One that is shown is checked and counted all the same. */
-  const refusal = (refuse: Stage): readonly Stage[] => [whereKeyShown(checkKey), whereKeyShown(countRequest), refuse];
-  const [refusedPath, refusedMethod] = [refusal(noSuchPath), refusal(methodNotAllowed)];
+  const withOptionalAuth = (rejectOverloaded: Stage): readonly Stage[] => [
+    ifKeyPresented(authenticateKey),
+    ifKeyPresented(countAgainstLimit),
+    rejectOverloaded,
+  ];
+  const [notFoundStages, methodNotAllowedStages] = [
+    withOptionalAuth(routeNotFound),
+    withOptionalAuth(methodNotAllowed),
+  ];
 
-  const served = endpoints(settings);
+  const endpointList = endpoints(settings);
   const route = createRouter([
-    ...served.map((endpoint) => ({ path: endpoint.path, stages: pipeline(endpoint) })),
-    ...referenceRoutes(served, settings.DOCS),
+    ...endpointList.map((endpoint) => ({ path: endpoint.path, stages: pipeline(endpoint) })),
+    ...referenceRoutes(endpointList, settings.DOCS),
   ]);
 
-  function stagesFor(exchange: Exchange): readonly Stage[] {
+  function selectStages(exchange: Exchange): readonly Stage[] {
     const match = route(exchange.request.url ?? '');
-    if (!match) return refusedPath;
-    exchange.route = match.target.path;
+    if (!match) return notFoundStages;
+    exchange.route = match.route.path;
     exchange.rawParameters = match.rawParameters;
     const { method } = exchange.request;
-    return method === 'GET' || method === 'HEAD' ? match.target.stages : refusedMethod;
+    return method === 'GET' || method === 'HEAD' ? match.route.stages : methodNotAllowedStages;
   }
 
   const { keepAliveTimeoutMs } = { ...serverLimits, ...limits };
-  const listener = { draining: false, keepAliveS: Math.floor(keepAliveTimeoutMs / 1000) };
-  const report = overloadReport(log);
-  const overload = createOverload({ ...report, placesTaken: upstream.placesTaken });
-  const refuse = shed({
+  const listener = { draining: false, keepAliveSeconds: Math.floor(keepAliveTimeoutMs / 1000) };
+  const overloadLog = createOverloadLog(log);
+  const overload = createOverload({ ...overloadLog, utilization: upstream.utilization });
+  const rejectOverloaded = createOverloadRejecter({
     listener,
-    refused: (error, traceId) => {
-      report.refused(error, traceId);
-      meter.refused(error);
+    onRequestRejected: (error, traceId) => {
+      overloadLog.onRejected(error, traceId);
+      meter.rejected(error);
     },
   });
 
-  function handle(request: IncomingMessage, response: ServerResponse): void {
-    if (!overload.admits()) {
-      refuse(request, response); // Before anything that would cost more than that.
+  function handleRequest(request: IncomingMessage, response: ServerResponse): void {
+    if (!overload.shouldAdmit()) {
+      rejectOverloaded(request, response); // Before anything that would cost more than that.
       return;
     }
-    const opened = openTrace(request.headers, settings.TRACE_TRUST_SAMPLED);
+    const opened = extractTraceContext(request.headers, settings.TRACE_TRUST_SAMPLED);
     const span = startServerSpan(opened);
-    const exchange = new Exchange(request, response, decided(opened, span), span, clientAddress(request), listener);
+    const exchange = new Exchange(
+      request,
+      response,
+      withSamplingFlag(opened, span),
+      span,
+      clientAddress(request),
+      listener,
+    );
     response.on('close', () => {
-      if (!response.writableFinished) exchange.abandon();
-      const outcome = outcomeOf(exchange);
+      if (!response.writableFinished) exchange.abort();
+      const outcome = requestOutcome(exchange);
       logRequest(log, exchange, outcome);
-      meter.ended(exchange, outcome);
+      meter.completed(exchange, outcome);
       endServerSpan(exchange, outcome);
       if (exchange.cache) countCacheRead(exchange.cache);
     });
     try {
-      admit(exchange);
-      within(span, () => serve(exchange, stagesFor(exchange)));
+      checkHttpMessage(exchange);
+      withSpan(span, () => runStages(exchange, selectStages(exchange)));
     } catch (error) {
       respondError(exchange, toGatewayError(error));
     }
   }
 
-  const refused = (error: GatewayError, traceId: string) => {
-    logRefusedRequest(log, error, traceId);
-    meter.refused(error);
+  const onRequestRejected = (error: GatewayError, traceId: string) => {
+    logRejectedRequest(log, error, traceId);
+    meter.rejected(error);
   };
   const { MAX_CONNECTIONS: maxConnections } = settings;
-  const server = createListener({ maxConnections, handle, refused, cut: connectionMeter(log), limits });
+  const server = createPublicServer({
+    maxConnections,
+    handleRequest: handleRequest,
+    onRequestRejected: onRequestRejected,
+    onConnectionDropped: createConnectionDropCounter(log),
+    limits,
+  });
   server.once('listening', () => server.once('close', overload.start()));
   server.on(
     'connection',
-    countByWorker('campaign_gateway.worker.connections', 'Connections, by the worker that took them'),
+    workerCounter('campaign_gateway.worker.connections', 'Connections, by the worker that took them'),
   );
 
-  async function endAll({ delayMs = 0, graceMs }: EndTimes): Promise<void> {
+  async function drainGateway({ delayMs = 0, graceMs }: DrainOptions): Promise<void> {
     if (delayMs > 0) {
       listener.draining = true; // Who is told so and comes back goes elsewhere, or is served here.
       await pause(delayMs);
     }
-    await takeWhatWaits(server);
+    await acceptPendingConnections(server);
     listener.draining = true;
-    await drain(server, { toldMs: delayMs, graceMs });
+    await drain(server, { announcedMs: delayMs, graceMs });
     upstream.close();
   }
-  return { server, upstream, drain: endAll };
+  return { server, upstream, drain: drainGateway };
 }
 
-function openCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {
+function createCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {
   return new Cache({
     policy: cachePolicy(settings),
     maxBytes: settings.CACHE_MAX_BYTES,
     timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
-    shared: stores.entries,
-    changes: stores.changes,
+    shared: stores.sharedCache,
+    changes: stores.invalidations,
     now,
   });
 }
 
 /** Runs the stages and answers, whatever comes of it. */
-function serve(exchange: Exchange, stages: readonly Stage[]): void {
+function runStages(exchange: Exchange, stages: readonly Stage[]): void {
   const fail = (error: unknown) => respondError(exchange, toGatewayError(error));
   try {
     runPipeline(stages, exchange)?.catch(fail);

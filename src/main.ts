@@ -5,15 +5,15 @@ import { setFlagsFromString } from 'node:v8';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
 import { createOperations } from './operations/operations.ts';
-import { readSettings, SettingsError } from './read-settings.ts';
+import { loadSettings, SettingsError } from './read-settings.ts';
 import type { Settings } from './settings.ts';
-import { openStores } from './stores/open-stores.ts';
+import { createStores } from './stores/open-stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
-import { joinGroup } from './workers/group.ts';
-import { runWorkers } from './workers.ts';
+import { joinWorkerGroup } from './workers/group.ts';
+import { superviseWorkers } from './workers.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;
@@ -25,7 +25,7 @@ const BACKLOG = 4096;
 // cold start under load, where many requests wait for one answer, that was most of every later one, for good.
 setFlagsFromString('--no-allocation-site-pretenuring');
 
-const settings = readSettingsOrExit();
+const settings = loadSettingsOrExit();
 const log = createLog(settings);
 
 process.on('uncaughtException', (error) => {
@@ -33,18 +33,18 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
-if (settings.WORKERS > 1 && cluster.isPrimary) await runWorkers(settings, log);
+if (settings.WORKERS > 1 && cluster.isPrimary) await superviseWorkers(settings, log);
 
 const sdk = await startSdk(settings, log);
-const group = joinGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
-const stores = await openStores(settings, log).catch(cannotStart);
+const workerGroup = joinWorkerGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
+const stores = await createStores(settings, log).catch(failStartup);
 const gateway = createGateway({ settings, stores, log });
 let ending = false;
 let shuttingDown = false;
 const operations = createOperations({
   isShuttingDown: () => shuttingDown,
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
-  group,
+  workerGroup: workerGroup,
 });
 
 process.on('SIGTERM', shutDown);
@@ -54,8 +54,8 @@ process.on(
   cluster.isWorker ? () => {} : () => log.warn('SIGHUP has no effect: one process has nobody to take over (WORKERS=1)'),
 );
 
-const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(cannotStart);
-const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(cannotStart);
+const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(failStartup);
+const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(failStartup);
 log.info(
   {
     public: publicAddress,
@@ -65,18 +65,18 @@ log.info(
   },
   'listening',
 );
-void group.replaced.then(giveWay);
+void workerGroup.replaced.then(retire);
 
 /** Something outside is not as it has to be: a sentence, not a stack. */
-function cannotStart(error: Error): never {
+function failStartup(error: Error): never {
   const cause = error.cause instanceof Error ? error.cause.message : undefined;
   log.fatal({ error: error.message, cause }, 'the gateway cannot start');
   process.exit(1);
 }
 
-function readSettingsOrExit(): Settings {
+function loadSettingsOrExit(): Settings {
   try {
-    return readSettings(process.env);
+    return loadSettings(process.env);
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
     process.stderr.write(`${error.message}\n`);
@@ -104,22 +104,22 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   await gateway.drain({ delayMs: settings.SHUTDOWN_DELAY_MS, graceMs: settings.SHUTDOWN_GRACE_MS });
   operations.close();
   operations.closeAllConnections();
-  await leave();
+  await exit();
 }
 
 /** The ports stay open, for another worker listens there: the gateway is ready all the while. */
-async function giveWay(): Promise<void> {
+async function retire(): Promise<void> {
   if (ending) return;
   ending = true;
   log.info('giving way to a new worker');
   const graceMs = settings.SHUTDOWN_GRACE_MS;
   await Promise.all([gateway.drain({ graceMs }), drain(operations, { graceMs })]);
-  await leave();
+  await exit();
 }
 
-async function leave(): Promise<never> {
+async function exit(): Promise<never> {
   await stores.close();
-  await group.leave();
+  await workerGroup.sendFinalMetrics();
   await sdk.shutDown();
   log.info('stopped');
   process.exit(0);

@@ -30,16 +30,16 @@ const PATIENCE_MS = 1000;
 /** How long nobody has to be refused until it is over. */
 const CALM_MS = 1000;
 
-export interface OverloadParts {
-  readonly began: () => void;
-  readonly ended: () => void;
+export interface OverloadOptions {
+  readonly onStart: () => void;
+  readonly onEnd: () => void;
   /** Milliseconds, on a clock that is never set back. */
   readonly now?: () => number;
   /** What this thread has had of its core so far. */
   readonly cpuMs?: () => number;
   readonly openProbe?: (back: () => void) => EventLoopProbe;
   /** Which part of the requests that may be under way to the campaign service is. */
-  readonly placesTaken?: () => number;
+  readonly utilization?: () => number;
 }
 
 /**
@@ -52,7 +52,7 @@ export interface OverloadParts {
  * depends on what is asked for: a place at the campaign service is held while the answer waits here, and a request that
  * finds none is lost when most of the work for it has been done. So waits have to be shorter where places run out.
  */
-export class Overload {
+export class OverloadDetector {
   readonly #now: () => number;
   readonly #cpuMs: () => number;
   readonly #began: () => void;
@@ -81,18 +81,18 @@ export class Overload {
   #saved = 0;
 
   constructor({
-    began,
-    ended,
+    onStart,
+    onEnd,
     now = () => performance.now(),
     cpuMs = threadCpuMs,
     openProbe = openEventLoopProbe,
-    placesTaken = () => 0,
-  }: OverloadParts) {
+    utilization: upstreamUtilization = () => 0,
+  }: OverloadOptions) {
     this.#now = now;
     this.#cpuMs = cpuMs;
-    this.#began = began;
-    this.#ended = ended;
-    this.#placesTaken = placesTaken;
+    this.#began = onStart;
+    this.#ended = onEnd;
+    this.#placesTaken = upstreamUtilization;
     this.#judgedAt = now();
     this.#lookedAt = this.#judgedAt;
     this.#window.beganAt = this.#judgedAt;
@@ -101,7 +101,7 @@ export class Overload {
   }
 
   /** To be asked once for each request: whether it is let in. */
-  admits(): boolean {
+  shouldAdmit(): boolean {
     this.#hasCome = true;
     if (--this.#unlooked <= 0) this.look();
     if (this.#admittedShare === 1) return true;

@@ -14,7 +14,7 @@ export function compilePathTemplate(template: string): (parameters: Readonly<Rec
 }
 
 /** Reads what stands for each `{name}` in a path: one whole segment, as it was sent. Undefined for another path. */
-export function compilePathPattern(template: string): (path: string) => Readonly<Record<string, string>> | undefined {
+export function compilePathMatcher(template: string): (path: string) => Readonly<Record<string, string>> | undefined {
   const pieces = template.split(PLACEHOLDER);
   const names = pieces.filter((_, i) => i % 2 === 1);
   const pattern = new RegExp(
@@ -30,7 +30,7 @@ export function compilePathPattern(template: string): (path: string) => Readonly
 }
 
 /** The path of a request target: the query goes, and so do scheme and authority of an absolute form (RFC 9112, section 3.2.2). */
-export function pathOf(target: string): string {
+export function pathFromTarget(target: string): string {
   const query = target.indexOf('?');
   const path = query < 0 ? target : target.slice(0, query);
   return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '');

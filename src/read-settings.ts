@@ -6,8 +6,8 @@ import {
   type SettingName,
   type Settings,
   secretSettings,
+  settingDefinitions,
   settingNames,
-  variables,
 } from './settings.ts';
 
 /** Every setting that is wrong, one sentence each. No value is quoted: some are secrets. */
@@ -21,54 +21,54 @@ export class SettingsError extends Error {
 }
 
 /** Stands for a value that could not be read, so that no other setting is blamed for its absence. */
-const WRONG = null;
+const INVALID = null;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Reads all settings, or only the named ones. An empty variable is as none. Throws `SettingsError`. */
-export function readSettings(environment: Environment): Settings;
-export function readSettings<Name extends SettingName>(
+export function loadSettings(environment: Environment): Settings;
+export function loadSettings<Name extends SettingName>(
   environment: Environment,
   names: readonly Name[],
 ): Pick<Settings, Name>;
-export function readSettings(
+export function loadSettings(
   environment: Environment,
   names: readonly SettingName[] = settingNames,
 ): Partial<Settings> {
   const problems: string[] = [];
   const settings: Record<string, unknown> = {};
   for (const name of names) {
-    const [schema] = variables[name];
-    const text = readVariable(environment, name, problems);
+    const [schema] = settingDefinitions[name];
+    const text = readEnv(environment, name, problems);
     const result = schema.safeParse(text);
-    settings[name] = result.success ? result.data : WRONG;
+    settings[name] = result.success ? result.data : INVALID;
     if (result.success) continue;
     if (text === undefined) problems.push(`${name} is required: ${describeSetting(name)}`);
     else problems.push(`${name} must be ${result.error.issues[0]?.message}`);
   }
-  problems.push(...conflicts(settings as Partial<Settings>));
+  problems.push(...findConflicts(settings as Partial<Settings>));
   if (problems.length > 0) throw new SettingsError(problems);
   return settings as Partial<Settings>;
 }
 
 /** The default of a setting, as one would write it in the environment; undefined where there is none. */
-export function defaultOf(name: SettingName): string | undefined {
-  const result = variables[name][0].safeParse(undefined);
+export function defaultText(name: SettingName): string | undefined {
+  const result = settingDefinitions[name][0].safeParse(undefined);
   return result.success && result.data !== undefined ? String(result.data) : undefined;
 }
 
 /** The settings in force, for people to look at: secrets are masked. */
-export function maskSettings(settings: Settings): Record<SettingName, string | number | boolean | null> {
-  const shown = settingNames.map((name) => {
+export function redactSettings(settings: Settings): Record<SettingName, string | number | boolean | null> {
+  const entries = settingNames.map((name) => {
     const value = settings[name];
     if (value === undefined) return [name, null];
     if (secretSettings.includes(name)) return [name, '********'];
     return [name, value instanceof URL ? value.href.replace(/\/$/, '') : value];
   });
-  return Object.fromEntries(shown);
+  return Object.fromEntries(entries);
 }
 
-function readVariable(environment: Environment, name: SettingName, problems: string[]): string | undefined {
+function readEnv(environment: Environment, name: SettingName, problems: string[]): string | undefined {
   const value = environment[name] || undefined;
   const secretFile = secretSettings.includes(name) ? environment[`${name}_FILE`] || undefined : undefined;
   if (secretFile === undefined) return value;
@@ -83,7 +83,7 @@ function readVariable(environment: Environment, name: SettingName, problems: str
   return value;
 }
 
-function conflicts(settings: Partial<Settings>): string[] {
+function findConflicts(settings: Partial<Settings>): string[] {
   const problems: string[] = [];
   if ((settings.WORKERS ?? 1) > 1 && settings.REDIS_URL === undefined) {
     problems.push('WORKERS must be 1 unless REDIS_URL is set: embedded stores are those of one process');
@@ -91,13 +91,13 @@ function conflicts(settings: Partial<Settings>): string[] {
   if ((settings.CAMPAIGN_SERVICE_CERT_FILE === undefined) !== (settings.CAMPAIGN_SERVICE_KEY_FILE === undefined)) {
     problems.push('CAMPAIGN_SERVICE_CERT_FILE and CAMPAIGN_SERVICE_KEY_FILE must be set together');
   }
-  if (!isUsableForTls(settings)) {
+  if (!isValidTlsMaterial(settings)) {
     problems.push('CAMPAIGN_SERVICE_CA_FILE, …_CERT_FILE and …_KEY_FILE must hold certificates and the key that fits');
   }
   return problems;
 }
 
-function isUsableForTls(settings: Partial<Settings>): boolean {
+function isValidTlsMaterial(settings: Partial<Settings>): boolean {
   const pem = (file: string | null | undefined) => (file ? readFileSync(file) : undefined);
   const { CAMPAIGN_SERVICE_CA_FILE, CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE } = settings;
   try {

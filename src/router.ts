@@ -1,8 +1,8 @@
-import { compilePathPattern, pathOf } from './paths.ts';
+import { compilePathMatcher, pathFromTarget } from './paths.ts';
 
 /** Where a request's path leads, with the path's parameters as they were sent: not decoded, not checked. */
 export interface Match<Target> {
-  readonly target: Target;
+  readonly route: Target;
   readonly rawParameters: Readonly<Record<string, string>>;
 }
 
@@ -10,12 +10,12 @@ export interface Match<Target> {
 export function createRouter<Target extends { readonly path: string }>(
   targets: readonly Target[],
 ): (requestTarget: string) => Match<Target> | undefined {
-  const routes = targets.map((target) => ({ target, match: compilePathPattern(target.path) }));
+  const routes = targets.map((route) => ({ route: route, match: compilePathMatcher(route.path) }));
   return (requestTarget) => {
-    const path = pathOf(requestTarget);
-    for (const { target, match } of routes) {
+    const path = pathFromTarget(requestTarget);
+    for (const { route, match } of routes) {
       const rawParameters = match(path);
-      if (rawParameters) return { target, rawParameters };
+      if (rawParameters) return { route: route, rawParameters };
     }
     return undefined;
   };

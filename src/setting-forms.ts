@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
-import { isTrustProxy, parseTrustProxy as toTrustProxy } from './client-address.ts';
-import { rateLimitText } from './stores/limits/limits.ts';
+import { isValidTrustProxy, parseTrustProxy as toTrustProxy } from './client-address.ts';
+import { rateLimitSchema } from './stores/limits/limits.ts';
 import { parseRedisUrl } from './stores/redis-url.ts';
 
 /** The forms of settings. Each takes text; its error completes the sentence "NAME must be …". */
@@ -20,18 +20,17 @@ const DAY_MS = 86_400_000;
 
 export const milliseconds = (min: number, max: number = DAY_MS) => integer(min, max);
 export const port = integer(0, 65_535);
-export const choice = <const T extends readonly string[]>(...values: T) =>
-  z.enum(values, `one of ${values.join(', ')}`);
+export const oneOf = <const T extends readonly string[]>(...values: T) => z.enum(values, `one of ${values.join(', ')}`);
 export const boolean = z.enum(['true', 'false'], 'true or false').transform((value) => value === 'true');
-export const host = matching(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an address');
+export const host = pattern(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an address');
 export const pemFile = z.string().refine(isPemFile, 'the path of a PEM file that can be read');
-export const visibleAscii = matching(/^[\x21-\x7e]{1,4096}$/, 'visible ASCII characters');
-export const jsonPointer = matching(/^(?:\/(?:[^~/]|~[01])*)*$/, 'a JSON pointer (RFC 6901) such as /data');
+export const printableAscii = pattern(/^[\x21-\x7e]{1,4096}$/, 'visible ASCII characters');
+export const jsonPointer = pattern(/^(?:\/(?:[^~/]|~[01])*)*$/, 'a JSON pointer (RFC 6901) such as /data');
 
-export const rate = z
+export const rateSchema = z
   .string()
   .refine(
-    (text) => rateLimitText.safeParse(text).success,
+    (text) => rateLimitSchema.safeParse(text).success,
     'a rate such as 600/60s (s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
   );
 
@@ -42,7 +41,7 @@ export const ratio = z
   .transform(Number);
 
 const WORKERS = 'a whole number from 1 to 256, or auto';
-export const workers = z
+export const workerCount = z
   .string()
   .regex(/^(?:auto|\d{1,3})$/, WORKERS)
   .transform((text) => (text === 'auto' ? availableParallelism() : Number(text)))
@@ -71,9 +70,9 @@ export const redisUrl = z
 export const trustProxy = z
   .string()
   .transform(toTrustProxy)
-  .refine(isTrustProxy, 'true, false, a number of hops, or addresses and networks with commas between');
+  .refine(isValidTrustProxy, 'true, false, a number of hops, or addresses and networks with commas between');
 
-export function matching(pattern: RegExp, must: string) {
+export function pattern(pattern: RegExp, must: string) {
   return z.string().regex(pattern, must);
 }
 

@@ -2,22 +2,22 @@ import { z } from 'zod';
 import {
   boolean,
   campaignPath,
-  choice,
   host,
   integer,
   jsonPointer,
-  matching,
   milliseconds,
+  oneOf,
   otlpUrl,
+  pattern,
   pemFile,
   port,
-  rate,
+  printableAscii,
+  rateSchema,
   ratio,
   redisUrl,
   serviceUrl,
   trustProxy,
-  visibleAscii,
-  workers,
+  workerCount,
 } from './setting-forms.ts';
 
 import { logLevels } from './telemetry/log-level.ts';
@@ -28,7 +28,7 @@ const THIRTY_DAYS_MS = 30 * 86_400_000;
  * Every setting: its form, its default and what it is for. Names, order and defaults are those of config/gateway.env and
  * the README; a test holds the three together.
  */
-export const variables = {
+export const settingDefinitions = {
   HOST: [host.default('0.0.0.0'), 'Address of the public listener.'],
   PORT: [port.default(8080), 'Port of the public listener; 0 takes a free one.'],
   OPS_HOST: [
@@ -37,7 +37,7 @@ export const variables = {
   ],
   OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 takes a free one.'],
   WORKERS: [
-    workers.default(1),
+    workerCount.default(1),
     'Processes that share the public port; auto: one a core. More than one needs REDIS_URL.',
   ],
   CAMPAIGN_SERVICE_URL: [serviceUrl, 'The campaign service: http(s)://host[:port][/base].'],
@@ -50,7 +50,7 @@ export const variables = {
     'JSON pointer (RFC 6901) to the campaign in the body, such as /data; empty: the body is the campaign.',
   ],
   CAMPAIGN_SERVICE_TOKEN: [
-    visibleAscii.optional(),
+    printableAscii.optional(),
     'Bearer token that the gateway shows to the campaign service. Secret.',
   ],
   CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: [
@@ -86,16 +86,16 @@ export const variables = {
   CAMPAIGN_SERVICE_KEY_FILE: [pemFile.optional(), 'Private key (PEM) of that certificate.'],
   REDIS_URL: [redisUrl.optional(), 'Redis that all gateways share; none: embedded stores of this one process. Secret.'],
   REDIS_KEY_PREFIX: [
-    matching(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -').default('campaign-gateway'),
+    pattern(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -').default('campaign-gateway'),
     'What every key in Redis begins with.',
   ],
   KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'The key store when there is no REDIS_URL.'],
-  RATE_LIMIT_DEFAULT: [rate.default('600/60s'), 'Limit of a key that has none of its own.'],
+  RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Limit of a key that has none of its own.'],
   RATE_LIMIT_ON_REDIS_FAILURE: [
-    choice('local', 'open', 'closed').default('local'),
+    oneOf('local', 'open', 'closed').default('local'),
     'While Redis is away: local limits each process to its share, open limits nothing, closed answers 500.',
   ],
-  AUTH_FAILURE_LIMIT: [rate.default('60/60s'), 'Failed keys of one client address.'],
+  AUTH_FAILURE_LIMIT: [rateSchema.default('60/60s'), 'Failed keys of one client address.'],
   KEY_CACHE_TTL_MS: [
     milliseconds(0).default(60_000),
     'How long a key that was found is trusted without reading it again.',
@@ -122,7 +122,7 @@ export const variables = {
     trustProxy.default(false),
     'Express’s "trust proxy": true, false, a number of hops, or addresses and networks; decides the client’s address.',
   ],
-  LOG_LEVEL: [choice(...logLevels).default('info'), 'Least level that is logged.'],
+  LOG_LEVEL: [oneOf(...logLevels).default('info'), 'Least level that is logged.'],
   SHUTDOWN_DELAY_MS: [
     milliseconds(0, 600_000).default(0),
     'After SIGTERM: how long the listener stays open while readyz is 503.',
@@ -139,7 +139,7 @@ export const variables = {
     'Whether there are neither spans nor pushed metrics, whatever else is set.',
   ],
   OTEL_SERVICE_NAME: [
-    matching(/^[\x20-\x7e]{1,255}$/, '1–255 visible characters').default('campaign-gateway'),
+    pattern(/^[\x20-\x7e]{1,255}$/, '1–255 visible characters').default('campaign-gateway'),
     'What traces and metrics call this service.',
   ],
   OTEL_EXPORTER_OTLP_ENDPOINT: [
@@ -149,17 +149,17 @@ export const variables = {
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [otlpUrl.optional(), 'The same for spans alone, taken as it is.'],
   OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: [otlpUrl.optional(), 'The same for metrics alone, taken as it is.'],
   OTEL_EXPORTER_OTLP_PROTOCOL: [
-    choice('http/protobuf').default('http/protobuf'),
+    oneOf('http/protobuf').default('http/protobuf'),
     'The one form of OTLP that is spoken.',
   ],
-  OTEL_TRACES_EXPORTER: [choice('otlp', 'none').default('otlp'), 'none: no spans.'],
+  OTEL_TRACES_EXPORTER: [oneOf('otlp', 'none').default('otlp'), 'none: no spans.'],
   OTEL_METRICS_EXPORTER: [
-    choice('otlp', 'none').default('none'),
+    oneOf('otlp', 'none').default('none'),
     'otlp: metrics are pushed too. They can be scraped in any case.',
   ],
   OTEL_METRIC_EXPORT_INTERVAL: [milliseconds(100).default(60_000), 'How often, in milliseconds.'],
   OTEL_TRACES_SAMPLER: [
-    choice(
+    oneOf(
       'always_on',
       'always_off',
       'traceidratio',
@@ -176,16 +176,16 @@ export const variables = {
   OTEL_BSP_EXPORT_TIMEOUT: [milliseconds(1).default(30_000), 'How long sending them may take.'],
 } as const satisfies Record<string, readonly [z.ZodType, string]>;
 
-type Variables = typeof variables;
-export type SettingName = keyof Variables;
+type SettingDefinitions = typeof settingDefinitions;
+export type SettingName = keyof SettingDefinitions;
 export type Settings = {
-  readonly [Name in SettingName]: z.output<Variables[Name][0]>;
+  readonly [Name in SettingName]: z.output<SettingDefinitions[Name][0]>;
 };
 
-export const settingNames = Object.keys(variables) as SettingName[];
+export const settingNames = Object.keys(settingDefinitions) as SettingName[];
 /** Each may also come from a file, named by NAME_FILE. */
 export const secretSettings: readonly SettingName[] = ['REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
 
 export function describeSetting(name: SettingName): string {
-  return variables[name][1];
+  return settingDefinitions[name][1];
 }

@@ -2,13 +2,13 @@ import cluster from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Settings } from './settings.ts';
-import { oneAtATime } from './workers/one-at-a-time.ts';
-import { Primary } from './workers/primary.ts';
-import { type Ending, RunningWorker } from './workers/running-worker.ts';
-import { Slot } from './workers/slot.ts';
+import { serializeAndCoalesce } from './workers/one-at-a-time.ts';
+import { PrimaryCoordinator } from './workers/primary.ts';
+import { type WorkerExit, WorkerProcess } from './workers/running-worker.ts';
+import { WorkerSlot } from './workers/slot.ts';
 
 /** How much longer than its own time a worker gets to end. */
-const PATIENCE_MS = 4000;
+const SHUTDOWN_MARGIN_MS = 4000;
 
 type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN_GRACE_MS'>;
 
@@ -18,11 +18,11 @@ type WorkerSettings = Pick<Settings, 'WORKERS' | 'SHUTDOWN_DELAY_MS' | 'SHUTDOWN
  * all, one by one. SIGTERM and SIGINT drain all workers; those that do not end in time, and all at a second signal, are
  * killed.
  */
-export async function runWorkers(settings: WorkerSettings, log: Logger): Promise<never> {
+export async function superviseWorkers(settings: WorkerSettings, log: Logger): Promise<never> {
   const { WORKERS, SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = settings;
-  const primary = new Primary(log);
-  const allUp = Promise.withResolvers<void>();
-  let up = 0;
+  const primary = new PrimaryCoordinator(log);
+  const allReady = Promise.withResolvers<void>();
+  let readyCount = 0;
   let shuttingDown = false;
 
   const running = () => Object.values(cluster.workers ?? {}).filter((worker) => worker && !worker.isDead());
@@ -30,18 +30,18 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
     for (const worker of running()) worker?.process.kill(signal);
   };
 
-  function start(number: number): RunningWorker {
-    const started = new RunningWorker(number, log);
+  function start(number: number): WorkerProcess {
+    const started = new WorkerProcess(number, log);
     primary.add(started.worker);
-    void started.listens.then((listens) => {
-      if (listens) up++;
-      if (up === WORKERS) allUp.resolve();
+    void started.ready.then((listens) => {
+      if (listens) readyCount++;
+      if (readyCount === WORKERS) allReady.resolve();
     });
     return started;
   }
-  function isWanted({ hasListened, exitCode }: Ending): boolean {
+  function shouldRestart({ wasReady: hasListened, exitCode }: WorkerExit): boolean {
     if (shuttingDown) return false;
-    if (up >= WORKERS || hasListened) return true;
+    if (readyCount >= WORKERS || hasListened) return true;
     signalAll('SIGKILL');
     process.exit(exitCode);
   }
@@ -54,7 +54,7 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
     shuttingDown = true;
     const ended = running().map((worker) => worker && once(worker, 'exit'));
     signalAll('SIGTERM');
-    const patienceMs = SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + PATIENCE_MS;
+    const patienceMs = SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + SHUTDOWN_MARGIN_MS;
     setTimeout(() => {
       log.error({ workers: running().length }, 'workers do not end and are killed');
       signalAll('SIGKILL');
@@ -67,17 +67,17 @@ export async function runWorkers(settings: WorkerSettings, log: Logger): Promise
 
   const slots = Array.from(
     { length: WORKERS },
-    (_, i) => new Slot({ number: i + 1, log, isWanted, start: () => start(i + 1) }),
+    (_, i) => new WorkerSlot({ workerId: i + 1, log, shouldRestart: shouldRestart, start: () => start(i + 1) }),
   );
-  async function replaceAll(): Promise<void> {
+  async function rollingRestart(): Promise<void> {
     for (const slot of slots) {
-      if (shuttingDown || !(await slot.replace(SHUTDOWN_GRACE_MS + PATIENCE_MS))) return;
+      if (shuttingDown || !(await slot.replace(SHUTDOWN_GRACE_MS + SHUTDOWN_MARGIN_MS))) return;
     }
     log.info({ workers: WORKERS }, 'all workers have been replaced');
   }
-  const askForReplacement = oneAtATime(allUp.promise, replaceAll);
+  const requestRollingRestart = serializeAndCoalesce(allReady.promise, rollingRestart);
   process.on('SIGHUP', () => {
-    const isNew = askForReplacement();
+    const isNew = requestRollingRestart();
     log.info({ signal: 'SIGHUP' }, isNew ? 'workers are to be replaced' : 'workers are about to be replaced already');
   });
   log.info({ workers: WORKERS }, 'workers started');

@@ -8,9 +8,9 @@ const DIRECTIVE = /([!#$%&'*+\-.^_`|~\w]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*)
 export function parseCacheControl(field: string | undefined): ReadonlyMap<string, readonly string[]> {
   const directives = new Map<string, string[]>();
   for (const [, name = '', quoted, token] of (field ?? '').matchAll(DIRECTIVE)) {
-    const known = directives.get(name.toLowerCase());
+    const existing = directives.get(name.toLowerCase());
     const argument = quoted ?? token ?? '';
-    if (known) known.push(argument);
+    if (existing) existing.push(argument);
     else directives.set(name.toLowerCase(), [argument]);
   }
   return directives;

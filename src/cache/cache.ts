@@ -1,24 +1,24 @@
 import type { ReadResult } from '../exchange.ts';
-import type { ChangeFeed } from '../stores/changes/change-feed.ts';
-import { linkTo } from '../telemetry/tracing.ts';
+import type { InvalidationFeed } from '../stores/changes/change-feed.ts';
+import { linkActiveSpan } from '../telemetry/tracing.ts';
 import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
-import type { CacheReport } from './cache-status.ts';
+import type { CacheOutcome } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
-import type { Landing } from './flight.ts';
-import { type FlightOptions, Flights } from './flights.ts';
-import { LocalEntries } from './local-entries.ts';
-import type { Source } from './source.ts';
+import type { FetchResult } from './flight.ts';
+import { SingleFlight, type SingleFlightOptions } from './flights.ts';
+import { LocalCache } from './local-entries.ts';
+import type { Origin } from './source.ts';
 
-export type Answer = { readonly report: CacheReport } & (
+export type CacheResult = { readonly outcome: CacheOutcome } & (
   | { readonly result: ReadResult }
   | { readonly failure: UpstreamFailure }
 );
 
-export interface CacheOptions extends Omit<FlightOptions, 'random'> {
+export interface CacheOptions extends Omit<SingleFlightOptions, 'random'> {
   /** Of this process' own entries. */
   readonly maxBytes: number;
   /** Which purges there are. */
-  readonly changes: ChangeFeed;
+  readonly changes: InvalidationFeed;
   /** Milliseconds on a clock that is never set back. */
   readonly now?: (() => number) | undefined;
   readonly random?: (() => number) | undefined;
@@ -29,15 +29,15 @@ export interface CacheOptions extends Omit<FlightOptions, 'random'> {
  * many readers ask for a document that is not there, over all processes one request goes to the campaign service.
  */
 export class Cache {
-  readonly #local: LocalEntries;
-  readonly #flights: Flights;
+  readonly #local: LocalCache;
+  readonly #flights: SingleFlight;
   readonly #timeoutMs: number;
 
   constructor({ maxBytes, changes, now = () => performance.now(), random = Math.random, ...options }: CacheOptions) {
-    this.#local = new LocalEntries(maxBytes, now);
-    this.#flights = new Flights(this.#local, { ...options, random });
+    this.#local = new LocalCache(maxBytes, now);
+    this.#flights = new SingleFlight(this.#local, { ...options, random });
     this.#timeoutMs = options.timeoutMs;
-    changes.follow((change) => {
+    changes.subscribe((change) => {
       if (change === 'everything' || change.kind === 'purge') this.#local.purge(change);
     });
   }
@@ -48,68 +48,76 @@ export class Cache {
   }
 
   /** What this process can answer with at once. Where the report says `stale`, a refresh is due. */
-  recall(key: CacheKey): Answer | undefined {
+  lookup(key: CacheKey): CacheResult | undefined {
     const entry = this.#local.get(key);
-    return entry && this.#answerWith(entry);
+    return entry && this.#fromLocal(entry);
   }
 
   /** Begins a refresh behind the answer that was given, unless one is under way or has just failed. */
-  refresh(key: CacheKey, source: Source): void {
+  refresh(key: CacheKey, origin: Origin): void {
     const entry = this.#local.get(key);
-    if (!entry || !this.#local.isResting(entry)) this.#flights.refresh(key, source);
+    if (!entry || !this.#local.isInBackoff(entry)) this.#flights.refresh(key, origin);
   }
 
   /** For what `recall` cannot answer. Rejects with `Abandoned` when `signal` says that the reader has gone. */
-  async fetch(key: CacheKey, source: Source, signal: AbortSignal): Promise<Answer> {
+  async load(key: CacheKey, origin: Origin, signal: AbortSignal): Promise<CacheResult> {
     const entry = this.#local.get(key);
     if (entry?.content.outcome === 'uncacheable' && this.#local.freshnessOf(entry) === 'fresh') {
-      return this.#bypass(source, signal);
+      return this.#bypass(origin, signal);
     }
-    const underWay = this.#flights.joinable(key);
-    const flight = underWay ?? this.#flights.begin(key, source);
-    const landing = await flight.wait(signal);
-    if (!flight.span) linkTo(flight.askedBy);
-    else if (underWay) linkTo(flight.span.spanContext());
+    const joined = this.#flights.findJoinable(key);
+    const fetch = joined ?? this.#flights.start(key, origin);
+    const fetchResult = await fetch.join(signal);
+    if (!fetch.span) linkActiveSpan(fetch.leaderSpan);
+    else if (joined) linkActiveSpan(fetch.span.spanContext());
     // A purge that was heard of only after this reader had joined what began before it.
-    if (underWay && this.#local.isPurged(key, underWay.generation)) return this.fetch(key, source, signal);
-    const answer = this.#answerOf(key, landing, underWay !== undefined);
-    return answer ?? this.#bypass(source, signal);
+    if (joined && this.#local.isPurged(key, joined.generation)) return this.load(key, origin, signal);
+    const cacheResult = this.#toResult(key, fetchResult, joined !== undefined);
+    return cacheResult ?? this.#bypass(origin, signal);
   }
 
   /** Nothing where the reader has to ask for itself. */
-  #answerOf(key: CacheKey, landing: Landing, wasJoined: boolean): Answer | undefined {
-    switch (landing.kind) {
+  #toResult(key: CacheKey, fetchResult: FetchResult, wasJoined: boolean): CacheResult | undefined {
+    switch (fetchResult.kind) {
       case 'shared':
-        return this.#answerFrom(landing.entry);
+        return this.#fromEntry(fetchResult.entry);
       case 'fetched': {
-        const outcome = wasJoined || landing.isCollapsed ? 'collapsed' : 'miss';
+        const outcome = wasJoined || fetchResult.isCollapsed ? 'collapsed' : 'miss';
         return {
-          result: landing.result,
-          report: { outcome, forwarded: landing.forwarded, isStored: landing.isStored },
+          result: fetchResult.result,
+          outcome: { outcome, forwardReason: fetchResult.forwardReason, isStored: fetchResult.isStored },
         };
       }
       case 'uncacheable': {
-        if (wasJoined || !landing.result) return undefined;
-        return { result: landing.result, report: { outcome: 'miss', forwarded: landing.forwarded, isStored: false } };
+        if (wasJoined || !fetchResult.result) return undefined;
+        return {
+          result: fetchResult.result,
+          outcome: { outcome: 'miss', forwardReason: fetchResult.forwardReason, isStored: false },
+        };
       }
       case 'failed': {
         const outcome = wasJoined ? 'collapsed' : 'miss';
-        const forwarded = landing.stale ? 'stale' : 'uri-miss';
-        const { failure } = landing;
-        return this.#answerInstead(key, landing) ?? { failure, report: { outcome, forwarded, isStored: false } };
+        const forwarded = fetchResult.stale ? 'stale' : 'uri-miss';
+        const { failure } = fetchResult;
+        return (
+          this.#staleOnError(key, fetchResult) ?? {
+            failure,
+            outcome: { outcome, forwardReason: forwarded, isStored: false },
+          }
+        );
       }
     }
   }
 
   /** Nothing where the entry may not be used, or not yet. */
-  #answerWith(entry: Entry): Answer | undefined {
+  #fromLocal(entry: Entry): CacheResult | undefined {
     switch (this.#local.freshnessOf(entry)) {
       case 'fresh':
       case 'stale_while_revalidate':
-        return this.#answerFrom(entry);
+        return this.#fromEntry(entry);
       case 'stale_if_error': {
         const failure = this.#local.recentFailure(entry);
-        return failure && this.#answerFrom(entry, { reason: failure.reason, wasForwarded: false });
+        return failure && this.#fromEntry(entry, { reason: failure.reason, wasForwarded: false });
       }
       case 'expired':
         return undefined;
@@ -117,31 +125,32 @@ export class Cache {
   }
 
   /** The stale document in place of a failure (RFC 5861, section 4). */
-  #answerInstead(key: CacheKey, { failure, stale }: Landing & { kind: 'failed' }): Answer | undefined {
-    if (!stale || this.#local.isPurged(key, stale.generation) || this.#local.freshnessOf(stale) === 'expired') return;
+  #staleOnError(key: CacheKey, { failure, stale }: FetchResult & { kind: 'failed' }): CacheResult | undefined {
+    if (!stale || this.#local.isPurged(key, stale.purgeGeneration) || this.#local.freshnessOf(stale) === 'expired')
+      return;
     const wasForwarded = failure.reason !== 'circuit_open' && failure.reason !== 'overloaded';
-    return this.#answerFrom(stale, { reason: failure.reason, wasForwarded });
+    return this.#fromEntry(stale, { reason: failure.reason, wasForwarded });
   }
 
-  #answerFrom(entry: Entry, failed?: { reason: FailureReason; wasForwarded: boolean }): Answer | undefined {
+  #fromEntry(entry: Entry, originFailure?: { reason: FailureReason; wasForwarded: boolean }): CacheResult | undefined {
     const { content, lifetime } = entry;
     if (content.outcome === 'uncacheable') return undefined;
     const ageMs = this.#local.ageMs(entry);
     const ttlMs = lifetime.freshMs - ageMs;
-    const report: CacheReport = failed
-      ? { outcome: 'stale_if_error', ageMs, ttlMs, ...failed }
+    const outcome: CacheOutcome = originFailure
+      ? { outcome: 'stale_if_error', ageMs, ttlMs, ...originFailure }
       : { outcome: ttlMs > 0 ? 'hit' : 'stale', ageMs, ttlMs };
-    return { result: content, report };
+    return { result: content, outcome: outcome };
   }
 
-  async #bypass(source: Source, signal: AbortSignal): Promise<Answer> {
-    const report = { outcome: 'bypass' } as const;
+  async #bypass(origin: Origin, signal: AbortSignal): Promise<CacheResult> {
+    const outcome = { outcome: 'bypass' } as const;
     try {
-      const { result } = await source.ask(signal, performance.now() + this.#timeoutMs);
-      return { result, report };
+      const { result } = await origin.fetch(signal, performance.now() + this.#timeoutMs);
+      return { result, outcome: outcome };
     } catch (error) {
       if (!(error instanceof UpstreamFailure)) throw error;
-      return { failure: error, report };
+      return { failure: error, outcome: outcome };
     }
   }
 }

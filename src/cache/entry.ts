@@ -5,15 +5,15 @@ import type { Lifetime } from './freshness.ts';
  * What is kept of a read. `uncacheable` holds no document: it remembers that the campaign service wants its answers kept
  * for nobody, so that readers need not wait for one another (the "hit-for-miss" of other caches).
  */
-export type Content = ReadResult | { readonly outcome: 'uncacheable' };
+export type CachedContent = ReadResult | { readonly outcome: 'uncacheable' };
 
 export interface Entry {
-  readonly content: Content;
+  readonly content: CachedContent;
   readonly lifetime: Lifetime;
   /** When its age was zero, on the cache's monotonic clock. */
-  readonly bornAt: number;
+  readonly originatedAt: number;
   /** When what it holds was asked for: see `PurgeMarks`. */
-  readonly generation: number;
+  readonly purgeGeneration: number;
 }
 
 /** What is read: which entry, and what of it a purge can name. */
@@ -25,7 +25,7 @@ export interface CacheKey {
 }
 
 /** What a purge takes: a campaign, or a whole account group. */
-export interface Purge {
+export interface PurgeScope {
   readonly accountGroupId: string;
   readonly campaignId: string | undefined;
 }

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Settings } from '../settings.ts';
 import { parseCacheControl, parseDeltaSeconds } from './cache-control.ts';
-import type { Content } from './entry.ts';
+import type { CachedContent } from './entry.ts';
 
 /** How long an entry may be used, in milliseconds. Both stale windows begin where it stops being fresh (RFC 5861). */
 export interface Lifetime {
@@ -11,7 +11,7 @@ export interface Lifetime {
 }
 
 /** What the operator allows for campaigns, for the knowledge that one is not there, and that its answer is not to be kept. */
-export type CachePolicy = Readonly<Record<Content['outcome'], Lifetime>>;
+export type CachePolicy = Readonly<Record<CachedContent['outcome'], Lifetime>>;
 
 type PolicySettings = Pick<
   Settings,
@@ -36,7 +36,7 @@ export function cachePolicy(settings: PolicySettings): CachePolicy {
 
 export type Freshness = 'fresh' | 'stale_while_revalidate' | 'stale_if_error' | 'expired';
 
-export function freshnessOf(lifetime: Lifetime, ageMs: number): Freshness {
+export function computeFreshness(lifetime: Lifetime, ageMs: number): Freshness {
   const staleMs = ageMs - lifetime.freshMs;
   if (staleMs < 0) return 'fresh';
   if (staleMs < lifetime.staleWhileRevalidateMs) return 'stale_while_revalidate';
@@ -44,7 +44,7 @@ export function freshnessOf(lifetime: Lifetime, ageMs: number): Freshness {
 }
 
 /** The age at which an entry is of no use any more. */
-export function usefulMs({ freshMs, staleWhileRevalidateMs, staleIfErrorMs }: Lifetime): number {
+export function maxUsableAgeMs({ freshMs, staleWhileRevalidateMs, staleIfErrorMs }: Lifetime): number {
   return freshMs + Math.max(staleWhileRevalidateMs, staleIfErrorMs);
 }
 
@@ -52,7 +52,7 @@ export function usefulMs({ freshMs, staleWhileRevalidateMs, staleIfErrorMs }: Li
 const JITTER = 0.1;
 
 /** What an answer says of its own storage. `uncacheable`: the campaign service does not want it kept for others. */
-export type Storability =
+export type CacheDecision =
   | { readonly storable: true; readonly lifetime: Lifetime; readonly ageMs: number }
   | { readonly storable: false };
 
@@ -62,10 +62,10 @@ export type Storability =
  * the strictest. `delayMs`: how long it took to come. Its `Date` is not compared with our clock: two clocks that differ must
  * not make everything stale.
  */
-export function storabilityOf(
+export function decideStorage(
   headers: IncomingHttpHeaders,
-  { allowed, delayMs, random }: { allowed: Lifetime; delayMs: number; random: () => number },
-): Storability {
+  { ceiling, delayMs, random }: { ceiling: Lifetime; delayMs: number; random: () => number },
+): CacheDecision {
   const directives = parseCacheControl(headers['cache-control']);
   const isForbidden = ['no-store', 'no-cache', 'private'].some((name) => directives.has(name));
   if (isForbidden || variesByCaller(headers.vary)) return { storable: false };
@@ -74,19 +74,19 @@ export function storabilityOf(
     Math.min(...(directives.get(name) ?? []).map((text) => (parseDeltaSeconds(text) ?? 0) * 1000));
   // Section 4.2.1: s-maxage before max-age before Expires.
   const explicit = ['s-maxage', 'max-age'].find((name) => directives.has(name));
-  const saidMs = explicit ? milliseconds(explicit) : expiresInMs(headers);
+  const explicitTtlMs = explicit ? milliseconds(explicit) : expiresInMs(headers);
   // Section 4.2.3: what an answer says of itself was true when it was sent.
-  const saidAge = parseDeltaSeconds(headers.age ?? '');
-  const ageMs = (saidAge ?? 0) * 1000 + (saidAge !== undefined || Number.isFinite(saidMs) ? delayMs : 0);
-  if (saidMs <= ageMs) return { storable: false };
+  const originAge = parseDeltaSeconds(headers.age ?? '');
+  const ageMs = (originAge ?? 0) * 1000 + (originAge !== undefined || Number.isFinite(explicitTtlMs) ? delayMs : 0);
+  if (explicitTtlMs <= ageMs) return { storable: false };
   // Section 5.2.2.10: s-maxage forbids stale use too.
-  const noStale = ['must-revalidate', 'proxy-revalidate', 's-maxage'].some((name) => directives.has(name));
-  const windowMs = (name: string, allowedMs: number) => (noStale ? 0 : Math.min(allowedMs, milliseconds(name)));
+  const forbidsStale = ['must-revalidate', 'proxy-revalidate', 's-maxage'].some((name) => directives.has(name));
+  const windowMs = (name: string, allowedMs: number) => (forbidsStale ? 0 : Math.min(allowedMs, milliseconds(name)));
 
   const lifetime = {
-    freshMs: Math.min(allowed.freshMs, saidMs) * (1 - JITTER * random()),
-    staleWhileRevalidateMs: windowMs('stale-while-revalidate', allowed.staleWhileRevalidateMs),
-    staleIfErrorMs: windowMs('stale-if-error', allowed.staleIfErrorMs),
+    freshMs: Math.min(ceiling.freshMs, explicitTtlMs) * (1 - JITTER * random()),
+    staleWhileRevalidateMs: windowMs('stale-while-revalidate', ceiling.staleWhileRevalidateMs),
+    staleIfErrorMs: windowMs('stale-if-error', ceiling.staleIfErrorMs),
   };
   return { storable: true, lifetime, ageMs };
 }

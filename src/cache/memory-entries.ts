@@ -5,7 +5,7 @@ import type { Entry } from './entry.ts';
 const OVERHEAD_BYTES = 600;
 
 /** Entries of this process, the least recently used of which go when their bytes are more than allowed. */
-export class MemoryEntries {
+export class MemoryEntryMap {
   readonly #entries: LRUCache<string, Entry>;
 
   constructor(maxBytes: number) {

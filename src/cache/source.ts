@@ -2,15 +2,15 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { ReadResult } from '../exchange.ts';
 
 /** What the campaign service's answer came to, and what it says of its own storage. */
-export interface Fetched {
+export interface OriginResponse {
   readonly result: ReadResult;
   readonly headers: IncomingHttpHeaders;
 }
 
 /** Where a document comes from when the cache has none. */
-export interface Source {
+export interface Origin {
   /** Rejects with `UpstreamFailure`. `deadlineAt` is on `performance.now()`'s clock. */
-  ask(signal: AbortSignal, deadlineAt: number): Promise<Fetched>;
+  fetch(signal: AbortSignal, deadlineAt: number): Promise<OriginResponse>;
   /** Whether a document that was found somewhere is a whole one of this key, with nothing in it that must not leave. */
-  isOwn(data: string): boolean;
+  isValidDocument(data: string): boolean;
 }

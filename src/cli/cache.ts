@@ -1,19 +1,19 @@
-import type { Purge } from '../cache/entry.ts';
+import type { PurgeScope } from '../cache/entry.ts';
 import { identifier } from '../endpoints/identifier.ts';
-import { readSettings } from '../read-settings.ts';
-import { openPurges } from '../stores/open-stores.ts';
+import { loadSettings } from '../read-settings.ts';
+import { openPurger } from '../stores/open-stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson } from './command.ts';
-import { allowFlags, type Flags } from './flags.ts';
+import { type Flags, rejectOtherFlags } from './flags.ts';
 
 /** `cache purge --account-group G [--campaign C]`. */
 export async function runCache([action, ...args]: readonly string[], flags: Flags): Promise<string> {
   if (action !== 'purge') throw new CommandError('usage', 'Say which: cache purge.');
   if (args.length > 0) throw new CommandError('usage', 'cache purge takes options only, such as --account-group.');
-  allowFlags(flags, ['account-group', 'campaign'], 'cache purge');
+  rejectOtherFlags(flags, ['account-group', 'campaign'], 'cache purge');
   const target = parsePurge(flags);
-  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { purge, close } = await openPurges(settings, createLog({ LOG_LEVEL: 'silent' }));
+  const settings = loadSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+  const { purge, close } = await openPurger(settings, createLog({ LOG_LEVEL: 'silent' }));
   try {
     await purge(target);
   } finally {
@@ -25,7 +25,7 @@ export async function runCache([action, ...args]: readonly string[], flags: Flag
   return `${what} of account group ${accountGroupId} is read anew by every gateway within a second.\n`;
 }
 
-function parsePurge({ 'account-group': groups = [], campaign: campaigns = [] }: Flags): Purge {
+function parsePurge({ 'account-group': groups = [], campaign: campaigns = [] }: Flags): PurgeScope {
   const [accountGroupId, campaignId] = [groups[0], campaigns[0]];
   if (accountGroupId === undefined) throw new CommandError('usage', 'Name the account group: --account-group G.');
   if (groups.length > 1 || campaigns.length > 1) {

@@ -1,12 +1,12 @@
-import { maskSettings, readSettings } from '../read-settings.ts';
+import { loadSettings, redactSettings } from '../read-settings.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import { allowFlags, type Flags } from './flags.ts';
+import { type Flags, rejectOtherFlags } from './flags.ts';
 
 /** `config`: the settings in force, secrets masked. */
 export function runConfig(args: readonly string[], flags: Flags): string {
   if (args.length > 0) throw new CommandError('usage', 'config takes no arguments.');
-  allowFlags(flags, [], 'config');
-  const shown = maskSettings(readSettings(process.env));
+  rejectOtherFlags(flags, [], 'config');
+  const shown = redactSettings(loadSettings(process.env));
   if (flags.json) return printJson(shown);
   return printTable(Object.entries(shown).map(([name, value]) => [name, value === null ? '(none)' : String(value)]));
 }

@@ -2,25 +2,25 @@ import { cachePolicy } from '../cache/freshness.ts';
 import { publicEndpoints } from '../endpoints/public-endpoints.ts';
 import { serverLimits } from '../http/limits.ts';
 import { type Explanation, explain } from '../pipeline/explain.ts';
-import { readSettings } from '../read-settings.ts';
+import { loadSettings } from '../read-settings.ts';
 import { parseRateLimit } from '../stores/limits/limits.ts';
-import { openInspection } from '../stores/open-stores.ts';
+import { openInspector } from '../stores/open-stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import { allowFlags, type Flags } from './flags.ts';
+import { type Flags, rejectOtherFlags } from './flags.ts';
 import { findKey } from './key-command.ts';
 
 /** `explain --key-id ID --path PATH`: what each stage would decide, without forwarding and without counting. */
 export async function runExplain(args: readonly string[], flags: Flags): Promise<string> {
   if (args.length > 0) throw new CommandError('usage', 'explain takes options only: --key-id and --path.');
-  allowFlags(flags, ['key-id', 'path'], 'explain');
+  rejectOtherFlags(flags, ['key-id', 'path'], 'explain');
   const { 'key-id': keyId, path } = flags;
   if (!keyId || !path) throw new CommandError('usage', 'Name a key and a path: --key-id ID --path /v1/….');
   if (!/^\/[!-~]*$/.test(path) || path.length > serverLimits.targetBytes) {
     const form = `begin with / and be at most ${serverLimits.targetBytes} visible ASCII characters, as a client sends it`;
     throw new CommandError('usage', `--path must ${form}.`);
   }
-  const settings = readSettings(process.env, [
+  const settings = loadSettings(process.env, [
     'REDIS_URL',
     'REDIS_KEY_PREFIX',
     'KEYS_FILE',
@@ -32,7 +32,7 @@ export async function runExplain(args: readonly string[], flags: Flags): Promise
     'CAMPAIGN_SERVICE_PATH',
     'CAMPAIGN_SERVICE_RESULT_POINTER',
   ]);
-  const stores = await openInspection(settings, createLog({ LOG_LEVEL: 'silent' }));
+  const stores = await openInspector(settings, createLog({ LOG_LEVEL: 'silent' }));
   try {
     const explanation = await explain(await findKey(stores.keys, keyId), path, {
       endpoints: publicEndpoints(settings),
@@ -42,24 +42,24 @@ export async function runExplain(args: readonly string[], flags: Flags): Promise
       peekEntry: stores.peekEntry,
       now: Date.now,
     });
-    return flags.json ? printJson(explanation) : tell(explanation);
+    return flags.json ? printJson(explanation) : formatExplanation(explanation);
   } finally {
     await stores.close();
   }
 }
 
-function tell({ stages, answer }: Explanation): string {
-  const rows = stages.map(({ stage, verdict, status, details }) => [
+function formatExplanation({ stages, response: answer }: Explanation): string {
+  const rows = stages.map(({ stage, result: verdict, status, details }) => [
     stage === 'accountGroup' ? 'account group' : stage,
     status === null ? verdict : `${verdict} ${status}`,
     details,
   ]);
-  const decision = answer ? `${answer.status}${answer.code ? ` ${answer.code}` : ''}` : decider(stages);
+  const decision = answer ? `${answer.status}${answer.code ? ` ${answer.code}` : ''}` : unknownDecider(stages);
   return `${printTable([['STAGE', 'VERDICT', ''], ...rows])}\nAnswer: ${decision}\n`;
 }
 
-function decider(stages: Explanation['stages']): string {
-  return stages.some(({ verdict }) => verdict === 'unknown')
+function unknownDecider(stages: Explanation['stages']): string {
+  return stages.some(({ result: verdict }) => verdict === 'unknown')
     ? "depends on the gateway's own memory"
     : "the campaign service's";
 }

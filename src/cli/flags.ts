@@ -24,7 +24,7 @@ export type Flags = ReturnType<typeof parseFlags>['values'];
 export function parseFlags(args: string[]) {
   try {
     const parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
-    refuseRepeated(parsed.tokens);
+    rejectDuplicates(parsed.tokens);
     return parsed;
   } catch (error) {
     if (error instanceof CommandError) throw error;
@@ -33,7 +33,7 @@ export function parseFlags(args: string[]) {
 }
 
 /** Of two, one would be taken without a word. */
-function refuseRepeated(tokens: readonly { readonly kind: string; readonly name?: string }[]): void {
+function rejectDuplicates(tokens: readonly { readonly kind: string; readonly name?: string }[]): void {
   const seen = new Set<string>();
   for (const { name } of tokens) {
     const option = name === undefined ? undefined : options[name as keyof typeof options];
@@ -44,7 +44,7 @@ function refuseRepeated(tokens: readonly { readonly kind: string; readonly name?
 }
 
 /** Refuses what a command has no use for. */
-export function allowFlags(
+export function rejectOtherFlags(
   { json: _json, help: _help, ...given }: Flags,
   allowed: readonly (keyof Flags)[],
   command: string,

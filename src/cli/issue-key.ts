@@ -2,15 +2,15 @@ import { z } from 'zod';
 import { identifier } from '../endpoints/identifier.ts';
 import {
   type ApiKey,
-  changed,
   generateKey,
   hashKey,
   type KeyChange,
   newVersion,
-  permission,
+  permissionSchema,
+  withChange,
 } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
-import { parseRateLimit, rateLimitText } from '../stores/limits/limits.ts';
+import { parseRateLimit, rateLimitSchema } from '../stores/limits/limits.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import type { Flags } from './flags.ts';
 import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
@@ -30,11 +30,11 @@ const newKey = z.object({
   name: z
     .string('is required')
     .regex(/^[^\p{Cc}]{1,100}$/u, 'must be 1–100 characters, none of them a control character'),
-  permission: z.array(permission, 'is required at least once').max(100, 'must be given at most 100 times'),
+  permission: z.array(permissionSchema, 'is required at least once').max(100, 'must be given at most 100 times'),
   'account-group': z.array(identifier).max(10_000, 'must be given at most 10000 times').optional(),
   'all-account-groups': z.boolean().optional(),
   'rate-limit': z
-    .array(rateLimitText)
+    .array(rateLimitSchema)
     .max(5, { error: 'must be given at most 5 times', abort: true })
     .refine((limits) => new Set(limits.map(windowOf)).size === limits.length, 'must not name one window twice')
     .optional(),
@@ -68,7 +68,7 @@ export function createKey(flags: Flags): KeyCommand {
     const { key, record } = issueKey(rights, wanted['expires-in'], creation);
     await store.create(record);
     audit(record.id, creation);
-    return json ? printJson(shownOnce(key, record)) : tellOnce(key, record, '');
+    return json ? printJson(newKeyJson(key, record)) : newKeyTable(key, record, '');
   };
 }
 
@@ -85,45 +85,48 @@ export function rotateKey(id: string, overlap = DEFAULT_OVERLAP): KeyCommand {
   return async (context) => {
     const { store, json, change, audit } = context;
     const old = await findKey(store, id);
-    refuseRevoked(old);
+    assertNotRevoked(old);
     const { name, permissions, accountGroupIds, rateLimits } = old;
-    const lifetimeMs = await lifetimeOf(store, old);
+    const lifetimeMs = await originalLifetime(store, old);
     const creation = change('created', id);
     const { key, record } = issueKey({ name, permissions, accountGroupIds, rateLimits }, lifetimeMs, creation);
     await store.create(record);
     const rotation = change('rotated', record.id);
-    const endsAt = await endAfter(context, old, overlapMs.data, rotation).catch(async (error) => {
+    const endsAt = await expireAfter(context, old, overlapMs.data, rotation).catch(async (error) => {
       await store.remove(record.id); // Nobody will ever be shown it.
       throw error;
     });
     audit(record.id, creation);
     audit(id, rotation);
-    return json ? printJson(shownOnce(key, record)) : tellOnce(key, record, `Key ${id} ends at ${endsAt}.\n`);
+    return json ? printJson(newKeyJson(key, record)) : newKeyTable(key, record, `Key ${id} ends at ${endsAt}.\n`);
   };
 }
 
 /** As it was given, if any. One that was rotated before ends with the overlap: its successor was given the same. */
-async function lifetimeOf(store: KeyStore, { id, createdAt, expiresAt, changes }: ApiKey): Promise<number | undefined> {
+async function originalLifetime(
+  store: KeyStore,
+  { id, createdAt, expiresAt, changes }: ApiKey,
+): Promise<number | undefined> {
   const successorId = changes.findLast(({ action }) => action === 'rotated')?.otherKey;
   if (!successorId) return expiresAt === null ? undefined : Date.parse(expiresAt) - Date.parse(createdAt);
   const successor = await store.find(successorId);
-  if (successor) return lifetimeOf(store, successor);
+  if (successor) return originalLifetime(store, successor);
   const sentence = `Key ${id} was rotated before, and how long it was given is lost with key ${successorId}: create a new one instead.`;
   throw new CommandError('usage', sentence);
 }
 
-function refuseRevoked({ id, revokedAt }: ApiKey): void {
+function assertNotRevoked({ id, revokedAt }: ApiKey): void {
   if (revokedAt !== null) throw new CommandError('usage', `Key ${id} is revoked: create a new one instead.`);
 }
 
 /** Gives when it ends. */
-async function endAfter({ store }: KeyContext, old: ApiKey, ms: number, rotation: KeyChange): Promise<string> {
+async function expireAfter({ store }: KeyContext, old: ApiKey, ms: number, rotation: KeyChange): Promise<string> {
   for (let record = old; ; record = await findKey(store, old.id)) {
-    refuseRevoked(record); // It may have been, meanwhile.
+    assertNotRevoked(record); // It may have been, meanwhile.
     const wanted = Date.now() + ms;
     const endsAt = record.expiresAt === null ? wanted : Math.min(wanted, Date.parse(record.expiresAt));
     const expiresAt = new Date(endsAt).toISOString();
-    if (await store.replace(changed(record, { expiresAt }, rotation), record.version)) return expiresAt;
+    if (await store.replace(withChange(record, { expiresAt }, rotation), record.version)) return expiresAt;
   }
 }
 
@@ -148,11 +151,11 @@ function issueKey(
   return { key, record };
 }
 
-function shownOnce(key: string, { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt }: ApiKey) {
+function newKeyJson(key: string, { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt }: ApiKey) {
   return { id, key, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt };
 }
 
-function tellOnce(key: string, record: ApiKey, more: string): string {
+function newKeyTable(key: string, record: ApiKey, more: string): string {
   const table = printTable([['key', key], ...describeKey(record)]);
   return `${table}\n${more}The key is shown this once; only its hash is kept.\n`;
 }

@@ -1,12 +1,12 @@
 import { type ApiKey, type KeyChange, keyStatus } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
-import type { KeyUses } from '../stores/keys/key-uses.ts';
+import type { LastUsedStore } from '../stores/keys/key-uses.ts';
 import { CommandError } from './command.ts';
 
 /** What a command about keys works with. */
 export interface KeyContext {
   readonly store: KeyStore;
-  readonly uses: KeyUses;
+  readonly uses: LastUsedStore;
   /** Whether one JSON value is asked for in place of text for people. */
   readonly json: boolean;
   /** An entry for a record's history: what the one who runs the command does now. */

@@ -1,39 +1,39 @@
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
-import { readSettings } from '../read-settings.ts';
-import { type ApiKey, actor, changed, keyStatus } from '../stores/keys/api-key.ts';
+import { loadSettings } from '../read-settings.ts';
+import { type ApiKey, actorSchema, keyStatus, withChange } from '../stores/keys/api-key.ts';
 import type { KeyStore } from '../stores/keys/key-store.ts';
 import { openKeyStore } from '../stores/open-stores.ts';
-import { DamagedRecord } from '../stores/store-unavailable.ts';
+import { CorruptRecordError } from '../stores/store-unavailable.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
-import { allowFlags, type Flags } from './flags.ts';
+import { type Flags, rejectOtherFlags } from './flags.ts';
 import { createKey, rotateKey } from './issue-key.ts';
 import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
 
 interface KeyAction {
   readonly flags: readonly (keyof Flags)[];
-  choose(args: readonly string[], flags: Flags): KeyCommand;
+  parse(args: readonly string[], flags: Flags): KeyCommand;
 }
 
 const actions: Readonly<Record<string, KeyAction>> = {
   create: {
     flags: ['name', 'permission', 'account-group', 'all-account-groups', 'rate-limit', 'expires-in', 'actor'],
-    choose: (args, flags) => {
+    parse: (args, flags) => {
       if (args.length > 0) throw new CommandError('usage', 'keys create takes options only, such as --name.');
       return createKey(flags);
     },
   },
   list: {
     flags: [],
-    choose: (args) => {
+    parse: (args) => {
       if (args.length > 0) throw new CommandError('usage', 'keys list takes no arguments.');
       return listKeys;
     },
   },
-  show: { flags: [], choose: (args) => showKey(onlyId(args)) },
-  revoke: { flags: ['actor'], choose: (args) => revokeKey(onlyId(args)) },
-  rotate: { flags: ['overlap', 'actor'], choose: (args, { overlap }) => rotateKey(onlyId(args), overlap) },
+  show: { flags: [], parse: (args) => showKey(requireId(args)) },
+  revoke: { flags: ['actor'], parse: (args) => revokeKey(requireId(args)) },
+  rotate: { flags: ['overlap', 'actor'], parse: (args, { overlap }) => rotateKey(requireId(args), overlap) },
 };
 
 /** `keys create|list|show|revoke|rotate`. What is wrong with the words is found before the store is opened. */
@@ -43,17 +43,17 @@ export async function runKeys([name = '', ...args]: readonly string[], flags: Fl
     const sentence = 'Say which: keys create, keys list, keys show ID, keys revoke ID or keys rotate ID.';
     throw new CommandError('usage', sentence);
   }
-  allowFlags(flags, action.flags, `keys ${name}`);
-  const command = action.choose(args, flags);
+  rejectOtherFlags(flags, action.flags, `keys ${name}`);
+  const command = action.parse(args, flags);
   const by = readActor(flags);
-  const settings = readSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { keys: store, uses, close } = await openKeyStore(settings, createLog({ LOG_LEVEL: 'silent' }));
+  const settings = loadSettings(process.env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+  const { keys: store, lastUsed: uses, close } = await openKeyStore(settings, createLog({ LOG_LEVEL: 'silent' }));
   try {
     return await command({
       store,
       uses,
       json: flags.json ?? false,
-      ...auditing(by, createLog({ LOG_LEVEL: 'info' }, 'stderr')),
+      ...createAudit(by, createLog({ LOG_LEVEL: 'info' }, 'stderr')),
     });
   } finally {
     await close();
@@ -61,7 +61,7 @@ export async function runKeys([name = '', ...args]: readonly string[], flags: Fl
 }
 
 /** Standard output is the command's own, so the log goes to standard error: whatever LOG_LEVEL is, no change without its line. */
-function auditing(by: string, log: Logger): Pick<KeyContext, 'change' | 'audit'> {
+function createAudit(by: string, log: Logger): Pick<KeyContext, 'change' | 'audit'> {
   return {
     change: (action, otherKey) => ({ at: new Date().toISOString(), actor: by, action, otherKey: otherKey ?? null }),
     audit: (keyId, { action, ...change }) => {
@@ -73,7 +73,7 @@ function auditing(by: string, log: Logger): Pick<KeyContext, 'change' | 'audit'>
 
 function readActor(flags: Flags): string {
   if (flags.actor === undefined) return systemUser();
-  const { success, error } = actor.safeParse(flags.actor);
+  const { success, error } = actorSchema.safeParse(flags.actor);
   if (!success) throw new CommandError('usage', `--actor ${error.issues[0]?.message}.`);
   return flags.actor;
 }
@@ -81,24 +81,24 @@ function readActor(flags: Flags): string {
 /** In a container the user may have no name. */
 function systemUser(): string {
   try {
-    return actor.parse(userInfo().username);
+    return actorSchema.parse(userInfo().username);
   } catch {
     return `uid ${process.getuid?.() ?? 'unknown'}`;
   }
 }
 
-function onlyId(args: readonly string[]): string {
+function requireId(args: readonly string[]): string {
   const [id] = args;
   if (args.length !== 1 || !id) throw new CommandError('usage', 'Name one key by its id.');
   return id;
 }
 
 const listKeys: KeyCommand = async ({ store, uses, json }) => {
-  const { records, damagedIds } = await store.list();
-  const lastUses = await uses.lastUses(records.map(({ id }) => id));
+  const { records, corruptIds: damagedIds } = await store.list();
+  const lastUses = await uses.getLastUsed(records.map(({ id }) => id));
   if (json) {
-    const shown = records.map((record) => publicView(record, lastUses.get(record.id)));
-    return printJson([...shown, ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
+    const fields = records.map((record) => publicView(record, lastUses.get(record.id)));
+    return printJson([...fields, ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
   }
   if (records.length + damagedIds.length === 0) return 'There are no keys yet.\n';
   const rows = records.map((record) => {
@@ -113,7 +113,7 @@ const listKeys: KeyCommand = async ({ store, uses, json }) => {
 function showKey(id: string): KeyCommand {
   return async ({ store, uses, json }) => {
     const record = await findKey(store, id);
-    const lastUse = (await uses.lastUses([id])).get(id);
+    const lastUse = (await uses.getLastUsed([id])).get(id);
     const { changes } = record;
     if (json) return printJson({ ...publicView(record, lastUse), changes });
     const table = printTable([...describeKey(record), ['last used', formatUse(lastUse)]]);
@@ -127,7 +127,7 @@ function revokeKey(id: string): KeyCommand {
     const { json } = context;
     const revoked = await revoke(context, id);
     if (!revoked) return json ? printJson({ id, status: 'removed' }) : `The damaged record of key ${id} is removed.\n`;
-    if (json) return printJson(publicView(revoked, (await context.uses.lastUses([id])).get(id)));
+    if (json) return printJson(publicView(revoked, (await context.uses.getLastUsed([id])).get(id)));
     return `Key ${id} (${revoked.name}) is revoked since ${revoked.revokedAt}.\n`;
   };
 }
@@ -139,13 +139,13 @@ async function revoke({ store, uses, change, audit }: KeyContext, id: string): P
       const record = await findKey(store, id);
       if (record.revokedAt !== null) return record;
       const revocation = change('revoked');
-      const revoked = changed(record, { revokedAt: revocation.at }, revocation);
+      const revoked = withChange(record, { revokedAt: revocation.at }, revocation);
       if (!(await store.replace(revoked, record.version))) continue;
       audit(id, revocation);
       return revoked;
     }
   } catch (error) {
-    if (!(error instanceof DamagedRecord)) throw error;
+    if (!(error instanceof CorruptRecordError)) throw error;
     await removeKey(store, uses, id);
     audit(id, { action: 'removed' });
     return undefined;
@@ -164,6 +164,6 @@ function formatUse(lastUse: Date | undefined): string {
 
 /** What may be shown of a record: neither its hash nor its version. `lastUsedAt`: the start of that minute. */
 function publicView(record: ApiKey, lastUse: Date | undefined) {
-  const { hash: _hash, version: _version, changes: _changes, ...shown } = record;
-  return { ...shown, status: keyStatus(record, Date.now()), lastUsedAt: lastUse?.toISOString() ?? null };
+  const { hash: _hash, version: _version, changes: _changes, ...fields } = record;
+  return { ...fields, status: keyStatus(record, Date.now()), lastUsedAt: lastUse?.toISOString() ?? null };
 }

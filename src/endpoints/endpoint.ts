@@ -23,5 +23,5 @@ export interface Endpoint {
   /** The parameter that the document's own `id` must repeat. */
   readonly idParameter: string;
   /** What a 404 says: a sentence. */
-  readonly notFound: string;
+  readonly notFoundMessage: string;
 }

@@ -4,7 +4,7 @@ import type { Endpoint } from './endpoint.ts';
 import { identifier } from './identifier.ts';
 import { rfc3339Timestamp } from './rfc3339.ts';
 
-const orNull = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
+const nullableField = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
 
 /** The twelve public fields. Workflow definitions are none of them, and neither is anything else. */
 const campaign = z.object({
@@ -13,15 +13,15 @@ const campaign = z.object({
   status: z
     .string()
     .describe('Such as draft, running or paused. There may be new ones one day: take what you do not know as such.'),
-  description: orNull(z.string()).describe('What it is for.'),
-  outreachLanguage: orNull(z.string()).describe('The language it speaks to its leads.'),
+  description: nullableField(z.string()).describe('What it is for.'),
+  outreachLanguage: nullableField(z.string()).describe('The language it speaks to its leads.'),
   selectedLeadCount: z.int().min(0).describe('How many leads it has.'),
   includeConversationHistory: z.boolean().describe('Whether its messages know earlier conversations.'),
   autoCancelOnMessageReceived: z.boolean().describe('Whether it ends for a lead who answers.'),
   createdAt: rfc3339Timestamp.describe('When it was made.'),
   updatedAt: rfc3339Timestamp.describe('When it was last changed.'),
-  startedAt: orNull(rfc3339Timestamp).describe('When it began, if it has.'),
-  rateLimitedUntil: orNull(rfc3339Timestamp).describe('Until when it rests, if it does.'),
+  startedAt: nullableField(rfc3339Timestamp).describe('When it began, if it has.'),
+  rateLimitedUntil: nullableField(rfc3339Timestamp).describe('Until when it rests, if it does.'),
 });
 
 const example = {
@@ -60,6 +60,6 @@ export function readCampaign(
     upstreamPath: settings.CAMPAIGN_SERVICE_PATH,
     resultPointer: settings.CAMPAIGN_SERVICE_RESULT_POINTER,
     idParameter: 'campaignId',
-    notFound: 'There is no such campaign in this account group.',
+    notFoundMessage: 'There is no such campaign in this account group.',
   };
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-const FORM =
+const PATTERN =
   /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 
 /** A timestamp by RFC 3339, section 5.6, on a day that exists. It is passed on as it came. */
@@ -10,7 +10,7 @@ export const rfc3339Timestamp = z
   .meta({ format: 'date-time' });
 
 function isTimestamp(text: string): boolean {
-  const match = FORM.exec(text);
+  const match = PATTERN.exec(text);
   if (!match) return false;
   const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])];
   return month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month);

@@ -10,12 +10,12 @@ export interface Connection {
    */
   current: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
   /** Responses that are not over. */
-  open: number;
+  pendingResponses: number;
   /** Responses that are. */
-  over: number;
+  completedResponses: number;
 }
 
-export function whenOver(response: ServerResponse, then: () => void): void {
+export function onResponseClosed(response: ServerResponse, then: () => void): void {
   if (response.writableFinished || response.destroyed) then();
   else response.once('close', then);
 }
@@ -24,25 +24,28 @@ export function whenOver(response: ServerResponse, then: () => void): void {
  * Calls `unread` for each socket whose client has not taken an answer for `limitMs`, within a quarter of that. Looked after
  * all at once, for a timer of the socket would be put off by whatever the client sends meanwhile.
  */
-export function watchUnread(
+export function watchStalledReaders(
   connections: ReadonlyMap<Duplex, Connection>,
   limitMs: number,
-  unread: (socket: Duplex) => void,
+  onStalled: (socket: Duplex) => void,
 ): { stop(): void } {
   /** Those with bytes that wait, how many responses were over when this was first seen, and when that was. */
-  let waiting = new Map<Duplex, { readonly over: number; readonly since: number }>();
-  const look = () => {
+  let waiting = new Map<Duplex, { readonly completedResponses: number; readonly since: number }>();
+  const check = () => {
     const now = performance.now();
-    const still: typeof waiting = new Map();
-    for (const [socket, { over }] of connections) {
+    const stillWaiting: typeof waiting = new Map();
+    for (const [socket, { completedResponses }] of connections) {
       if (socket.writableLength === 0) continue;
-      const known = waiting.get(socket);
-      const entry = known?.over === over ? known : { over, since: now };
-      if (now - entry.since >= limitMs) unread(socket);
-      else still.set(socket, entry);
+      const previous = waiting.get(socket);
+      const entry =
+        previous?.completedResponses === completedResponses
+          ? previous
+          : { completedResponses: completedResponses, since: now };
+      if (now - entry.since >= limitMs) onStalled(socket);
+      else stillWaiting.set(socket, entry);
     }
-    waiting = still;
+    waiting = stillWaiting;
   };
-  const timer = setInterval(look, limitMs / 4).unref();
+  const timer = setInterval(check, limitMs / 4).unref();
   return { stop: () => clearInterval(timer) };
 }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 /** Most answers are there by then. */
-const PAUSE_MS = 100;
+const PROBE_INTERVAL_MS = 100;
 const INTERIM = 'HTTP/1.1 102 Processing\r\n\r\n';
 
 /**
@@ -9,12 +9,12 @@ const INTERIM = 'HTTP/1.1 102 Processing\r\n\r\n';
  * sent to it. An interim answer is, which a client that waits passes over (RFC 9110, section 15.2) and one that has gone
  * answers with a reset; that is seen by the next write, though it be empty.
  */
-export function findOutWhetherGone(socket: Socket, isWaiting: () => boolean): void {
-  let isAsked = false;
+export function probeHalfOpenClient(socket: Socket, hasPendingResponse: () => boolean): void {
+  let probeSent = false;
   const timer = setInterval(() => {
-    if (!isWaiting()) return;
-    socket.write(isAsked ? '' : INTERIM);
-    isAsked = true;
-  }, PAUSE_MS);
+    if (!hasPendingResponse()) return;
+    socket.write(probeSent ? '' : INTERIM);
+    probeSent = true;
+  }, PROBE_INTERVAL_MS);
   socket.once('close', () => clearInterval(timer));
 }

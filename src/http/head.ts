@@ -16,12 +16,12 @@ export function writeHead(
   response: ServerResponse,
   status: number,
   headers: HeaderList,
-  keptAliveFor: number | undefined,
+  keepAliveSeconds: number | undefined,
 ): void {
-  if (keptAliveFor === undefined || response.getHeaderNames().length > 0) response.writeHead(status, [...headers]);
+  if (keepAliveSeconds === undefined || response.getHeaderNames().length > 0) response.writeHead(status, [...headers]);
   else {
     const head = formatHead(status, headers);
-    setHead(response, status, `${head}Connection: keep-alive\r\nKeep-Alive: timeout=${keptAliveFor}\r\n`);
+    setRawHead(response, status, `${head}Connection: keep-alive\r\nKeep-Alive: timeout=${keepAliveSeconds}\r\n`);
   }
 }
 
@@ -29,20 +29,20 @@ export function writeHead(
  * For HTTP/1.1 alone, and for connections that stay. Undocumented: a head that is set is what Node sends, and makes none of its
  * own; what `setHeader` was told is left out.
  */
-export function setHead(response: ServerResponse, status: number, head: string): void {
+export function setRawHead(response: ServerResponse, status: number, head: string): void {
   response.statusCode = status;
   Object.assign(response, { _header: `${head}Date: ${httpDate()}\r\n\r\n` });
 }
 
-let second = 0;
-let date = '';
+let cachedSecond = 0;
+let cachedDate = '';
 
 /** Made once a second. */
 function httpDate(): string {
   const now = Math.floor(Date.now() / 1000);
-  if (now !== second) {
-    second = now;
-    date = new Date(now * 1000).toUTCString();
+  if (now !== cachedSecond) {
+    cachedSecond = now;
+    cachedDate = new Date(now * 1000).toUTCString();
   }
-  return date;
+  return cachedDate;
 }

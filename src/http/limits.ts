@@ -15,7 +15,7 @@ export interface ServerLimits {
   readonly requestTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
   /** How long a client may take to read an answer. */
-  readonly unreadTimeoutMs: number;
+  readonly readTimeoutMs: number;
   /** How long what a client still sends is passed over after the answer that ends its connection. */
   readonly lingerMs: number;
 }
@@ -30,7 +30,7 @@ export const serverLimits: ServerLimits = {
   requestTimeoutMs: 15_000,
   // Longer than the idle time of the usual load balancers (60 s), so that they close first.
   keepAliveTimeoutMs: 75_000,
-  unreadTimeoutMs: 30_000,
+  readTimeoutMs: 30_000,
   lingerMs: 2_000,
 };
 
@@ -39,7 +39,7 @@ export function badRequest(details: string): GatewayError {
   return new GatewayError('VALIDATION_ERROR', details, { reason: 'http' });
 }
 
-export function requestTimedOut(): GatewayError {
+export function requestTimeout(): GatewayError {
   return new GatewayError('REQUEST_TIMEOUT', 'Send the whole request sooner.', { reason: 'http' });
 }
 

@@ -1,11 +1,11 @@
 import type { GatewayError } from '../errors.ts';
-import { badRequest, bodyTooLarge, headersTooLarge, requestTimedOut, serverLimits, targetTooLong } from './limits.ts';
+import { badRequest, bodyTooLarge, headersTooLarge, requestTimeout, serverLimits, targetTooLong } from './limits.ts';
 
 /** What Node's parser, or its clock, has against a request. */
-export function toParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {
+export function fromParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return requestTimedOut();
+      return requestTimeout();
     case 'HPE_HEADER_OVERFLOW':
       return isTargetTooLong(error.rawPacket) ? targetTooLong() : headersTooLarge();
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':

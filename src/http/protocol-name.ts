@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 /** Node's parser as a socket holds it, undocumented: where it is not so any more, nothing is found. */
-interface Parsed {
+interface SocketWithParser {
   readonly parser?: { getCurrentBuffer?(): Buffer };
 }
 
@@ -12,7 +12,7 @@ const OTHER_PROTOCOL = /^[\r\n]*[A-Z_]+ +[^ \r\n]+ +(?:RTSP|ICE)\//;
  * it was (RFC 9112, section 2.3, has HTTP alone). To be asked while it is parsed; one whose first packet ends within the
  * line is not found out, and is framed and answered as HTTP.
  */
-export function beginsOtherProtocol(socket: Socket): boolean {
-  const packet = (socket as Parsed).parser?.getCurrentBuffer?.();
+export function isOtherProtocol(socket: Socket): boolean {
+  const packet = (socket as SocketWithParser).parser?.getCurrentBuffer?.();
   return packet !== undefined && packet.length === socket.bytesRead && OTHER_PROTOCOL.test(packet.toString('latin1'));
 }

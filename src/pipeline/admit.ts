@@ -9,11 +9,11 @@ const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
 const SLASH = 0x2f;
 
 /** What Node's parser lets through and no route should see. After a request that is refused here, the connection ends. */
-export function admit(exchange: Exchange): void {
+export function checkHttpMessage(exchange: Exchange): void {
   try {
     checkMessage(exchange);
   } catch (error) {
-    exchange.mustClose = true;
+    exchange.closeAfterResponse = true;
     throw error;
   }
 }
@@ -56,7 +56,7 @@ function checkAuthority(target: string): void {
 function checkBody(exchange: Exchange): void {
   const { headers, httpVersion } = exchange.request;
   const coding = headers['transfer-encoding'];
-  if (leavesNoOther(exchange.request)) exchange.mustClose = true;
+  if (mustCloseAfter(exchange.request)) exchange.closeAfterResponse = true;
   // RFC 9112, sections 6.1 and 6.3: a body whose end cannot be told, or that earlier recipients may have told otherwise.
   if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion !== '1.1')) {
     throw badRequest('Send the request without a body.');
@@ -65,6 +65,6 @@ function checkBody(exchange: Exchange): void {
 }
 
 /** Whether no other request can follow: after an upgrade that is ignored Node loses what else came in the packet. */
-export function leavesNoOther({ headers }: IncomingMessage): boolean {
+export function mustCloseAfter({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || headers.expect !== undefined || headers.upgrade !== undefined;
 }

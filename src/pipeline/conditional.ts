@@ -5,7 +5,7 @@ const SEPARATOR = /[ \t]*(?:,[ \t]*)*/y;
  * Whether `If-None-Match` holds for a strong entity tag, by weak comparison (RFC 9110, sections 8.8.3.2 and 13.1.2): `*`,
  * or a list in which it stands. A list that breaks the grammar counts as far as it can be read.
  */
-export function matchesEntityTag(header: string | undefined, etag: string): boolean {
+export function ifNoneMatchMatches(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   if (header.trim() === '*') return true;
   let at = 0;

@@ -9,7 +9,7 @@ export type Credentials =
   | { readonly kind: 'other_scheme' };
 
 /** Reads `X-API-Key: KEY` and `Authorization: Bearer KEY`. An empty one is as none. */
-export function readCredentials(request: IncomingMessage): Credentials {
+export function extractCredentials(request: IncomingMessage): Credentials {
   const { authorization } = request.headers;
   const header = request.headers['x-api-key']; // Node joins several with a comma, which no key contains.
   const apiKey = typeof header === 'string' && header !== '' ? header : undefined;
@@ -26,9 +26,9 @@ export function readCredentials(request: IncomingMessage): Credentials {
 }
 
 /** A stage that is passed over by requests that show no key, not even a bad one. */
-export function whereKeyShown(stage: Stage): Stage {
-  return function whereKeyShown(exchange) {
-    return readCredentials(exchange.request).kind === 'none' ? undefined : stage(exchange);
+export function ifKeyPresented(stage: Stage): Stage {
+  return function ifKeyPresented(exchange) {
+    return extractCredentials(exchange.request).kind === 'none' ? undefined : stage(exchange);
   };
 }
 

@@ -2,82 +2,82 @@ import { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import type { ApiKey } from '../stores/keys/api-key.ts';
 import type { KeyLookup } from '../stores/keys/key-store.ts';
-import type { UseNotes } from '../stores/keys/use-notes.ts';
+import type { LastUsedRecorder } from '../stores/keys/use-notes.ts';
 import {
-  type Charge,
-  type ChargeAnswer,
-  type Limits,
-  limitsOfKey,
+  type ConsumeResult,
+  keyRateLimits,
   type RateLimit,
-  type Subject,
+  type RateLimitDecision,
+  type RateLimiter,
+  type RateLimitSubject,
 } from '../stores/limits/limits.ts';
-import { StoreUnavailable } from '../stores/store-unavailable.ts';
+import { StoreUnavailableError } from '../stores/store-unavailable.ts';
 import type { Stage } from './pipeline.ts';
-import { rateLimited } from './rate-limit-headers.ts';
+import { rateLimitedError } from './rate-limit-headers.ts';
 
-export interface LimitRateOptions {
-  readonly limits: Limits;
+export interface RateLimitOptions {
+  readonly limiter: RateLimiter;
   /** Of keys that have none of their own. */
   readonly defaultLimit: RateLimit;
   readonly keys: KeyLookup;
-  readonly uses: Pick<UseNotes, 'note'>;
+  readonly lastUsed: Pick<LastUsedRecorder, 'record'>;
   /** Run again for a key whose record changed after it was looked up: it puts the new one into the exchange, or refuses. */
   readonly authenticate: Stage;
 }
 
 /** A record that changes more often than this during one request is a fault, not a race. */
-const MAX_CHANGES = 3;
+const MAX_REAUTHENTICATIONS = 3;
 
 /**
  * Counts the request against its key, once, whatever it will be answered. The same call to the store says whether the
  * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
  */
-export function limitRate({ limits, defaultLimit, keys, uses, authenticate }: LimitRateOptions): Stage {
-  const subjects = new WeakMap<ApiKey, Subject>();
+export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticate }: RateLimitOptions): Stage {
+  const subjects = new WeakMap<ApiKey, RateLimitSubject>();
 
-  function subjectOf(key: ApiKey): Subject {
-    const known = subjects.get(key);
-    if (known) return known;
-    const subject = { id: key.id, keyVersion: key.version, limits: limitsOfKey(key.rateLimits, defaultLimit) };
+  function subjectFor(key: ApiKey): RateLimitSubject {
+    const cached = subjects.get(key);
+    if (cached) return cached;
+    const subject = { id: key.id, keyVersion: key.version, limits: keyRateLimits(key.rateLimits, defaultLimit) };
     subjects.set(key, subject);
     return subject;
   }
 
-  async function chargeAgain(exchange: Exchange): Promise<Charge> {
-    for (let changes = 1; changes <= MAX_CHANGES; changes++) {
-      keys.forget(exchange.authenticatedKey.id);
+  async function reauthenticateAndConsume(exchange: Exchange): Promise<RateLimitDecision> {
+    for (let changes = 1; changes <= MAX_REAUTHENTICATIONS; changes++) {
+      keys.invalidate(exchange.authenticatedKey.id);
       await authenticate(exchange);
-      const answer = await limits.charge(subjectOf(exchange.authenticatedKey));
-      if (answer.outcome !== 'key_changed') return answer;
+      const decision = await limiter.consume(subjectFor(exchange.authenticatedKey));
+      if (decision.outcome !== 'key_changed') return decision;
     }
-    throw new StoreUnavailable('the key record keeps changing');
+    throw new StoreUnavailableError('the key record keeps changing');
   }
 
-  function settle(exchange: Exchange, charged: Charge): void {
-    exchange.charge = charged;
+  function applyDecision(exchange: Exchange, decision: RateLimitDecision): void {
+    exchange.rateLimit = decision;
     exchange.span?.addEvent('limit', {
-      outcome: charged.outcome,
-      remaining: charged.states.map((state) => state.remaining),
+      outcome: decision.outcome,
+      remaining: decision.states.map((state) => state.remaining),
     });
-    uses.note(exchange.authenticatedKey.id);
-    if (charged.outcome === 'limited') throw keyLimited(charged);
+    lastUsed.record(exchange.authenticatedKey.id);
+    if (decision.outcome === 'limited') throw keyRateLimited(decision);
   }
 
-  return function limitRate(exchange) {
-    const settleAnswer = (answer: ChargeAnswer) => {
-      if (answer.outcome !== 'key_changed') return settle(exchange, answer);
-      return chargeAgain(exchange).then((charged) => settle(exchange, charged), limitStoreFailed);
+  return function rateLimit(exchange) {
+    const onDecision = (decision: ConsumeResult) => {
+      if (decision.outcome !== 'key_changed') return applyDecision(exchange, decision);
+      return reauthenticateAndConsume(exchange).then((decision) => applyDecision(exchange, decision), toLimiterError);
     };
-    return limits.charge(subjectOf(exchange.authenticatedKey)).then(settleAnswer, limitStoreFailed);
+    return limiter.consume(subjectFor(exchange.authenticatedKey)).then(onDecision, toLimiterError);
   };
 }
 
-export function keyLimited(charge: Charge): GatewayError {
-  return rateLimited(charge, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
+export function keyRateLimited(decision: RateLimitDecision): GatewayError {
+  return rateLimitedError(decision, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
 }
 
-function limitStoreFailed(error: unknown): never {
-  if (!(error instanceof StoreUnavailable)) throw error;
+function toLimiterError(error: unknown): never {
+  if (!(error instanceof StoreUnavailableError)) throw error;
   throw new GatewayError('INTERNAL_ERROR', 'Requests cannot be counted at the moment. Try again soon.', {
     reason: 'limit_store_unavailable',
     cause: error,

@@ -1,39 +1,39 @@
 import { GatewayError, type HeaderList } from '../errors.ts';
-import type { Charge, LimitState } from '../stores/limits/limits.ts';
+import type { LimitState, RateLimitDecision } from '../stores/limits/limits.ts';
 
 /**
  * `RateLimit-Policy` with every limit and `RateLimit` with the tightest (draft-ietf-httpapi-ratelimit-headers-10): `r`
  * requests are free now, one more in `t` seconds.
  */
-export function limitHeaders({ states }: Charge): HeaderList {
-  const tightest = findTightest(states);
-  if (!tightest) return [];
-  const { limit, remaining, nextMs } = tightest;
-  const state = `"${limit.name}";r=${remaining};t=${wholeSeconds(nextMs)}`;
-  return ['RateLimit-Policy', states.map(policyOf).join(', '), 'RateLimit', state];
+export function rateLimitHeaders({ states }: RateLimitDecision): HeaderList {
+  const state = mostRestrictive(states);
+  if (!state) return [];
+  const { limit, remaining, nextAvailableMs: nextMs } = state;
+  const field = `"${limit.name}";r=${remaining};t=${wholeSeconds(nextMs)}`;
+  return ['RateLimit-Policy', states.map(formatPolicy).join(', '), 'RateLimit', field];
 }
 
-function policyOf({ limit }: LimitState): string {
+function formatPolicy({ limit }: LimitState): string {
   return `"${limit.name}";q=${limit.quota};w=${limit.windowMs / 1000}`;
 }
 
 /** A 429 whose `Retry-After` is when a request can be let in again: never 0, never before `t`. */
-export function rateLimited(
-  charge: Charge,
+export function rateLimitedError(
+  decision: RateLimitDecision,
   sentence: string,
-  inner: { reason: string; headers: HeaderList },
+  options: { reason: string; headers: HeaderList },
 ): GatewayError {
-  const seconds = wholeSeconds(findTightest(charge.states)?.nextMs ?? 0);
+  const seconds = wholeSeconds(mostRestrictive(decision.states)?.nextAvailableMs ?? 0);
   return new GatewayError('RATE_LIMITED', `${sentence} Try again in ${seconds} s.`, {
-    reason: inner.reason,
-    headers: [...inner.headers, 'Retry-After', String(seconds)],
+    reason: options.reason,
+    headers: [...options.headers, 'Retry-After', String(seconds)],
   });
 }
 
 /** The limit with the fewest requests left; of those with none, the one that takes longest to let one in. */
-function findTightest(states: readonly LimitState[]): LimitState | undefined {
+function mostRestrictive(states: readonly LimitState[]): LimitState | undefined {
   if (states.length < 2) return states[0];
-  return [...states].sort((a, b) => a.remaining - b.remaining || b.nextMs - a.nextMs)[0];
+  return [...states].sort((a, b) => a.remaining - b.remaining || b.nextAvailableMs - a.nextAvailableMs)[0];
 }
 
 function wholeSeconds(ms: number): number {

@@ -1,8 +1,8 @@
 import type { Attributes } from '@opentelemetry/api';
-import type { Answer, Cache } from '../cache/cache.ts';
-import type { CacheReport } from '../cache/cache-status.ts';
+import type { Cache, CacheResult } from '../cache/cache.ts';
+import type { CacheOutcome } from '../cache/cache-status.ts';
 import type { CacheKey } from '../cache/entry.ts';
-import type { Source } from '../cache/source.ts';
+import type { Origin } from '../cache/source.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../errors.ts';
 import type { Exchange, ReadResult } from '../exchange.ts';
@@ -10,62 +10,63 @@ import { compilePathTemplate } from '../paths.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Stage } from './pipeline.ts';
 
-type SourceOf = (exchange: Exchange) => Source;
+type OriginFor = (exchange: Exchange) => Origin;
 
 /** Asks the campaign service. */
-export function read(endpoint: Endpoint, sourceOf: SourceOf, timeoutMs: number): Stage {
-  return async function read(exchange) {
+export function fetchDocument(endpoint: Endpoint, originFor: OriginFor, timeoutMs: number): Stage {
+  return async function fetchDocument(exchange) {
     const deadlineAt = performance.now() + timeoutMs;
-    const { result } = await timed(exchange, sourceOf(exchange).ask(exchange.signal, deadlineAt));
-    settle(endpoint, exchange, result);
+    const { result } = await measureUpstream(exchange, originFor(exchange).fetch(exchange.signal, deadlineAt));
+    applyDocument(endpoint, exchange, result);
   };
 }
 
 /** Asks the cache, and the campaign service only for what the cache has not. */
-export function readThrough(cache: Cache, endpoint: Endpoint, sourceOf: SourceOf): Stage {
-  const pathOf = compilePathTemplate(endpoint.path);
+export function readThrough(cache: Cache, endpoint: Endpoint, originFor: OriginFor): Stage {
+  const formatPath = compilePathTemplate(endpoint.path);
 
-  async function fetch(key: CacheKey, exchange: Exchange): Promise<void> {
-    const answer = await timed(exchange, cache.fetch(key, sourceOf(exchange), exchange.signal));
-    if (answer.report.outcome === 'hit' || answer.report.outcome === 'stale') exchange.upstreamMs = undefined;
-    finish(exchange, answer);
+  async function loadThroughCache(key: CacheKey, exchange: Exchange): Promise<void> {
+    const cacheResult = await measureUpstream(exchange, cache.load(key, originFor(exchange), exchange.signal));
+    if (cacheResult.outcome.outcome === 'hit' || cacheResult.outcome.outcome === 'stale')
+      exchange.upstreamMs = undefined;
+    applyCacheResult(exchange, cacheResult);
   }
 
-  function finish(exchange: Exchange, answer: Answer): void {
-    exchange.cache = answer.report;
-    exchange.span?.addEvent('cache', describeReport(answer.report));
-    if ('failure' in answer) throw badGateway(answer.failure);
-    settle(endpoint, exchange, answer.result);
+  function applyCacheResult(exchange: Exchange, cacheResult: CacheResult): void {
+    exchange.cache = cacheResult.outcome;
+    exchange.span?.addEvent('cache', cacheEventAttributes(cacheResult.outcome));
+    if ('failure' in cacheResult) throw badGateway(cacheResult.failure);
+    applyDocument(endpoint, exchange, cacheResult.result);
   }
 
   return function readThrough(exchange) {
     const { parameters } = exchange;
     const key: CacheKey = {
-      path: pathOf(parameters),
+      path: formatPath(parameters),
       accountGroupId: parameters['accountGroupId'] ?? '',
       campaignId: parameters['campaignId'],
     };
-    const answer = cache.recall(key);
-    if (!answer) return fetch(key, exchange);
-    if (answer.report.outcome === 'stale') cache.refresh(key, sourceOf(exchange));
-    finish(exchange, answer);
+    const cacheResult = cache.lookup(key);
+    if (!cacheResult) return loadThroughCache(key, exchange);
+    if (cacheResult.outcome.outcome === 'stale') cache.refresh(key, originFor(exchange));
+    applyCacheResult(exchange, cacheResult);
   };
 }
 
-function describeReport(report: CacheReport): Attributes {
-  return { outcome: report.outcome, age_ms: 'ageMs' in report ? Math.round(report.ageMs) : undefined };
+function cacheEventAttributes(outcome: CacheOutcome): Attributes {
+  return { outcome: outcome.outcome, age_ms: 'ageMs' in outcome ? Math.round(outcome.ageMs) : undefined };
 }
 
-function settle(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {
-  if (result.outcome === 'not_found') throw noSuchDocument(endpoint);
+function applyDocument(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {
+  if (result.outcome === 'not_found') throw documentNotFound(endpoint);
   exchange.result = result;
 }
 
-export function noSuchDocument(endpoint: Endpoint): GatewayError {
-  return new GatewayError('NOT_FOUND', endpoint.notFound, { reason: 'document' });
+export function documentNotFound(endpoint: Endpoint): GatewayError {
+  return new GatewayError('NOT_FOUND', endpoint.notFoundMessage, { reason: 'document' });
 }
 
-async function timed<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
+async function measureUpstream<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
   const startedAt = performance.now();
   try {
     return await reading;

@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts';
 
 /** Ends a request whose path no endpoint has. */
-export function noSuchPath(): never {
+export function routeNotFound(): never {
   throw new GatewayError('NOT_FOUND', 'There is nothing at this path.', { reason: 'route' });
 }
 

@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { errorEnvelope, successEnvelope } from '../envelope.ts';
-import { type ErrorCode, errorTable } from '../errors.ts';
+import { type ErrorCode, errorDefinitions } from '../errors.ts';
 import { version } from '../version.ts';
-import { errorsOf } from './errors-of.ts';
+import { endpointErrors } from './errors-of.ts';
 import { headersOfError, headersOfSuccess, sharedHeaders } from './headers.ts';
-import { describeInWords, exampleOf } from './operation-text.ts';
+import { exampleOf, operationDescription } from './operation-text.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -27,10 +27,10 @@ const errorSchema = (code: z.ZodType<string>) =>
     traceId,
   });
 
-const codes = Object.keys(errorTable) as ErrorCode[];
+const codes = Object.keys(errorDefinitions) as ErrorCode[];
 
 /** The OpenAPI 3.1 description of the public endpoints, made from what checks and filters them. */
-export function describeApi(endpoints: readonly Endpoint[]): Json {
+export function buildOpenApiDocument(endpoints: readonly Endpoint[]): Json {
   return {
     openapi: '3.1.1',
     info: {
@@ -71,7 +71,7 @@ function describeOperation(endpoint: Endpoint, method: 'get' | 'head'): Json {
   return {
     operationId: method === 'get' ? `read${name}` : `read${name}Headers`,
     summary: method === 'get' ? title : `${title}: the headers alone`,
-    description: method === 'get' ? describeInWords(endpoint) : about,
+    description: method === 'get' ? operationDescription(endpoint) : about,
     tags: [`${name}s`],
     'x-required-permission': permission,
     'x-prerequisites': ['integration_api_key', 'account_group_access'],
@@ -108,7 +108,7 @@ function describeResponses(endpoint: Endpoint, hasBody: boolean): Json {
   const success: unknown = JSON.parse(successEnvelope(JSON.stringify(endpoint.example), exampleTraceId));
   const body = (schema: string, example: unknown) =>
     hasBody && { content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` }, example } } };
-  const errors = errorsOf(endpoint).map(({ when, example }) => {
+  const errors = endpointErrors(endpoint).map(({ when, example }) => {
     const schema = example.code === 'VALIDATION_ERROR' ? 'ValidationErrorResponse' : 'ErrorResponse';
     const envelope: unknown = JSON.parse(errorEnvelope(example, exampleTraceId));
     return [example.status, { description: when, headers: headersOfError(example.status), ...body(schema, envelope) }];

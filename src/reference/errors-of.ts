@@ -1,29 +1,31 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { type GatewayError, toGatewayError } from '../errors.ts';
-import { bodyTooLarge, headersTooLarge, requestTimedOut, targetTooLong } from '../http/limits.ts';
+import { bodyTooLarge, headersTooLarge, requestTimeout, targetTooLong } from '../http/limits.ts';
 import { unauthorized } from '../pipeline/authenticate.ts';
 import { authorize } from '../pipeline/authorize.ts';
-import { keyLimited } from '../pipeline/limit-rate.ts';
-import { badGateway, noSuchDocument } from '../pipeline/read.ts';
+import { keyRateLimited } from '../pipeline/limit-rate.ts';
+import { badGateway, documentNotFound } from '../pipeline/read.ts';
 import { methodNotAllowed } from '../pipeline/refuse.ts';
-import { overloaded } from '../pipeline/shed.ts';
+import { overloadedError } from '../pipeline/shed.ts';
 import { validate } from '../pipeline/validate.ts';
 import { parseRateLimit } from '../stores/limits/limits.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 
 /** An error as the description tells it: when it comes, and one that was made where requests get theirs. */
-export interface DescribedError {
+export interface ErrorExample {
   readonly when: string;
   readonly example: GatewayError;
 }
 
 /** All that an endpoint can answer but for success. */
-export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
+export function endpointErrors(endpoint: Endpoint): readonly ErrorExample[] {
   const { permission, parameters, name } = endpoint;
   return [
     {
       when: 'A path parameter is malformed (`details` names each one and its rule), or the request is no HTTP that can be served.',
-      example: thrownBy(() => validate(parameters)({ rawParameters: nonsense(parameters), parameters: {} })),
+      example: catchGatewayError(() =>
+        validate(parameters)({ rawParameters: invalidParameters(parameters), parameters: {} }),
+      ),
     },
     {
       when: 'There is no key, or one that is malformed, unknown, expired or revoked: the answer is the same.',
@@ -31,21 +33,21 @@ export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
     },
     {
       when: `The key lacks the permission \`${permission}\`, or the account group. The answer is the same whether the ${name.toLowerCase()} exists or not.`,
-      example: thrownBy(() => authorize(permission)({ authenticatedKey: { permissions: [] } })),
+      example: catchGatewayError(() => authorize(permission)({ authenticatedKey: { permissions: [] } })),
     },
     {
       when: `There is no such ${name.toLowerCase()} in the account group, or no such path.`,
-      example: noSuchDocument(endpoint),
+      example: documentNotFound(endpoint),
     },
-    { when: 'The request used another method than GET or HEAD.', example: thrownBy(methodNotAllowed) },
-    { when: 'The request did not arrive in time.', example: requestTimedOut() },
+    { when: 'The request used another method than GET or HEAD.', example: catchGatewayError(methodNotAllowed) },
+    { when: 'The request did not arrive in time.', example: requestTimeout() },
     { when: 'The request announced a body that is too large; none is wanted.', example: bodyTooLarge() },
     { when: 'The request target is too long.', example: targetTooLong() },
     {
       when: 'The key’s limit is used up, or the client address’s limit on failed keys. Wait for as long as `Retry-After` says.',
-      example: keyLimited({
+      example: keyRateLimited({
         outcome: 'limited',
-        states: [{ limit: parseRateLimit('600/60s'), remaining: 0, nextMs: 3000 }],
+        states: [{ limit: parseRateLimit('600/60s'), remaining: 0, nextAvailableMs: 3000 }],
       }),
     },
     { when: 'The headers are too long.', example: headersTooLarge() },
@@ -56,16 +58,16 @@ export function errorsOf(endpoint: Endpoint): readonly DescribedError[] {
     },
     {
       when: 'The gateway has more to do than it can. Nothing was done for the request: try it again when `Retry-After` says.',
-      example: overloaded(2),
+      example: overloadedError(2),
     },
   ];
 }
 
-function nonsense(parameters: Endpoint['parameters']): Readonly<Record<string, string>> {
+function invalidParameters(parameters: Endpoint['parameters']): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.keys(parameters).map((name) => [name, '%']));
 }
 
-function thrownBy(refuse: () => void): GatewayError {
+function catchGatewayError(refuse: () => void): GatewayError {
   try {
     refuse();
   } catch (error) {

@@ -6,7 +6,7 @@ import { compilePathTemplate } from '../paths.ts';
 const gatewayUrl = 'https://gateway.example';
 
 /** What the description says of an endpoint, in Markdown: what it is, what it asks for, and requests to paste. */
-export function describeInWords(endpoint: Endpoint): string {
+export function operationDescription(endpoint: Endpoint): string {
   return `${endpoint.description}
 
 **Permission** \`${endpoint.permission}\`

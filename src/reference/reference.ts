@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import helmet from 'helmet';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
-import { type FixedDocument, fixedDocument, jsonDocument } from '../pipeline/fixed-document.ts';
+import { jsonAsset, type StaticAsset, staticAsset } from '../pipeline/fixed-document.ts';
 import type { Stage } from '../pipeline/pipeline.ts';
-import { redirectTo, respondWith } from '../pipeline/respond.ts';
-import { describeApi } from './describe-api.ts';
+import { redirect, sendAsset } from '../pipeline/respond.ts';
+import { buildOpenApiDocument } from './describe-api.ts';
 
 interface Route {
   readonly path: `/${string}`;
@@ -14,14 +14,14 @@ interface Route {
 
 /** What is there for everybody to read: the API description and, with `hasPage`, the page made from it. */
 export function referenceRoutes(endpoints: readonly Endpoint[], hasPage: boolean): readonly Route[] {
-  const description: Route = { path: '/openapi.json', stages: [respondWith(jsonDocument(describeApi(endpoints)))] };
+  const description: Route = { path: '/openapi.json', stages: [sendAsset(jsonAsset(buildOpenApiDocument(endpoints)))] };
   return hasPage ? [description, ...pageRoutes()] : [description];
 }
 
 /** The page and all that it loads: nothing comes from another host. */
 function pageRoutes(): readonly Route[] {
   const [html, css, script] = ['text/html; charset=utf-8', 'text/css; charset=utf-8', 'text/javascript; charset=utf-8'];
-  const documents: readonly (readonly [`/${string}`, FixedDocument])[] = [
+  const documents: readonly (readonly [`/${string}`, StaticAsset])[] = [
     ['/docs', file(html, import.meta.resolve('./page/page.html'))],
     ['/docs/page.css', file(css, import.meta.resolve('./page/page.css'))],
     ['/docs/page.js', file(script, import.meta.resolve('./page/page.js'))],
@@ -30,13 +30,13 @@ function pageRoutes(): readonly Route[] {
     ['/docs/swagger-ui-bundle.js', file(script, import.meta.resolve('swagger-ui-dist/swagger-ui-bundle.js'))],
   ];
   return [
-    { path: '/', stages: [redirectTo('/docs')] },
-    ...documents.map(([path, document]) => ({ path, stages: [securePage, respondWith(document)] })),
+    { path: '/', stages: [redirect('/docs')] },
+    ...documents.map(([path, document]) => ({ path, stages: [securePage, sendAsset(document)] })),
   ];
 }
 
-function file(contentType: string, url: string): FixedDocument {
-  return fixedDocument(contentType, readFileSync(new URL(url)));
+function file(contentType: string, url: string): StaticAsset {
+  return staticAsset(contentType, readFileSync(new URL(url)));
 }
 
 const setSecurityHeaders = helmet({

@@ -1,7 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { campaigns, type Misbehaviour, misbehaviours, sampleCampaign } from './campaigns.ts';
+import { campaigns, type Fault, faults, sampleCampaign } from './campaigns.ts';
 
 /**
  * A campaign service to try the gateway with: a process of its own, with some campaigns and some ids that answer badly.
@@ -12,10 +12,10 @@ const SLOW_MS = 1500;
 
 const server = createServer((request, response) => {
   const [, accountGroupId = '', campaignId = ''] = PATH.exec(request.url ?? '') ?? [];
-  const misbehaviour = Object.hasOwn(misbehaviours, campaignId) ? misbehaviours[campaignId] : undefined;
-  if (misbehaviour) {
+  const fault = Object.hasOwn(faults, campaignId) ? faults[campaignId] : undefined;
+  if (fault) {
     const campaign = sampleCampaign(accountGroupId, campaignId, 'Troubled campaign', 2);
-    misbehave[misbehaviour](response, JSON.stringify(campaign)).catch(() => response.destroy());
+    injectFault[fault](response, JSON.stringify(campaign)).catch(() => response.destroy());
     return;
   }
   const campaign = campaigns.find(({ id, accountGroupId: group }) => id === campaignId && group === accountGroupId);
@@ -23,7 +23,7 @@ const server = createServer((request, response) => {
   else sendJson(response, 404, '{"error":"no such campaign"}');
 });
 
-const misbehave: Record<Misbehaviour, (response: ServerResponse, campaign: string) => Promise<void>> = {
+const injectFault: Record<Fault, (response: ServerResponse, campaign: string) => Promise<void>> = {
   slow: async (response, campaign) => {
     await pause(SLOW_MS);
     sendJson(response, 200, campaign);

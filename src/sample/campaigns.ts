@@ -6,7 +6,7 @@ export interface SampleCampaign {
 }
 
 /** How the sample answers for an id: with the campaign, or badly in one of these ways. */
-export type Misbehaviour =
+export type Fault =
   | 'slow'
   | 'silent'
   | 'error'
@@ -20,7 +20,7 @@ export type Misbehaviour =
   | 'incomplete'
   | 'gone';
 
-export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
+export const faults: Readonly<Record<string, Fault>> = {
   cmp_slow: 'slow',
   cmp_silent: 'silent',
   cmp_error: 'error',

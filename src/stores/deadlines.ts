@@ -1,10 +1,10 @@
-export class DeadlineExceeded extends Error {}
+export class TimeoutError extends Error {}
 
-interface Waiting {
+interface PendingCall {
   /** On `performance.now()`'s clock; infinite until the turn in which it was asked is over. */
-  until: number;
+  deadline: number;
   /** Undefined when the reply has come. */
-  giveUp: (() => void) | undefined;
+  expire: (() => void) | undefined;
 }
 
 /**
@@ -13,11 +13,11 @@ interface Waiting {
  * for all. An array, for a Set or a Map that much goes through keeps it from the garbage collector: V8 links the table that it
  * has outgrown to the next, and a table that has become old keeps all later ones until the next full collection.
  */
-export class Deadlines {
+export class TimeoutQueue {
   readonly #ms: number;
-  #waiting: Waiting[] = [];
+  #pending: PendingCall[] = [];
   /** Of `waiting`, how many have had their reply or their end. */
-  #over = 0;
+  #settledCount = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(ms: number) {
@@ -25,52 +25,52 @@ export class Deadlines {
   }
 
   /** The reply, or `DeadlineExceeded` where it takes longer. */
-  within<T>(reply: Promise<T>): Promise<T> {
+  withTimeout<T>(reply: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const giveUp = () => reject(new DeadlineExceeded(`no answer within ${this.#ms} ms`));
-      const waiting: Waiting = { until: Number.POSITIVE_INFINITY, giveUp };
-      if (this.#waiting.at(-1)?.until !== Number.POSITIVE_INFINITY) setImmediate(() => this.#begin());
-      this.#waiting.push(waiting);
+      const expire = () => reject(new TimeoutError(`no answer within ${this.#ms} ms`));
+      const call: PendingCall = { deadline: Number.POSITIVE_INFINITY, expire: expire };
+      if (this.#pending.at(-1)?.deadline !== Number.POSITIVE_INFINITY) setImmediate(() => this.#startTurn());
+      this.#pending.push(call);
       reply.then(resolve, reject);
-      const forget = () => {
-        if (waiting.giveUp) this.#forget(waiting);
+      const onSettled = () => {
+        if (call.expire) this.#markSettled(call);
       };
-      reply.then(forget, forget);
+      reply.then(onSettled, onSettled);
     });
   }
 
   /** Of all that were asked in the turn that is over. */
-  #begin(): void {
-    const until = performance.now() + this.#ms;
-    for (let i = this.#waiting.length - 1; this.#waiting[i]?.until === Number.POSITIVE_INFINITY; i--) {
-      (this.#waiting[i] as Waiting).until = until;
+  #startTurn(): void {
+    const deadline = performance.now() + this.#ms;
+    for (let i = this.#pending.length - 1; this.#pending[i]?.deadline === Number.POSITIVE_INFINITY; i--) {
+      (this.#pending[i] as PendingCall).deadline = deadline;
     }
     this.#timer ??= this.#startTimer(this.#ms);
   }
 
-  #forget(waiting: Waiting): void {
-    waiting.giveUp = undefined;
-    if (++this.#over < this.#waiting.length) return;
-    this.#waiting = [];
-    this.#over = 0;
+  #markSettled(call: PendingCall): void {
+    call.expire = undefined;
+    if (++this.#settledCount < this.#pending.length) return;
+    this.#pending = [];
+    this.#settledCount = 0;
   }
 
   #startTimer(ms: number): NodeJS.Timeout {
     // One more turn of the event loop before giving up: where this process was the slow one, the reply is there to read.
-    return setTimeout(() => setImmediate(() => this.#end()), ms).unref();
+    return setTimeout(() => setImmediate(() => this.#expireDue()), ms).unref();
   }
 
-  #end(): void {
+  #expireDue(): void {
     this.#timer = undefined;
     const now = performance.now();
-    const late = this.#waiting.filter(({ giveUp, until }) => giveUp && until <= now);
-    this.#waiting = this.#waiting.filter(({ giveUp, until }) => giveUp && until > now);
-    this.#over = 0;
-    const [first] = this.#waiting;
-    if (first) this.#timer = this.#startTimer(Math.min(this.#ms, first.until - now));
-    for (const waiting of late) {
-      waiting.giveUp?.();
-      waiting.giveUp = undefined;
+    const expired = this.#pending.filter(({ expire, deadline }) => expire && deadline <= now);
+    this.#pending = this.#pending.filter(({ expire, deadline }) => expire && deadline > now);
+    this.#settledCount = 0;
+    const [first] = this.#pending;
+    if (first) this.#timer = this.#startTimer(Math.min(this.#ms, first.deadline - now));
+    for (const call of expired) {
+      call.expire?.();
+      call.expire = undefined;
     }
   }
 }

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { RedisLink } from './redis-link.ts';
+import type { RedisClient } from './redis-link.ts';
 
 const BEAT_MS = 1000;
 /** A process that has been silent for so long is not counted. */
-const SILENCE_MS = 5000;
+const PROCESS_TTL_MS = 5000;
 
 const BEAT = `
 local time = redis.call('TIME')
@@ -14,27 +14,27 @@ return redis.call('ZCARD', KEYS[1])`;
 
 /** Tells Redis every second that this gateway process is alive, and learns how many are. */
 export class Heartbeat {
-  readonly #link: RedisLink;
+  readonly #link: RedisClient;
   readonly #beat: (keys: [string], args: [string, number]) => Promise<unknown>;
-  readonly #process = randomUUID();
+  readonly #processId = randomUUID();
   readonly #timer: NodeJS.Timeout;
-  #processes = 1;
+  #liveProcesses = 1;
 
-  constructor(link: RedisLink) {
+  constructor(link: RedisClient) {
     this.#link = link;
     this.#beat = link.defineScript('beat', BEAT);
     this.#timer = setInterval(() => void this.beat(), BEAT_MS).unref();
   }
 
   /** The processes last seen alive, this one included; while Redis is away, those of before. */
-  get processes(): number {
-    return this.#processes;
+  get liveProcesses(): number {
+    return this.#liveProcesses;
   }
 
   async beat(): Promise<void> {
     try {
-      const alive = await this.#beat([this.#link.key('processes')], [this.#process, SILENCE_MS]);
-      if (typeof alive === 'number' && alive >= 1) this.#processes = alive;
+      const count = await this.#beat([this.#link.key('processes')], [this.#processId, PROCESS_TTL_MS]);
+      if (typeof count === 'number' && count >= 1) this.#liveProcesses = count;
     } catch {
       // The link has logged that Redis is away; the number of before stands.
     }
@@ -42,6 +42,8 @@ export class Heartbeat {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#link.call('ZREM', (client) => client.zrem(this.#link.key('processes'), this.#process)).catch(() => {});
+    await this.#link
+      .command('ZREM', (client) => client.zrem(this.#link.key('processes'), this.#processId))
+      .catch(() => {});
   }
 }

@@ -19,7 +19,7 @@ export const connectionOptions = {
 
 /** Behind Sentinel this follows the master only as far as ioredis does: see `watchSentinels`. */
 export function connect(address: RedisAddress): Redis | Cluster {
-  if (address.form !== 'cluster') return new Redis({ ...connectionOptions, ...address.options });
+  if (address.topology !== 'cluster') return new Redis({ ...connectionOptions, ...address.options });
   return new Cluster(address.nodes, {
     // A node is connected to when it is first needed: what is asked of it until then waits, within its deadline.
     enableOfflineQueue: true,

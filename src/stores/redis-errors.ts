@@ -1,13 +1,13 @@
-import { DeadlineExceeded } from './deadlines.ts';
+import { TimeoutError } from './deadlines.ts';
 
 /** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
-export function isRefusal(error: unknown): boolean {
+export function wasNotExecuted(error: unknown): boolean {
   return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
 }
 
-export function troubleOf(error: unknown): 'timeout' | 'refused' | 'closed' {
-  if (error instanceof DeadlineExceeded) return 'timeout';
-  return isRefusal(error) ? 'refused' : 'closed';
+export function classifyRedisError(error: unknown): 'timeout' | 'refused' | 'closed' {
+  if (error instanceof TimeoutError) return 'timeout';
+  return wasNotExecuted(error) ? 'refused' : 'closed';
 }
 
 export function isErrorReply(error: unknown): error is Error {

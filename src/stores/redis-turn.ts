@@ -2,50 +2,50 @@ import type { Socket } from 'node:net';
 import { Cluster, type Redis } from 'ioredis';
 
 /** Under overload a turn takes tenths of a second (see `openEventLoopProbe`): what it sends does not wait for its end. */
-const LONGEST_MS = 5;
+const MAX_HOLD_MS = 5;
 
 /**
  * The calls of one turn of the event loop: what they send goes out at its end, in one system call for each connection.
  * ioredis' own auto-pipelining does that too, but has the calls of the next turn wait for the answers of this one, and in a
  * cluster may send all of a pipeline again for the sake of one redirection, which counts twice.
  */
-export class RedisTurn {
+export class WriteCoalescer {
   readonly #client: Redis | Cluster;
-  #held: readonly Socket[] | undefined;
-  #beganAt = 0;
-  #last: (() => void)[] = [];
+  #corked: readonly Socket[] | undefined;
+  #corkedAt = 0;
+  #callbacks: (() => void)[] = [];
 
   constructor(client: Redis | Cluster) {
     this.#client = client;
   }
 
   /** To be called before a command is given to the client. */
-  begin(): void {
+  cork(): void {
     const now = performance.now();
-    if (this.#held) {
-      if (now - this.#beganAt < LONGEST_MS) return;
-      this.#end();
-    } else setImmediate(() => this.#end());
-    this.#beganAt = now;
-    this.#held = socketsOf(this.#client);
-    for (const socket of this.#held) socket.cork();
+    if (this.#corked) {
+      if (now - this.#corkedAt < MAX_HOLD_MS) return;
+      this.#flush();
+    } else setImmediate(() => this.#flush());
+    this.#corkedAt = now;
+    this.#corked = socketsOf(this.#client);
+    for (const socket of this.#corked) socket.cork();
   }
 
   /** Runs `last` at the end of this turn, once however often it is asked to; what it sends still goes with it. */
-  atEnd(last: () => void): void {
-    this.begin();
-    if (!this.#last.includes(last)) this.#last.push(last);
+  beforeFlush(callback: () => void): void {
+    this.cork();
+    if (!this.#callbacks.includes(callback)) this.#callbacks.push(callback);
   }
 
-  #end(): void {
-    const [held = [], last] = [this.#held, this.#last];
-    this.#last = [];
-    this.#beganAt = Number.POSITIVE_INFINITY; // Whatever these still send goes with it.
+  #flush(): void {
+    const [corked = [], callback] = [this.#corked, this.#callbacks];
+    this.#callbacks = [];
+    this.#corkedAt = Number.POSITIVE_INFINITY; // Whatever these still send goes with it.
     try {
-      for (const run of last) run();
+      for (const run of callback) run();
     } finally {
-      this.#held = undefined;
-      for (const socket of held) socket.uncork();
+      this.#corked = undefined;
+      for (const socket of corked) socket.uncork();
     }
   }
 }

@@ -1,4 +1,4 @@
-interface Login {
+interface Credentials {
   username?: string;
   password?: string;
 }
@@ -10,20 +10,21 @@ interface Node {
 /** Where Redis is, as `REDIS_URL` says it. */
 export type RedisAddress =
   | {
-      readonly form: 'single';
-      readonly options: Login & Node & { db: number; tls?: object };
+      readonly topology: 'single';
+      readonly options: Credentials & Node & { db: number; tls?: object };
     }
   | {
-      readonly form: 'sentinel';
-      readonly options: Login & { sentinels: Node[]; name: string };
+      readonly topology: 'sentinel';
+      readonly options: Credentials & { sentinels: Node[]; name: string };
     }
   | {
-      readonly form: 'cluster';
+      readonly topology: 'cluster';
       readonly nodes: Node[];
-      readonly options: Login;
+      readonly options: Credentials;
     };
 
-const URL_FORM = /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)(?:\/([A-Za-z0-9._-]*))?$/;
+const URL_PATTERN =
+  /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)(?:\/([A-Za-z0-9._-]*))?$/;
 const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 
 /**
@@ -31,9 +32,9 @@ const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
  * or `redis+cluster://h1:p1,h2:p2`. Undefined when the text is none of them.
  */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
-  const match = URL_FORM.exec(text);
+  const match = URL_PATTERN.exec(text);
   if (!match) return undefined;
-  const [, scheme, login, hostList, path] = match as unknown as [
+  const [, scheme, userInfo, hostList, path] = match as unknown as [
     string,
     string,
     string | undefined,
@@ -41,7 +42,7 @@ export function parseRedisUrl(text: string): RedisAddress | undefined {
     string | undefined,
   ];
   const hosts = hostList.split(',').map((host) => parseHost(host, scheme === 'redis+sentinel' ? 26379 : 6379));
-  const credentials = parseLogin(login);
+  const credentials = parseCredentials(userInfo);
   const nodes = hosts.filter((node) => node !== undefined);
   const [first] = nodes;
   if (!first || nodes.length !== hosts.length || !credentials) return undefined;
@@ -50,17 +51,17 @@ export function parseRedisUrl(text: string): RedisAddress | undefined {
     case 'redis+sentinel':
       return path
         ? {
-            form: 'sentinel',
+            topology: 'sentinel',
             options: { ...credentials, sentinels: nodes, name: path },
           }
         : undefined;
     case 'redis+cluster':
-      return path ? undefined : { form: 'cluster', nodes, options: credentials };
+      return path ? undefined : { topology: 'cluster', nodes, options: credentials };
     default: {
       if (nodes.length !== 1 || !/^\d{0,3}$/.test(path ?? '')) return undefined;
       const tls = scheme === 'rediss' ? { tls: {} } : {};
       return {
-        form: 'single',
+        topology: 'single',
         options: { ...credentials, ...first, ...tls, db: Number(path ?? 0) },
       };
     }
@@ -74,12 +75,12 @@ function parseHost(text: string, defaultPort: number): Node | undefined {
   return { host: match[1].replace(/^\[|\]$/g, ''), port };
 }
 
-function parseLogin(login: string | undefined): Login | undefined {
-  if (login === undefined) return {};
+function parseCredentials(credentials: string | undefined): Credentials | undefined {
+  if (credentials === undefined) return {};
   try {
-    const colon = login.indexOf(':');
-    const username = decodeURIComponent(colon < 0 ? login : login.slice(0, colon));
-    const password = colon < 0 ? undefined : decodeURIComponent(login.slice(colon + 1));
+    const colon = credentials.indexOf(':');
+    const username = decodeURIComponent(colon < 0 ? credentials : credentials.slice(0, colon));
+    const password = colon < 0 ? undefined : decodeURIComponent(credentials.slice(colon + 1));
     return { ...(username && { username }), ...(password && { password }) };
   } catch {
     return undefined;

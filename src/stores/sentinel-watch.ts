@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 
-interface Watched {
+interface SentinelOptions {
   readonly sentinels: readonly { readonly host: string; readonly port: number }[];
   readonly name: string;
 }
@@ -10,7 +10,11 @@ interface Watched {
  * seconds more, and loses them. (ioredis' own `failoverDetector` ends the connection for good where a sentinel says so in
  * the middle of a new attempt, and writes to standard error for each sentinel that is away.) Gives what ends the watch.
  */
-export function watchSentinels({ sentinels, name }: Watched, options: object, onSwitch: () => void): () => void {
+export function watchSentinels(
+  { sentinels, name }: SentinelOptions,
+  options: object,
+  onSwitch: () => void,
+): () => void {
   const clients = sentinels.map((node) => {
     const client = new Redis({ ...options, ...node, enableReadyCheck: false, autoResubscribe: false });
     client.on('error', () => {}); // It is tried again; one of them is enough.

@@ -1,13 +1,16 @@
 /** A store did not answer, or not with anything usable. */
-export class StoreUnavailable extends Error {
+export class StoreUnavailableError extends Error {
   /** Whether it may have done what it was asked all the same: the answer was lost, not the request. */
-  readonly isUncertain: boolean;
+  readonly mayHaveExecuted: boolean;
 
-  constructor(message: string, { isUncertain = false, cause }: { isUncertain?: boolean; cause?: unknown } = {}) {
+  constructor(
+    message: string,
+    { mayHaveExecuted = false, cause }: { mayHaveExecuted?: boolean; cause?: unknown } = {},
+  ) {
     super(message, { cause });
-    this.isUncertain = isUncertain;
+    this.mayHaveExecuted = mayHaveExecuted;
   }
 }
 
 /** A store answered, with a record that is none. */
-export class DamagedRecord extends StoreUnavailable {}
+export class CorruptRecordError extends StoreUnavailableError {}

@@ -1,8 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import { type Attributes, SpanKind } from '@opentelemetry/api';
-import { reasonOf, UpstreamFailure } from '../upstream/failure.ts';
+import { getErrorType, UpstreamFailure } from '../upstream/failure.ts';
 import type { UpstreamReply, UpstreamRequest } from '../upstream/forward.ts';
-import { durationBy } from './durations.ts';
+import { durationHistogram } from './durations.ts';
 import { withSpanId } from './trace-context.ts';
 import { endSpan, startSpan } from './tracing.ts';
 
@@ -10,11 +10,11 @@ import { endSpan, startSpan } from './tracing.ts';
  * Makes each attempt at the campaign service a measurement and a client span, which the campaign service continues
  * (semantic conventions for HTTP clients, stable). `resends`: how many attempts there were before it.
  */
-export function observeAttempts(
+export function instrumentAttempts(
   target: URL,
   forward: (request: UpstreamRequest) => Promise<UpstreamReply>,
-): (request: UpstreamRequest, resends: number) => Promise<UpstreamReply> {
-  const measure = durationBy('http.client.request.duration', 'Duration of attempts at the campaign service', [
+): (request: UpstreamRequest, previousAttempts: number) => Promise<UpstreamReply> {
+  const measure = durationHistogram('http.client.request.duration', 'Duration of attempts at the campaign service', [
     'http.request.method',
     'server.address',
     'server.port',
@@ -25,11 +25,11 @@ export function observeAttempts(
   const address = target.hostname.replace(/^\[|\]$/g, '');
   const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
 
-  return async function attempt(request, resends) {
+  return async function attempt(request, previousAttempts) {
     const startedAt = performance.now();
     const span = startSpan('GET', SpanKind.CLIENT);
-    const end = (answered: number | undefined, errorType?: string) => {
-      const status = knownStatus(answered);
+    const end = (receivedStatus: number | undefined, errorType?: string) => {
+      const status = knownStatus(receivedStatus);
       measure((performance.now() - startedAt) / 1000, 'GET', address, port, status ?? '', errorType ?? '');
       if (!span) return;
       const attributes: Attributes = {
@@ -38,7 +38,7 @@ export function observeAttempts(
         'server.port': port,
         'url.full': base + request.path,
         'http.response.status_code': status,
-        'http.request.resend_count': resends > 0 ? resends : undefined,
+        'http.request.resend_count': previousAttempts > 0 ? previousAttempts : undefined,
       };
       endSpan(span, attributes, errorType);
     };
@@ -49,7 +49,7 @@ export function observeAttempts(
       end(reply.status);
       return reply;
     } catch (error) {
-      if (error instanceof UpstreamFailure) end(error.status, reasonOf(error));
+      if (error instanceof UpstreamFailure) end(error.status, getErrorType(error));
       else end(undefined, 'bug');
       throw error;
     }

@@ -1,33 +1,33 @@
 import type { Logger } from 'pino';
-import { countFrom0 } from './instruments.ts';
+import { zeroedCounter } from './instruments.ts';
 
-const cutReasons = ['max_connections', 'pipelining', 'unread_answer'] as const;
+const dropReasons = ['max_connections', 'pipelining', 'unread_answer'] as const;
 /** Why a connection was closed without an answer. */
-export type CutReason = (typeof cutReasons)[number];
+export type DropReason = (typeof dropReasons)[number];
 
 const LOG_EVERY_MS = 1000;
 
 /** Counts connections that were closed without an answer, and logs those beyond the limit: once a second, for they come in floods. */
-export function connectionMeter(log: Logger): (reason: CutReason) => void {
-  const count = countFrom0(
+export function createConnectionDropCounter(log: Logger): (reason: DropReason) => void {
+  const count = zeroedCounter(
     'campaign_gateway.connections.cut',
     'Connections closed without an answer, by the reason',
     'reason',
-    cutReasons,
+    dropReasons,
   );
   let dropped = 0;
   let timer: NodeJS.Timeout | undefined;
-  const tell = () => {
+  const logDropped = () => {
     timer = undefined;
     if (dropped === 0) return;
     log.warn({ dropped }, 'connections beyond MAX_CONNECTIONS were closed');
     dropped = 0;
-    timer = setTimeout(tell, LOG_EVERY_MS).unref();
+    timer = setTimeout(logDropped, LOG_EVERY_MS).unref();
   };
   return (reason) => {
     count(reason);
     if (reason !== 'max_connections') return;
     dropped++;
-    if (!timer) tell();
+    if (!timer) logDropped();
   };
 }

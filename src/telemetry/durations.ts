@@ -27,14 +27,14 @@ interface Histogram {
 let histograms: Histogram[] | undefined;
 
 /** From here on what asks for a histogram measures. Gives what has been measured, beside what the SDK's own meters count. */
-export function startDurations(resource: Resource): MetricProducer {
-  const measured: Histogram[] = [];
-  histograms = measured;
+export function createHistogramProducer(resource: Resource): MetricProducer {
+  const registered: Histogram[] = [];
+  histograms = registered;
   const startTime = hrTimeNow();
   const scope = { name: 'campaign-gateway' };
   return {
     async collect() {
-      const metrics = measured.map((histogram) => describe(histogram, startTime));
+      const metrics = registered.map((histogram) => toMetricData(histogram, startTime));
       return { resourceMetrics: { resource, scopeMetrics: [{ scope, metrics }] }, errors: [] };
     },
   };
@@ -47,7 +47,7 @@ type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof 
  * A histogram of seconds, for paths that every request takes: plain numbers, which are only looked at when the metrics are
  * collected. The SDK's own hashes the attributes of each value, which costs ten times as much.
  */
-export function durationBy<const Labels extends readonly string[]>(
+export function durationHistogram<const Labels extends readonly string[]>(
   name: string,
   description: string,
   labels: Labels,
@@ -57,30 +57,30 @@ export function durationBy<const Labels extends readonly string[]>(
   histograms.push({ name, description, series });
   return (seconds, ...values) => {
     const key = values.join('\0');
-    let known = series.get(key);
-    if (!known) {
-      known = {
-        attributes: namedValues(labels, values),
+    let existing = series.get(key);
+    if (!existing) {
+      existing = {
+        attributes: toAttributes(labels, values),
         counts: Array(BOUNDARIES.length + 1).fill(0),
         sum: 0,
         count: 0,
       };
-      series.set(key, known);
+      series.set(key, existing);
     }
     // The upper boundary is part of a bucket, as in Prometheus.
     let bucket = 0;
     while (bucket < BOUNDARIES.length && seconds > (BOUNDARIES[bucket] as number)) bucket++;
-    known.counts[bucket] = (known.counts[bucket] as number) + 1;
-    known.sum += seconds;
-    known.count++;
+    existing.counts[bucket] = (existing.counts[bucket] as number) + 1;
+    existing.sum += seconds;
+    existing.count++;
   };
 }
 
-export function namedValues(labels: readonly string[], values: readonly (string | number)[]): Attributes {
+export function toAttributes(labels: readonly string[], values: readonly (string | number)[]): Attributes {
   return Object.fromEntries(labels.map((label, i) => [label, values[i]]).filter(([, value]) => value !== ''));
 }
 
-function describe({ name, description, series }: Histogram, startTime: HrTime): MetricData {
+function toMetricData({ name, description, series }: Histogram, startTime: HrTime): MetricData {
   const endTime = hrTimeNow();
   return {
     descriptor: { name, description, unit: 's', valueType: ValueType.DOUBLE },

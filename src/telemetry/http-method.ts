@@ -16,6 +16,6 @@ const METHODS: ReadonlySet<string> = new Set([
 ]);
 
 /** The method as telemetry tells it: whatever else a client sends is one and the same. */
-export function methodOf({ method = '' }: IncomingMessage): string {
+export function telemetryMethod({ method = '' }: IncomingMessage): string {
   return METHODS.has(method) ? method : OTHER_METHOD;
 }

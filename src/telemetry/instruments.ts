@@ -1,5 +1,5 @@
 import { type Attributes, metrics } from '@opentelemetry/api';
-import { namedValues } from './durations.ts';
+import { toAttributes } from './durations.ts';
 
 const meter = () => metrics.getMeter('campaign-gateway');
 
@@ -10,7 +10,7 @@ type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof 
  * A counter for paths that every request takes: plain numbers, which are only looked at when the metrics are collected. One
  * for each name in a process, for two would show their numbers in the place of each other's.
  */
-export function countBy<const Labels extends readonly string[]>(
+export function counter<const Labels extends readonly string[]>(
   name: string,
   description: string,
   labels: Labels,
@@ -23,14 +23,14 @@ export function countBy<const Labels extends readonly string[]>(
     });
   return (...values) => {
     const key = values.length === 1 ? (values[0] as string) : values.join('\0');
-    const known = counts.get(key);
-    if (known) known.count++;
-    else counts.set(key, { attributes: namedValues(labels, values), count: 1 });
+    const existing = counts.get(key);
+    if (existing) existing.count++;
+    else counts.set(key, { attributes: toAttributes(labels, values), count: 1 });
   };
 }
 
 /** A counter by one label, all of whose values are known and shown from the start: `increase()` misses the first of a series. */
-export function countFrom0<Value extends string>(
+export function zeroedCounter<Value extends string>(
   name: string,
   description: string,
   label: string,
@@ -46,7 +46,7 @@ export function countFrom0<Value extends string>(
 }
 
 /** A count that somebody else keeps, and that is asked for when the metrics are collected. */
-export function showCount(name: string, description: string, count: () => number): void {
+export function observableCounter(name: string, description: string, count: () => number): void {
   meter()
     .createObservableCounter(name, { description })
     .addCallback((counter) => counter.observe(count()));
@@ -58,19 +58,14 @@ export interface GaugeDescription {
 }
 
 /** A value that is asked for when the metrics are collected. */
-export function showValue(
-  name: string,
-  options: GaugeDescription,
-  value: () => number,
-  attributes: Attributes = {},
-): void {
+export function gauge(name: string, options: GaugeDescription, value: () => number, attributes: Attributes = {}): void {
   meter()
     .createObservableGauge(name, options)
     .addCallback((gauge) => gauge.observe(value(), attributes));
 }
 
 /** Several values that are taken together, once for each collection. */
-export function showValues<Name extends string>(
+export function gauges<Name extends string>(
   options: Readonly<Record<Name, GaugeDescription>>,
   values: () => Readonly<Record<Name, number>>,
 ): void {
@@ -86,7 +81,7 @@ export function showValues<Name extends string>(
 }
 
 /** 1 for the state that something is in, 0 for the others. */
-export function showState<State extends string>(
+export function stateGauge<State extends string>(
   name: string,
   description: string,
   states: readonly State[],

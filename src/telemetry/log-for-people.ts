@@ -9,7 +9,7 @@ const DIM = '\x1b[2m';
 const RESET = '\x1b[0m';
 
 /** One of our log's JSON lines as a line for people: time of day, level, message, and the rest as `key=value`. */
-export function lineForPeople(line: string, coloured: boolean): string {
+export function formatPretty(line: string, coloured: boolean): string {
   const { time, level, msg, service: _, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const paint = (colour: string, text: string) => (coloured ? `${colour}${text}${RESET}` : text);
   const name = String(level);

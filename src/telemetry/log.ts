@@ -1,7 +1,7 @@
 import type { WriteStream } from 'node:tty';
 import { type DestinationStream, type Logger, pino, symbols } from 'pino';
 import type { Settings } from '../settings.ts';
-import { lineForPeople } from './log-for-people.ts';
+import { formatPretty } from './log-for-people.ts';
 
 /**
  * JSON lines; on a terminal, lines for people. What is logged is chosen field by field where it
@@ -15,12 +15,12 @@ export function createLog(settings: Pick<Settings, 'LOG_LEVEL'>, stream: 'stdout
     formatters: { level: (label: string) => ({ level: label }) },
   };
   const output = process[stream];
-  if (output.isTTY) return pino(options, terminal(output));
-  return pino(options, inTurns(pino.destination({ fd: output.fd, sync: true })));
+  if (output.isTTY) return pino(options, prettyDestination(output));
+  return pino(options, batchPerTurn(pino.destination({ fd: output.fd, sync: true })));
 }
 
 /** What pino keeps of a logger for those who integrate it. */
-interface Inside {
+interface PinoInternals {
   readonly [symbols.lsCacheSym]: Readonly<Record<number, string>>;
   readonly [symbols.chindingsSym]: string;
   readonly [symbols.streamSym]: DestinationStream;
@@ -28,26 +28,26 @@ interface Inside {
 }
 
 /** As `log.info(fields, message)`, of plain values: pino itself puts them together one by one, which takes six times as long. */
-export function logPlain(
+export function writeFields(
   log: Logger,
   level: 'error' | 'warn' | 'info',
   fields: Readonly<Record<string, string | number | undefined>>,
   message: string,
 ): void {
   if (!log.isLevelEnabled(level)) return;
-  const inside = log as unknown as Inside;
-  const begin = inside[symbols.lsCacheSym][log.levels.values[level] as number];
+  const internals = log as unknown as PinoInternals;
+  const prefix = internals[symbols.lsCacheSym][log.levels.values[level] as number];
   const line = JSON.stringify(fields).slice(1, -1);
-  inside[symbols.streamSym].write(
-    `${begin}${inside[symbols.timeSym]()}${inside[symbols.chindingsSym]},${line},"msg":"${message}"}\n`,
+  internals[symbols.streamSym].write(
+    `${prefix}${internals[symbols.timeSym]()}${internals[symbols.chindingsSym]},${line},"msg":"${message}"}\n`,
   );
 }
 
 /** A long turn is not to fill the memory with them. */
-const MOST_CHARACTERS = 64 * 1024;
+const MAX_BUFFERED_CHARS = 64 * 1024;
 
 /** What is logged in one turn of the event loop is written at its end, in one system call, before the next turn begins. */
-function inTurns(destination: DestinationStream): DestinationStream & { flushSync(): void } {
+function batchPerTurn(destination: DestinationStream): DestinationStream & { flushSync(): void } {
   let lines = '';
   const flushSync = () => {
     const whole = lines;
@@ -59,7 +59,7 @@ function inTurns(destination: DestinationStream): DestinationStream & { flushSyn
     write(line) {
       if (lines === '') setImmediate(flushSync);
       lines += line;
-      if (lines.length >= MOST_CHARACTERS) flushSync();
+      if (lines.length >= MAX_BUFFERED_CHARS) flushSync();
     },
     flushSync,
   };
@@ -79,9 +79,9 @@ function isoTime(): string {
 }
 
 /** In colours where the terminal has them and `NO_COLOR` does not forbid them. One that is closed ends what was started in it. */
-function terminal(output: WriteStream): DestinationStream {
+function prettyDestination(output: WriteStream): DestinationStream {
   const coloured = output.hasColors();
   output.once('error', () => process.kill(process.pid, 'SIGTERM'));
   output.on('error', () => {}); // Of what is logged after that.
-  return { write: (line) => void output.write(lineForPeople(line, coloured)) };
+  return { write: (line) => void output.write(formatPretty(line, coloured)) };
 }

@@ -1,6 +1,6 @@
 import { diag, metrics } from '@opentelemetry/api';
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
-import { showProcess } from './process-metrics.ts';
+import { registerProcessMetrics } from './process-metrics.ts';
 import type { Sdk } from './sdk.ts';
 import { type Snapshot, snapshotSchema } from './snapshot.ts';
 
@@ -8,7 +8,7 @@ import { type Snapshot, snapshotSchema } from './snapshot.ts';
 export type Collect = () => Promise<Snapshot>;
 
 /** Made to be asked: it has nothing of its own to send or to close. */
-class AskedReader extends MetricReader {
+class PullReader extends MetricReader {
   protected override async onShutdown(): Promise<void> {}
   protected override async onForceFlush(): Promise<void> {}
 }
@@ -17,10 +17,10 @@ class AskedReader extends MetricReader {
  * Makes the meters of this process count; before, and without it, they cost nothing and tell nothing. What asks for its
  * meter before this is called never counts.
  */
-export function startMetrics({ metricReaders, durations, resource }: Omit<Sdk, 'shutDown'>): Collect {
-  const reader = new AskedReader({ metricProducers: [durations] });
+export function startMetrics({ metricReaders, histograms: durations, resource }: Omit<Sdk, 'shutDown'>): Collect {
+  const reader = new PullReader({ metricProducers: [durations] });
   metrics.setGlobalMeterProvider(new MeterProvider({ resource, readers: [reader, ...metricReaders] }));
-  showProcess();
+  registerProcessMetrics();
   return async () => {
     const { resourceMetrics, errors } = await reader.collect();
     for (const error of errors) diag.error('a metric could not be collected', error);

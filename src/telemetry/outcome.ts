@@ -12,7 +12,7 @@ export interface Outcome {
   readonly reason: string | undefined;
 }
 
-export function outcomeOf({ response, error, cache }: Exchange): Outcome {
+export function requestOutcome({ response, error, cache }: Exchange): Outcome {
   return {
     status: response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST,
     code: error?.code,

@@ -11,12 +11,12 @@ const serializer = new PrometheusSerializer(undefined, false, undefined, true, t
 
 export function prometheusText(snapshot: Snapshot): string {
   const resource = { attributes: {} } as ResourceMetrics['resource']; // Told to nobody.
-  const metrics = snapshot.map((metric) => ({ ...metric, descriptor: inPrometheusUnits(metric.descriptor) }));
+  const metrics = snapshot.map((metric) => ({ ...metric, descriptor: withPrometheusUnit(metric.descriptor) }));
   return serializer.serialize({ resource, scopeMetrics: [{ scope: { name: 'campaign-gateway' }, metrics }] });
 }
 
 /** The serialiser adds `_total` to counters, and no unit to anything. */
-function inPrometheusUnits(descriptor: Snapshot[number]['descriptor']): Snapshot[number]['descriptor'] {
+function withPrometheusUnit(descriptor: Snapshot[number]['descriptor']): Snapshot[number]['descriptor'] {
   const unit = UNITS[descriptor.unit] ?? '';
   const hasUnit = unit === '' || descriptor.name.endsWith(unit);
   return { ...descriptor, unit, name: hasUnit ? descriptor.name : `${descriptor.name}_${unit}` };

@@ -1,15 +1,15 @@
 import { SpanKind } from '@opentelemetry/api';
-import { durationBy } from './durations.ts';
+import { durationHistogram } from './durations.ts';
 import { endSpan, startSpan } from './tracing.ts';
 
-type Trouble = 'timeout' | 'refused' | 'closed';
+type RedisErrorType = 'timeout' | 'refused' | 'closed';
 
 /**
  * Makes each call to Redis a measurement and a client span (semantic conventions for databases, stable). The call begins
  * when its name is told, which is the command's or the script's; what that gives is told the end, and what went wrong.
  */
-export function observeRedisCalls(): (name: string) => (trouble?: Trouble) => void {
-  const measure = durationBy('db.client.operation.duration', 'Duration of calls to Redis', [
+export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType) => void {
+  const measure = durationHistogram('db.client.operation.duration', 'Duration of calls to Redis', [
     'db.system.name',
     'db.operation.name',
     'error.type',
@@ -17,9 +17,9 @@ export function observeRedisCalls(): (name: string) => (trouble?: Trouble) => vo
   return (name) => {
     const startedAt = performance.now();
     const span = startSpan(name, SpanKind.CLIENT);
-    return (trouble) => {
-      if (span) endSpan(span, { 'db.system.name': 'redis', 'db.operation.name': name }, trouble);
-      measure((performance.now() - startedAt) / 1000, 'redis', name, trouble ?? '');
+    return (errorType) => {
+      if (span) endSpan(span, { 'db.system.name': 'redis', 'db.operation.name': name }, errorType);
+      measure((performance.now() - startedAt) / 1000, 'redis', name, errorType ?? '');
     };
   };
 }

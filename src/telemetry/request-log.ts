@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { logPlain } from './log.ts';
+import { writeFields } from './log.ts';
 import type { Outcome } from './outcome.ts';
 
 /** One line a request. Of the request itself only the method is logged: a path or a header may hold anything. */
@@ -23,13 +23,13 @@ export function logRequest(log: Logger, exchange: Exchange, { status, code, reas
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
-  if (status === 500) logPlain(log, 'error', line, 'request');
-  else if (status > 500 || cache?.outcome === 'stale_if_error') logPlain(log, 'warn', line, 'request');
-  else logPlain(log, 'info', line, 'request');
+  if (status === 500) writeFields(log, 'error', line, 'request');
+  else if (status > 500 || cache?.outcome === 'stale_if_error') writeFields(log, 'warn', line, 'request');
+  else writeFields(log, 'info', line, 'request');
 }
 
 /** A request that the HTTP parser refused. */
-export function logRefusedRequest(log: Logger, error: GatewayError, traceId: string): void {
+export function logRejectedRequest(log: Logger, error: GatewayError, traceId: string): void {
   log.info(
     {
       trace_id: traceId,

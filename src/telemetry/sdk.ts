@@ -20,9 +20,9 @@ import {
 import type { Logger } from 'pino';
 import type { Settings } from '../settings.ts';
 import { version } from '../version.ts';
-import { startDurations } from './durations.ts';
+import { createHistogramProducer } from './durations.ts';
 import { randomHex } from './trace-context.ts';
-import { chosenIds, enableTracing } from './tracing.ts';
+import { enableTracing, nextIds } from './tracing.ts';
 
 /** How long the last spans may take to leave at the end of the process. */
 const FLUSH_MS = 2000;
@@ -31,7 +31,7 @@ export interface Sdk {
   /** What all telemetry of this process says of where it comes from. */
   readonly resource: Resource;
   /** Histograms: what reads metrics has to be given them. */
-  readonly durations: MetricProducer;
+  readonly histograms: MetricProducer;
   /** What pushes metrics, where that was asked for. */
   readonly metricReaders: readonly MetricReader[];
   /** Sends what has not been sent, for as long as is reasonable. */
@@ -44,13 +44,13 @@ export interface Sdk {
  * resource detector. An exporter that is not asked for is not loaded.
  */
 export async function startSdk(settings: Settings, log: Logger): Promise<Sdk> {
-  const resource = describeProcess(settings);
-  const provider = isTraced(settings) ? await startTracing(settings, resource, log) : undefined;
-  const durations = startDurations(resource);
-  const metricReaders = isPushed(settings) ? [await metricsPusher(settings, durations, log)] : [];
+  const resource = createResource(settings);
+  const provider = tracesEnabled(settings) ? await startTracing(settings, resource, log) : undefined;
+  const histograms = createHistogramProducer(resource);
+  const metricReaders = metricsPushEnabled(settings) ? [await createOtlpMetricReader(settings, histograms, log)] : [];
   return {
     resource,
-    durations,
+    histograms: histograms,
     metricReaders,
     async shutDown() {
       const ends = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
@@ -62,7 +62,7 @@ export async function startSdk(settings: Settings, log: Logger): Promise<Sdk> {
   };
 }
 
-function describeProcess({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAME'>): Resource {
+function createResource({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAME'>): Resource {
   return defaultResource()
     .merge(detectResources({ detectors: [envDetector] }))
     .merge(
@@ -74,12 +74,12 @@ function describeProcess({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAM
     );
 }
 
-function isTraced(settings: Settings): boolean {
+function tracesEnabled(settings: Settings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
   return !settings.OTEL_SDK_DISABLED && settings.OTEL_TRACES_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
-function isPushed(settings: Settings): boolean {
+function metricsPushEnabled(settings: Settings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
   return !settings.OTEL_SDK_DISABLED && settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
 }
@@ -88,14 +88,14 @@ async function startTracing(settings: Settings, resource: Resource, log: Logger)
   const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
   const provider = new TracerProvider({
     resource,
-    sampler: samplerOf(settings),
+    sampler: createSampler(settings),
     idGenerator: {
-      generateTraceId: () => chosenIds.takeTraceId() ?? randomHex(16),
-      generateSpanId: () => chosenIds.takeSpanId() ?? randomHex(8),
+      generateTraceId: () => nextIds.takeTraceId() ?? randomHex(16),
+      generateSpanId: () => nextIds.takeSpanId() ?? randomHex(8),
     },
     spanProcessors: [
       new BatchSpanProcessor({
-        exporter: telling(new OTLPTraceExporter(), 'otlp_traces', log),
+        exporter: logExporterHealth(new OTLPTraceExporter(), 'otlp_traces', log),
         scheduledDelayMillis: settings.OTEL_BSP_SCHEDULE_DELAY,
         maxQueueSize: settings.OTEL_BSP_MAX_QUEUE_SIZE,
         maxExportBatchSize: settings.OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
@@ -110,7 +110,7 @@ async function startTracing(settings: Settings, resource: Resource, log: Logger)
 }
 
 /** A caller from outside decides on sampling only where `TRACE_TRUST_SAMPLED` says so. */
-function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, ...settings }: Settings): Sampler {
+function createSampler({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, ...settings }: Settings): Sampler {
   const roots = {
     always_on: () => new AlwaysOnSampler(),
     always_off: () => new AlwaysOffSampler(),
@@ -122,11 +122,15 @@ function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, 
   return new ParentBasedSampler({ root, ...(settings.TRACE_TRUST_SAMPLED ? {} : untrusted) });
 }
 
-async function metricsPusher(settings: Settings, durations: MetricProducer, log: Logger): Promise<MetricReader> {
+async function createOtlpMetricReader(
+  settings: Settings,
+  histograms: MetricProducer,
+  log: Logger,
+): Promise<MetricReader> {
   const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
   return new PeriodicExportingMetricReader({
-    metricProducers: [durations],
-    exporter: telling(new OTLPMetricExporter(), 'otlp_metrics', log),
+    metricProducers: [histograms],
+    exporter: logExporterHealth(new OTLPMetricExporter(), 'otlp_metrics', log),
     exportIntervalMillis: settings.OTEL_METRIC_EXPORT_INTERVAL,
     exportTimeoutMillis: Math.min(settings.OTEL_METRIC_EXPORT_INTERVAL, 30_000),
   });
@@ -137,15 +141,15 @@ interface Exporter<Batch> {
 }
 
 /** Logs when the collector goes and when it returns, not for each batch that is lost. */
-function telling<Batch, E extends Exporter<Batch>>(exporter: E, dependency: string, log: Logger): E {
-  let isAway = false;
+function logExporterHealth<Batch, E extends Exporter<Batch>>(exporter: E, dependency: string, log: Logger): E {
+  let isDown = false;
   const send = exporter.export.bind(exporter);
   exporter.export = (batch, done) =>
     send(batch, (result) => {
       const failed = result.code !== 0;
-      if (failed && !isAway) log.warn({ dependency, state: 'away', cause: result.error?.message }, 'telemetry is lost');
-      if (!failed && isAway) log.info({ dependency, state: 'up' }, 'telemetry is taken again');
-      isAway = failed;
+      if (failed && !isDown) log.warn({ dependency, state: 'away', cause: result.error?.message }, 'telemetry is lost');
+      if (!failed && isDown) log.info({ dependency, state: 'up' }, 'telemetry is taken again');
+      isDown = failed;
       done(result);
     });
   return exporter;

@@ -1,6 +1,6 @@
 import type { Attributes } from '@opentelemetry/api';
 import type { Exchange } from '../exchange.ts';
-import { methodOf, OTHER_METHOD } from './http-method.ts';
+import { OTHER_METHOD, telemetryMethod } from './http-method.ts';
 import type { Outcome } from './outcome.ts';
 import { endSpan } from './tracing.ts';
 
@@ -8,15 +8,15 @@ import { endSpan } from './tracing.ts';
 export function endServerSpan(exchange: Exchange, { status, reason }: Outcome): void {
   const { span, request, route } = exchange;
   if (!span) return;
-  const method = methodOf(request);
+  const method = telemetryMethod(request);
   span.updateName([method === OTHER_METHOD ? 'HTTP' : method, route].filter(Boolean).join(' '));
   // Of a server only its own failures are errors (the conventions' rule on status codes).
   const errorType = status >= 500 ? (reason ?? String(status)) : undefined;
-  endSpan(span, { ...describeRequest(exchange, method), 'http.response.status_code': status }, errorType);
+  endSpan(span, { ...spanAttributes(exchange, method), 'http.response.status_code': status }, errorType);
 }
 
 /** What is undefined is left out. Of the path nothing that has not been checked: it may hold anything, a key too. */
-function describeRequest({ request, route, parameters, ...rest }: Exchange, method: string): Attributes {
+function spanAttributes({ request, route, parameters, ...rest }: Exchange, method: string): Attributes {
   const isChecked = Object.keys(parameters).length > 0;
   return {
     'http.request.method': method,

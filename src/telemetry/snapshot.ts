@@ -49,7 +49,7 @@ type Metric = Snapshot[number];
 type HistogramValue = z.output<typeof histogramValue>;
 
 /** Gauges of which the sum over several processes would mean nothing. All others are amounts. */
-const MAXIMA = new Set([
+const MAX_AGGREGATED = new Set([
   'campaign_gateway.build',
   'campaign_gateway.processes',
   'nodejs.eventloop.delay.p50',
@@ -59,17 +59,17 @@ const MAXIMA = new Set([
 ]);
 
 /** What several processes have counted together. */
-export function addUp(snapshots: readonly Snapshot[]): Snapshot {
+export function mergeSnapshots(snapshots: readonly Snapshot[]): Snapshot {
   const metrics = new Map<string, Metric>();
   for (const metric of snapshots.flat()) {
-    const known = metrics.get(metric.descriptor.name);
-    metrics.set(metric.descriptor.name, known ? merge(known, metric) : metric);
+    const existing = metrics.get(metric.descriptor.name);
+    metrics.set(metric.descriptor.name, existing ? merge(existing, metric) : metric);
   }
   return [...metrics.values()];
 }
 
 /** What stays of a process that has ended: what it has counted, and nothing of what it had. */
-export function totalsOf(snapshot: Snapshot): Snapshot {
+export function cumulativeMetrics(snapshot: Snapshot): Snapshot {
   return snapshot.filter(({ dataPointType, ...metric }) =>
     dataPointType === DataPointType.SUM
       ? 'isMonotonic' in metric && metric.isMonotonic
@@ -82,7 +82,7 @@ function merge(a: Metric, b: Metric): Metric {
     return { ...a, dataPoints: mergePoints(a.dataPoints, b.dataPoints, addHistograms) };
   }
   if (a.dataPointType === DataPointType.HISTOGRAM || b.dataPointType === DataPointType.HISTOGRAM) return a;
-  const combine = MAXIMA.has(a.descriptor.name) ? Math.max : add;
+  const combine = MAX_AGGREGATED.has(a.descriptor.name) ? Math.max : add;
   return { ...a, dataPoints: mergePoints(a.dataPoints, b.dataPoints, combine) };
 }
 
@@ -96,15 +96,15 @@ function mergePoints<Value, Of extends Point<Value>>(
   b: readonly Of[],
   combine: (a: Value, b: Value) => Value,
 ): Of[] {
-  const points = new Map(a.map((point) => [series(point), point]));
+  const points = new Map(a.map((point) => [seriesKey(point), point]));
   for (const point of b) {
-    const known = points.get(series(point));
-    points.set(series(point), known ? { ...point, value: combine(known.value, point.value) } : point);
+    const existing = points.get(seriesKey(point));
+    points.set(seriesKey(point), existing ? { ...point, value: combine(existing.value, point.value) } : point);
   }
   return [...points.values()];
 }
 
-function series({ attributes }: Point<unknown>): string {
+function seriesKey({ attributes }: Point<unknown>): string {
   return JSON.stringify(Object.entries(attributes).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -1,21 +1,21 @@
-import { countBy, showState, showValue } from './instruments.ts';
+import { counter, gauge, stateGauge } from './instruments.ts';
 
 /**
  * Counts decisions on limits. `redis`: Redis was asked; `memory`: this process knew the answer by itself; `fallback`: it
  * stood in for a Redis that is away.
  */
-export type CountDecision = (outcome: 'allowed' | 'limited', by: 'redis' | 'memory' | 'fallback') => void;
+export type CountDecision = (outcome: 'allowed' | 'limited', source: 'redis' | 'memory' | 'fallback') => void;
 
 /** For the limits of keys and for those of client addresses on failed keys. */
 export function limitDecisionCounters(): Readonly<Record<'key' | 'address', CountDecision>> {
-  const count = countBy(
+  const count = counter(
     'campaign_gateway.limit.decisions',
     'Decisions on limits, by whose limit it is and who decided',
     ['subject', 'outcome', 'by'],
   );
   return {
-    key: (outcome, by) => count('key', outcome, by),
-    address: (outcome, by) => count('address', outcome, by),
+    key: (outcome, source) => count('key', outcome, source),
+    address: (outcome, source) => count('address', outcome, source),
   };
 }
 
@@ -23,15 +23,15 @@ export function limitDecisionCounters(): Readonly<Record<'key' | 'address', Coun
 export type CountKeyLookup = (outcome: 'cached' | 'found' | 'unknown' | 'stale' | 'failed') => void;
 
 export function keyLookupCounter(): CountKeyLookup {
-  return countBy('campaign_gateway.key.lookups', 'Look-ups of API keys, by what came of them', ['outcome']);
+  return counter('campaign_gateway.key.lookups', 'Look-ups of API keys, by what came of them', ['outcome']);
 }
 
-export function showRedisState(state: () => 'up' | 'degraded' | 'away'): void {
+export function registerRedisState(state: () => 'up' | 'degraded' | 'away'): void {
   const description = 'Redis: 1 for the state that it is in';
-  showState('campaign_gateway.redis.state', description, ['up', 'degraded', 'away'], state);
+  stateGauge('campaign_gateway.redis.state', description, ['up', 'degraded', 'away'], state);
 }
 
-export function showProcesses(processes: () => number): void {
+export function registerProcessCount(processes: () => number): void {
   const description = 'Gateway processes that are alive on this Redis, this one included';
-  showValue('campaign_gateway.processes', { description }, processes);
+  gauge('campaign_gateway.processes', { description }, processes);
 }

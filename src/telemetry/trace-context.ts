@@ -25,7 +25,7 @@ const ZERO_SPAN_ID = '0'.repeat(16);
  * Continues the caller's trace or starts a new one. A `traceparent` that breaks the specification (several headers
  * included, which Node joins with a comma) is as none, and its `tracestate` goes with it (level 2, section 4.3).
  */
-export function openTrace(headers: IncomingHttpHeaders, trustSampled: boolean): TraceContext {
+export function extractTraceContext(headers: IncomingHttpHeaders, trustSampled: boolean): TraceContext {
   const parent = parseTraceparent(headers.traceparent);
   const spanId = randomHex(8);
   if (!parent) {
@@ -41,7 +41,7 @@ export function openTrace(headers: IncomingHttpHeaders, trustSampled: boolean): 
 }
 
 /** The trace id that `openTrace` would give, and no more. */
-export function traceIdOf({ traceparent }: IncomingHttpHeaders): string {
+export function extractTraceId({ traceparent }: IncomingHttpHeaders): string {
   return (traceparent === undefined ? undefined : parseTraceparent(traceparent)?.traceId) ?? randomHex(16);
 }
 
@@ -94,16 +94,16 @@ function parseTracestate(header: string | string[] | undefined): string | undefi
 }
 
 const pool = Buffer.alloc(4096);
-let digits = '';
-let used = 0;
+let hexPool = '';
+let offset = 0;
 
 /** Random lower-case hex from a pool: one call to the operating system for some hundreds of ids. Never all zeros. */
 export function randomHex(bytes: number): string {
-  if (used + 2 * bytes > digits.length) {
-    digits = randomFillSync(pool).toString('hex');
-    used = 0;
+  if (offset + 2 * bytes > hexPool.length) {
+    hexPool = randomFillSync(pool).toString('hex');
+    offset = 0;
   }
-  const hex = digits.slice(used, used + 2 * bytes);
-  used += 2 * bytes;
+  const hex = hexPool.slice(offset, offset + 2 * bytes);
+  offset += 2 * bytes;
   return /[^0]/.test(hex) ? hex : randomHex(bytes);
 }

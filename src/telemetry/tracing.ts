@@ -20,33 +20,36 @@ import type { TraceContext } from './trace-context.ts';
 const tracer = trace.getTracer('campaign-gateway');
 
 /** The ids of the next span, chosen here: a request has them whether its trace is recorded or not. */
-const chosen: { traceId: string | undefined; spanId: string | undefined } = { traceId: undefined, spanId: undefined };
-let isOn = false;
+const presetIds: { traceId: string | undefined; spanId: string | undefined } = {
+  traceId: undefined,
+  spanId: undefined,
+};
+let isEnabled = false;
 
 /** From here on spans are made. Called by the SDK's set-up, which takes the ids of a request's span from `chosenIds`. */
 export function enableTracing(): void {
-  isOn = true;
+  isEnabled = true;
 }
 
 /** Gives each id once; undefined where a span may have any. */
-export const chosenIds = {
+export const nextIds = {
   takeTraceId: (): string | undefined => {
-    const { traceId } = chosen;
-    chosen.traceId = undefined;
+    const { traceId } = presetIds;
+    presetIds.traceId = undefined;
     return traceId;
   },
   takeSpanId: (): string | undefined => {
-    const { spanId } = chosen;
-    chosen.spanId = undefined;
+    const { spanId } = presetIds;
+    presetIds.spanId = undefined;
     return spanId;
   },
 };
 
 /** The span of a request, under its own id; undefined where it is not recorded. */
 export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracestate }: TraceContext): Span | undefined {
-  if (!isOn) return undefined;
-  chosen.spanId = spanId;
-  chosen.traceId = traceId;
+  if (!isEnabled) return undefined;
+  presetIds.spanId = spanId;
+  presetIds.traceId = traceId;
   const parent = parentSpanId && {
     traceId,
     spanId: parentSpanId,
@@ -56,35 +59,35 @@ export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracesta
   };
   const parentContext = parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT;
   const span = tracer.startSpan('HTTP', { kind: SpanKind.SERVER }, parentContext);
-  chosen.traceId = undefined; // Not asked for where there is a parent.
+  presetIds.traceId = undefined; // Not asked for where there is a parent.
   return span.isRecording() ? span : undefined;
 }
 
 /** The trace as it goes on: sampled where its spans are recorded. Without the SDK it is as it came. */
-export function decided(opened: TraceContext, span: Span | undefined): TraceContext {
-  if (!isOn) return opened;
-  return { ...opened, flags: (opened.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
+export function withSamplingFlag(traceContext: TraceContext, span: Span | undefined): TraceContext {
+  if (!isEnabled) return traceContext;
+  return { ...traceContext, flags: (traceContext.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
 }
 
 /** Runs `run`, and all that it leads to, under a span, or under none: never under that of the one who happens to call. */
-export function within<T>(span: Span | undefined, run: () => T): T {
-  if (!isOn) return run();
+export function withSpan<T>(span: Span | undefined, run: () => T): T {
+  if (!isEnabled) return run();
   return context.with(span ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT, run);
 }
 
 /** The same for a part of what a span stands for: without one of its own it goes on under the one under way. */
-export function below<T>(span: Span | undefined, run: () => T): T {
+export function withChildSpan<T>(span: Span | undefined, run: () => T): T {
   return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
 }
 
 /** Runs `run`, and what it leads to, under no span: for what serves all requests though one of them began it. */
-export function apart<T>(run: () => T): T {
+export function withoutSpan<T>(run: () => T): T {
   return context.with(ROOT_CONTEXT, run);
 }
 
 /** A span under the one in whose course this is called; undefined where there is none. */
 export function startSpan(name: string, kind: SpanKind): Span | undefined {
-  if (!isOn) return undefined;
+  if (!isEnabled) return undefined;
   const active = context.active();
   return trace.getSpan(active) ? tracer.startSpan(name, { kind }, active) : undefined;
 }
@@ -101,18 +104,18 @@ export function endSpan(span: Span | undefined, attributes: Attributes = {}, err
 }
 
 /** Says that the request under way got what the span of another one had asked for. */
-export function linkTo(other: SpanContext | undefined): void {
+export function linkActiveSpan(other: SpanContext | undefined): void {
   if (other) trace.getSpan(context.active())?.addLink({ context: other });
 }
 
 /** The span under way as text, for another process; undefined where there is none. */
-export function formatActiveSpan(): string | undefined {
-  const active = isOn ? trace.getSpanContext(context.active()) : undefined;
+export function serializeActiveSpan(): string | undefined {
+  const active = isEnabled ? trace.getSpanContext(context.active()) : undefined;
   return active && `${active.traceId}-${active.spanId}`;
 }
 
 /** What `formatActiveSpan` gave there. */
-export function parseSpan(text: string): SpanContext | undefined {
+export function parseSpanContext(text: string): SpanContext | undefined {
   const [traceId = '', spanId = ''] = text.split('-');
   const span = { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true };
   return isSpanContextValid(span) ? span : undefined;

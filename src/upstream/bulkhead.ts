@@ -1,6 +1,6 @@
-import { Abandoned, UpstreamFailure } from './failure.ts';
+import { AbortedError, UpstreamFailure } from './failure.ts';
 
-interface Waiting {
+interface QueueEntry {
   /** On `performance.now()`'s clock. */
   readonly deadlineAt: number;
   readonly signal: AbortSignal;
@@ -11,58 +11,58 @@ export class Bulkhead {
   readonly #capacity: number;
   readonly #queueCapacity: number;
   readonly #queue = new Set<() => void>();
-  #underWay = 0;
+  #inFlight = 0;
 
   constructor(capacity: number, queueCapacity: number) {
     this.#capacity = capacity;
     this.#queueCapacity = queueCapacity;
   }
 
-  get underWay(): number {
-    return this.#underWay;
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
-  get waiting(): number {
+  get queued(): number {
     return this.#queue.size;
   }
 
   /** Rejects with `overloaded` where the queue is full, or no place came free before the deadline. */
-  async run<T>(waiting: Waiting, task: () => Promise<T>): Promise<T> {
-    if (waiting.signal.aborted) throw new Abandoned();
-    if (this.#underWay < this.#capacity) this.#underWay++;
-    else await this.#wait(waiting);
+  async run<T>(queued: QueueEntry, task: () => Promise<T>): Promise<T> {
+    if (queued.signal.aborted) throw new AbortedError();
+    if (this.#inFlight < this.#capacity) this.#inFlight++;
+    else await this.#wait(queued);
     try {
       return await task();
     } finally {
-      this.#leave();
+      this.#release();
     }
   }
 
   /** Resolves with a place that has been handed over. */
-  #wait({ deadlineAt, signal }: Waiting): Promise<void> {
+  #wait({ deadlineAt, signal }: QueueEntry): Promise<void> {
     if (this.#queue.size >= this.#queueCapacity) throw new UpstreamFailure('overloaded', 'the queue is full');
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const giveUp = (error: UpstreamFailure) => {
+    const rejectEntry = (error: UpstreamFailure) => {
       this.#queue.delete(resolve);
       reject(error);
     };
-    const late = () => giveUp(new UpstreamFailure('overloaded', 'no place came free in time'));
-    const abandon = () => giveUp(new Abandoned());
-    const timer = setTimeout(late, deadlineAt - performance.now());
-    signal.addEventListener('abort', abandon, { once: true });
-    const free = () => {
+    const onDeadline = () => rejectEntry(new UpstreamFailure('overloaded', 'no place came free in time'));
+    const onAbort = () => rejectEntry(new AbortedError());
+    const timer = setTimeout(onDeadline, deadlineAt - performance.now());
+    signal.addEventListener('abort', onAbort, { once: true });
+    const cleanup = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', abandon);
+      signal.removeEventListener('abort', onAbort);
     };
-    promise.then(free, free);
+    promise.then(cleanup, cleanup);
     this.#queue.add(resolve);
     return promise;
   }
 
-  #leave(): void {
+  #release(): void {
     const [next] = this.#queue;
     if (!next) {
-      this.#underWay--;
+      this.#inFlight--;
       return;
     }
     this.#queue.delete(next);

@@ -1,4 +1,4 @@
-import { Abandoned, UpstreamFailure } from './failure.ts';
+import { AbortedError, UpstreamFailure } from './failure.ts';
 
 type State =
   | { readonly name: 'closed'; failures: number }
@@ -38,11 +38,11 @@ export class CircuitBreaker {
     const state = this.#state;
     if (state.name !== 'closed') return this.#probe(state, attempt);
     try {
-      const answer = await attempt(false);
+      const reply = await attempt(false);
       this.#record(state, 'answered');
-      return answer;
+      return reply;
     } catch (error) {
-      this.#record(state, outcomeOf(error));
+      this.#record(state, classify(error));
       throw error;
     }
   }
@@ -53,11 +53,11 @@ export class CircuitBreaker {
     }
     this.#change({ name: 'half_open' });
     try {
-      const answer = await attempt(true);
+      const reply = await attempt(true);
       this.#change({ name: 'closed', failures: 0 });
-      return answer;
+      return reply;
     } catch (error) {
-      const outcome = outcomeOf(error);
+      const outcome = classify(error);
       if (outcome === 'answered') this.#change({ name: 'closed', failures: 0 });
       // One that says nothing leaves the circuit open for the next to try at once.
       else this.#change({ name: 'open', until: this.#now() + (outcome === 'failed' ? this.#options.openMs : 0) });
@@ -87,8 +87,8 @@ type Outcome = 'answered' | 'failed' | 'unknown';
  * What an error says about the campaign service's health. A full queue is our own; too long an answer is one, and so is a
  * 400 or a redirect: one key that asks for what the service does not like must not shut it off for all.
  */
-function outcomeOf(error: unknown): Outcome {
-  if (!(error instanceof UpstreamFailure) || error instanceof Abandoned) return 'unknown';
+function classify(error: unknown): Outcome {
+  if (!(error instanceof UpstreamFailure) || error instanceof AbortedError) return 'unknown';
   if (error.reason === 'overloaded' || error.reason === 'circuit_open') return 'unknown';
   const isAnswer = error.reason === 'too_large' || (error.status !== undefined && error.status < 500);
   return isAnswer ? 'answered' : 'failed';

@@ -16,23 +16,23 @@ const codings: Readonly<Record<string, Decode>> = {
 
 /** Undoes a content coding, and stops where the result would be longer than `maxBytes`. Rejects with `UpstreamFailure`. */
 export async function decodeReply(reply: UpstreamReply, maxBytes: number): Promise<UpstreamReply> {
-  const [coding, another] = codingsOf(reply);
+  const [coding, another] = contentCodings(reply);
   if (reply.outcome === 'missing' || coding === undefined) return reply;
   const decode = Object.hasOwn(codings, coding) && another === undefined ? codings[coding] : undefined;
   if (!decode) throw new UpstreamFailure('not_json', 'the body is in a content coding that is not known');
   try {
     return { ...reply, body: await decode(reply.body, { maxOutputLength: maxBytes }) };
   } catch (error) {
-    throw failureOf(error as NodeJS.ErrnoException, maxBytes);
+    throw toUpstreamFailure(error as NodeJS.ErrnoException, maxBytes);
   }
 }
 
-function codingsOf({ headers }: UpstreamReply): string[] {
+function contentCodings({ headers }: UpstreamReply): string[] {
   const names = (headers['content-encoding'] ?? '').split(',').map((name) => name.trim().toLowerCase());
   return names.filter((name) => name !== '' && name !== 'identity');
 }
 
-function failureOf(error: NodeJS.ErrnoException, maxBytes: number): UpstreamFailure {
+function toUpstreamFailure(error: NodeJS.ErrnoException, maxBytes: number): UpstreamFailure {
   switch (error.code) {
     case 'ERR_BUFFER_TOO_LARGE':
       return new UpstreamFailure('too_large', `the body is longer than ${maxBytes} bytes when it is decoded`);

@@ -26,17 +26,17 @@ export class UpstreamFailure extends Error {
   /** The status that was answered, where that is the reason. */
   readonly status: number | undefined;
   /** It struck a kept connection at once: the other end had most likely given it up already. */
-  readonly wasStale: boolean;
+  readonly onStaleSocket: boolean;
 
   constructor(
     reason: FailureReason,
     message: string,
-    options: { cause?: unknown; status?: number; wasStale?: boolean } = {},
+    options: { cause?: unknown; status?: number; onStaleSocket?: boolean } = {},
   ) {
     super(message, { cause: options.cause });
     this.reason = reason;
     this.status = options.status;
-    this.wasStale = options.wasStale ?? false;
+    this.onStaleSocket = options.onStaleSocket ?? false;
   }
 
   /** What the caller is told: the reason, a colon, a sentence. */
@@ -46,7 +46,7 @@ export class UpstreamFailure extends Error {
 }
 
 /** Nobody waits for the answer any more. It is told to nobody, and says nothing about the campaign service. */
-export class Abandoned extends UpstreamFailure {
+export class AbortedError extends UpstreamFailure {
   constructor() {
     super('reset', 'nobody waits for the answer any more');
   }
@@ -67,18 +67,21 @@ const CONNECT_CODES = new Set([
 ]);
 
 /** How far an exchange had come when it failed: TCP, TLS, the head of the answer, its body. */
-export type ExchangePhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
+export type AttemptPhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
 
 /** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
-export function classifyFailure(error: unknown, phase: ExchangePhase, onStaleConnection: boolean): UpstreamFailure {
+export function classifyFailure(error: unknown, phase: AttemptPhase, onReusedSocket: boolean): UpstreamFailure {
   if (error instanceof UpstreamFailure) return error;
-  const code = firstCode(error);
+  const code = findErrorCode(error);
   const reason = classify(code, phase);
-  const wasStale = reason === 'reset' && onStaleConnection;
-  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, { cause: error, wasStale });
+  const onStaleSocket = reason === 'reset' && onReusedSocket;
+  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, {
+    cause: error,
+    onStaleSocket: onStaleSocket,
+  });
 }
 
-function classify(code: string, phase: ExchangePhase): FailureReason {
+function classify(code: string, phase: AttemptPhase): FailureReason {
   if (DNS_CODES.has(code)) return 'dns';
   if (code === 'HPE_HEADER_OVERFLOW') return 'too_large';
   if (phase === 'reading') return 'truncated';
@@ -96,16 +99,16 @@ function isTlsCode(code: string): boolean {
 }
 
 /** Happy eyeballs fails with an `AggregateError` of one error an address. */
-function firstCode(error: unknown): string {
+function findErrorCode(error: unknown): string {
   const { code, errors } = (error ?? {}) as {
     code?: unknown;
     errors?: unknown;
   };
   if (typeof code === 'string') return code;
-  return Array.isArray(errors) && errors.length > 0 ? firstCode(errors[0]) : '';
+  return Array.isArray(errors) && errors.length > 0 ? findErrorCode(errors[0]) : '';
 }
 
 /** Why, for telemetry: an exchange that nobody waited for any more is no fault of the campaign service. */
-export function reasonOf(failure: UpstreamFailure): string {
-  return failure instanceof Abandoned ? 'abandoned' : failure.reason;
+export function getErrorType(failure: UpstreamFailure): string {
+  return failure instanceof AbortedError ? 'abandoned' : failure.reason;
 }

@@ -12,7 +12,7 @@ import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
 import type { Settings } from '../settings.ts';
 import { BoundedBody } from './bounded-body.ts';
-import { Abandoned, classifyFailure, type ExchangePhase, UpstreamFailure } from './failure.ts';
+import { AbortedError, type AttemptPhase, classifyFailure, UpstreamFailure } from './failure.ts';
 
 export interface UpstreamRequest {
   /** Path after the base of CAMPAIGN_SERVICE_URL. */
@@ -38,7 +38,7 @@ export type UpstreamReply = { readonly status: number; readonly headers: Incomin
  */
 type Forward = (request: UpstreamRequest) => Promise<UpstreamReply>;
 
-interface Bounds {
+interface AttemptLimits {
   readonly connectTimeoutMs: number;
   readonly maxBodyBytes: number;
 }
@@ -51,14 +51,14 @@ export interface Forwarder {
 }
 
 /** So soon after a request a kept connection breaks that had been given up before it: later, the service has worked on it. */
-const STALE_MS = 250;
+const STALE_SOCKET_WINDOW_MS = 250;
 /** How long the rest of an answer that is not wanted may take. */
-const DISCARD_MS = 100;
+const DRAIN_BODY_MS = 100;
 
-export function createForward(settings: Settings): Forwarder {
+export function createForwarder(settings: Settings): Forwarder {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
-  const bounds: Bounds = {
+  const limits: AttemptLimits = {
     connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
     maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
   };
@@ -70,16 +70,16 @@ export function createForward(settings: Settings): Forwarder {
     ejectPlugins: true,
     plugins: [proxyEventsPlugin as never],
     on: {
-      proxyReq: (upstreamRequest, attempt) => attempt.connecting(upstreamRequest),
-      proxyRes: (reply, attempt) => attempt.answered(reply),
-      error: (error, attempt) => attempt.failed(error),
-      econnreset: (error, attempt) => attempt.failed(error),
+      proxyReq: (upstreamRequest, attempt) => attempt.onSocket(upstreamRequest),
+      proxyRes: (reply, attempt) => attempt.onResponse(reply),
+      error: (error, attempt) => attempt.fail(error),
+      econnreset: (error, attempt) => attempt.fail(error),
     },
   });
   const forward: Forward = (request) => {
-    if (request.signal.aborted) return Promise.reject(new Abandoned());
-    const attempt = new Attempt(request, target.host, bounds);
-    void proxy(attempt, attempt.sink as Writable as ServerResponse);
+    if (request.signal.aborted) return Promise.reject(new AbortedError());
+    const attempt = new Attempt(request, target.host, limits);
+    void proxy(attempt, attempt.responseStub as Writable as ServerResponse);
     return attempt.reply;
   };
   const dropIdleConnections = () => {
@@ -105,7 +105,7 @@ function createAgent(settings: Settings): HttpAgent {
 }
 
 /** The connection that an `Attempt` seems to have come on; http-proxy-middleware asks whether it is writable. */
-const nowhere = new Socket();
+const detachedSocket = new Socket();
 
 /**
  * What http-proxy-middleware takes for the client's request. The real one is never handed over: of its headers, body and
@@ -114,47 +114,47 @@ const nowhere = new Socket();
 class Attempt extends IncomingMessage {
   readonly reply: Promise<UpstreamReply>;
   /** What it takes for the response: nothing is written to it, and closing it ends the exchange upstream. */
-  readonly sink = new Writable().on('error', () => {});
+  readonly responseStub = new Writable().on('error', () => {});
 
-  readonly #bounds: Bounds;
-  readonly #settle: PromiseWithResolvers<UpstreamReply>;
+  readonly #limits: AttemptLimits;
+  readonly #result: PromiseWithResolvers<UpstreamReply>;
   #deadline: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
-  #phase: ExchangePhase = 'connecting';
-  #onKeptConnection = false;
+  #phase: AttemptPhase = 'connecting';
+  #onReusedSocket = false;
   #sentAt = 0;
 
-  constructor({ path, headers, deadlineAt, signal }: UpstreamRequest, host: string, bounds: Bounds) {
-    super(nowhere);
+  constructor({ path, headers, deadlineAt, signal }: UpstreamRequest, host: string, limits: AttemptLimits) {
+    super(detachedSocket);
     this.method = 'GET';
     this.url = path;
     this.headers = { ...headers, host };
     this.push(null);
 
-    this.#bounds = bounds;
-    this.#settle = Promise.withResolvers();
-    this.reply = this.#settle.promise;
+    this.#limits = limits;
+    this.#result = Promise.withResolvers();
+    this.reply = this.#result.promise;
     this.#deadline = setTimeout(
       () => {
-        this.failed(new UpstreamFailure('timeout', `no whole answer by the deadline, still ${this.#phase}`));
+        this.fail(new UpstreamFailure('timeout', `no whole answer by the deadline, still ${this.#phase}`));
       },
       Math.max(0, deadlineAt - performance.now()),
     );
-    const abandon = () => this.failed(new Abandoned());
-    signal.addEventListener('abort', abandon, { once: true });
-    const free = () => signal.removeEventListener('abort', abandon);
-    this.reply.then(free, free);
+    const onAbort = () => this.fail(new AbortedError());
+    signal.addEventListener('abort', onAbort, { once: true });
+    const removeListener = () => signal.removeEventListener('abort', onAbort);
+    this.reply.then(removeListener, removeListener);
   }
 
   /** A socket is there: a fresh one has to connect in time. */
-  connecting(upstreamRequest: ClientRequest): void {
+  onSocket(upstreamRequest: ClientRequest): void {
     const { socket } = upstreamRequest;
-    this.#onKeptConnection = upstreamRequest.reusedSocket;
+    this.#onReusedSocket = upstreamRequest.reusedSocket;
     this.#sentAt = performance.now();
     // A 101 that nobody asked for: Node would close the connection without a word.
     upstreamRequest.once('upgrade', (_reply, upgraded) => {
       upgraded.destroy();
-      this.failed(unexpectedStatus(101));
+      this.fail(unexpectedStatus(101));
     });
     if (!socket?.connecting) {
       this.#phase = 'waiting';
@@ -166,8 +166,8 @@ class Attempt extends IncomingMessage {
     };
     this.#connectTimer = setTimeout(() => {
       const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
-      this.failed(new UpstreamFailure(reason, `no connection within ${this.#bounds.connectTimeoutMs} ms`));
-    }, this.#bounds.connectTimeoutMs);
+      this.fail(new UpstreamFailure(reason, `no connection within ${this.#limits.connectTimeoutMs} ms`));
+    }, this.#limits.connectTimeoutMs);
     if ('encrypted' in socket) {
       socket.once('connect', () => {
         this.#phase = 'handshaking';
@@ -179,48 +179,47 @@ class Attempt extends IncomingMessage {
   }
 
   /** The head of the answer is there. Its body is read up to the limit, and only kept where it matters. */
-  answered(reply: IncomingMessage): void {
+  onResponse(reply: IncomingMessage): void {
     this.#phase = 'reading';
-    const { maxBodyBytes } = this.#bounds;
+    const { maxBodyBytes } = this.#limits;
     const status = reply.statusCode ?? 0;
     const body = new BoundedBody(maxBodyBytes);
 
-    if (status !== 200) this.#settleByStatus(status, reply.headers);
+    if (status !== 200) this.#rejectOrMissing(status, reply.headers);
 
-    const tooLarge = () =>
-      this.failed(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
+    const tooLarge = () => this.fail(new UpstreamFailure('too_large', `the body is longer than ${maxBodyBytes} bytes`));
     if (Number(reply.headers['content-length']) > maxBodyBytes) {
       tooLarge();
       return;
     }
     reply.on('data', (chunk: Buffer) => {
-      if (!body.add(chunk)) tooLarge();
+      if (!body.append(chunk)) tooLarge();
     });
-    reply.on('error', (error) => this.failed(error));
+    reply.on('error', (error) => this.fail(error));
     reply.on('close', () => {
-      if (!reply.complete) this.failed(new UpstreamFailure('truncated', 'the connection closed before the last byte'));
+      if (!reply.complete) this.fail(new UpstreamFailure('truncated', 'the connection closed before the last byte'));
     });
     reply.on('end', () => {
       this.#stopTimers();
       if (reply.complete)
-        this.#settle.resolve({ outcome: 'answered', status, headers: reply.headers, body: body.bytes });
+        this.#result.resolve({ outcome: 'answered', status, headers: reply.headers, body: body.buffer });
     });
   }
 
   /** The answer is known; the rest is read for a moment, so that the connection can be used again. */
-  #settleByStatus(status: number, headers: IncomingHttpHeaders): void {
-    if (status === 404 || status === 410) this.#settle.resolve({ outcome: 'missing', status, headers });
-    else this.#settle.reject(unexpectedStatus(status));
+  #rejectOrMissing(status: number, headers: IncomingHttpHeaders): void {
+    if (status === 404 || status === 410) this.#result.resolve({ outcome: 'missing', status, headers });
+    else this.#result.reject(unexpectedStatus(status));
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.sink.destroy(), DISCARD_MS);
+    this.#deadline = setTimeout(() => this.responseStub.destroy(), DRAIN_BODY_MS);
   }
 
   /** Ends the exchange. After an answer has been given this only closes the connection. */
-  failed(error: Error): void {
+  fail(error: Error): void {
     this.#stopTimers();
-    const isStale = this.#onKeptConnection && performance.now() - this.#sentAt < STALE_MS;
-    this.#settle.reject(classifyFailure(error, this.#phase, isStale));
-    this.sink.destroy();
+    const isStale = this.#onReusedSocket && performance.now() - this.#sentAt < STALE_SOCKET_WINDOW_MS;
+    this.#result.reject(classifyFailure(error, this.#phase, isStale));
+    this.responseStub.destroy();
   }
 
   #stopTimers(): void {

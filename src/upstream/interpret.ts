@@ -5,34 +5,42 @@ import { UpstreamFailure } from './failure.ts';
 import type { UpstreamReply } from './forward.ts';
 
 /** What a reply of the campaign service means; `foreign_account_group` is to be told to nobody but the log. */
-export type Meaning = ReadResult | { readonly outcome: 'foreign_account_group' };
+export type ParsedReply = ReadResult | { readonly outcome: 'foreign_account_group' };
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Reads, checks and filters a reply that has been decoded. Throws `UpstreamFailure` where it is no campaign, or not the one asked for. */
-export function interpretReply(
+export function parseReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
   reply: UpstreamReply,
-): Meaning {
+): ParsedReply {
   if (reply.outcome === 'missing') return { outcome: 'not_found' };
-  const document = follow(parseJson(reply.body), endpoint.resultPointer);
+  const document = resolveJsonPointer(parseJson(reply.body), endpoint.resultPointer);
   // Before its fields are looked at: whatever it is, nothing of it is for this caller.
-  if (isForeign(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
-  const data = filter(endpoint, parameters, document);
-  return { outcome: 'found', data, etag: entityTag(data) };
+  if (belongsToOtherGroup(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
+  const data = validateAndFilter(endpoint, parameters, document);
+  return { outcome: 'found', data, etag: computeEtag(data) };
 }
 
 /** Whether a text is what `interpretReply` would have made of a document: this one, filtered, to the letter. */
-export function isFiltered(endpoint: Endpoint, parameters: Readonly<Record<string, string>>, text: string): boolean {
+export function isCanonicalDocument(
+  endpoint: Endpoint,
+  parameters: Readonly<Record<string, string>>,
+  text: string,
+): boolean {
   try {
-    return filter(endpoint, parameters, JSON.parse(text)) === text;
+    return validateAndFilter(endpoint, parameters, JSON.parse(text)) === text;
   } catch {
     return false;
   }
 }
 
-function filter(endpoint: Endpoint, parameters: Readonly<Record<string, string>>, document: unknown): string {
+function validateAndFilter(
+  endpoint: Endpoint,
+  parameters: Readonly<Record<string, string>>,
+  document: unknown,
+): string {
   const checked = endpoint.response.safeParse(document);
   if (!checked.success) {
     const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
@@ -45,13 +53,13 @@ function filter(endpoint: Endpoint, parameters: Readonly<Record<string, string>>
 }
 
 /** Whether the document says that it belongs to another account group. One that does not say is the asked one's. */
-function isForeign(document: unknown, accountGroupId: string | undefined): boolean {
+function belongsToOtherGroup(document: unknown, accountGroupId: string | undefined): boolean {
   if (typeof document !== 'object' || document === null || !Object.hasOwn(document, 'accountGroupId')) return false;
   return (document as { accountGroupId: unknown }).accountGroupId !== accountGroupId;
 }
 
 /** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */
-export function entityTag(data: string | Buffer): string {
+export function computeEtag(data: string | Buffer): string {
   return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 
@@ -65,7 +73,7 @@ function parseJson(body: Buffer): unknown {
 }
 
 /** RFC 6901. A pointer to nothing gives undefined, which no schema accepts. */
-function follow(document: unknown, pointer: string): unknown {
+function resolveJsonPointer(document: unknown, pointer: string): unknown {
   const steps = pointer
     .split('/')
     .slice(1)

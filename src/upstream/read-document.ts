@@ -1,14 +1,14 @@
 import type { Logger } from 'pino';
-import type { Fetched, Source } from '../cache/source.ts';
+import type { Origin, OriginResponse } from '../cache/source.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import { compilePathTemplate } from '../paths.ts';
 import { decodeReply } from './decode.ts';
-import { reasonOf, UpstreamFailure } from './failure.ts';
-import { interpretReply, isFiltered } from './interpret.ts';
+import { getErrorType, UpstreamFailure } from './failure.ts';
+import { isCanonicalDocument, parseReply } from './interpret.ts';
 import type { Upstream } from './upstream.ts';
 
-export interface ReadOptions {
+export interface DocumentOriginOptions {
   readonly upstream: Upstream;
   readonly headers: (exchange: Exchange) => Record<string, string>;
   /** Of a body, also when it has been decoded. */
@@ -19,17 +19,17 @@ export interface ReadOptions {
 }
 
 /** What an exchange asks for, at the campaign service: filtered, and checked to be what was asked for. */
-export function documentSource(
+export function createDocumentOrigin(
   endpoint: Endpoint,
-  { upstream, headers, maxBodyBytes, log, count }: ReadOptions,
-): (exchange: Exchange) => Source {
-  const pathOf = compilePathTemplate(endpoint.upstreamPath);
+  { upstream, headers, maxBodyBytes, log, count }: DocumentOriginOptions,
+): (exchange: Exchange) => Origin {
+  const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
-  async function read(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
+  async function fetchDocument(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<OriginResponse> {
     const { parameters, trace } = exchange;
-    const reply = await upstream.read({ path: pathOf(parameters), headers: headers(exchange), signal, deadlineAt });
-    const meaning = interpretReply(endpoint, parameters, await decodeReply(reply, maxBodyBytes));
-    if (meaning.outcome !== 'foreign_account_group') return { result: meaning, headers: reply.headers };
+    const reply = await upstream.read({ path: formatPath(parameters), headers: headers(exchange), signal, deadlineAt });
+    const parsed = parseReply(endpoint, parameters, await decodeReply(reply, maxBodyBytes));
+    if (parsed.outcome !== 'foreign_account_group') return { result: parsed, headers: reply.headers };
     log.warn(
       { security: true, trace_id: trace.traceId, ...parameters },
       'the campaign service answered with a document of another account group',
@@ -37,19 +37,19 @@ export function documentSource(
     return { result: { outcome: 'not_found' }, headers: reply.headers };
   }
 
-  async function ask(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<Fetched> {
+  async function fetchAndCount(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<OriginResponse> {
     try {
-      const fetched = await read(exchange, signal, deadlineAt);
+      const fetched = await fetchDocument(exchange, signal, deadlineAt);
       count(fetched.result.outcome);
       return fetched;
     } catch (error) {
-      if (error instanceof UpstreamFailure) count(reasonOf(error));
+      if (error instanceof UpstreamFailure) count(getErrorType(error));
       throw error;
     }
   }
 
   return (exchange) => ({
-    ask: (signal, deadlineAt) => ask(exchange, signal, deadlineAt),
-    isOwn: (text) => isFiltered(endpoint, exchange.parameters, text),
+    fetch: (signal, deadlineAt) => fetchAndCount(exchange, signal, deadlineAt),
+    isValidDocument: (text) => isCanonicalDocument(endpoint, exchange.parameters, text),
   });
 }

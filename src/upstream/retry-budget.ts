@@ -1,7 +1,7 @@
 const WINDOW_MS = 10_000;
-const SHARE = 0.1;
+const RETRY_RATIO = 0.1;
 /** So many are allowed in a window of few requests, as an advance on the share. */
-const ADVANCE = 5;
+const MIN_RETRIES = 5;
 
 interface Window {
   readonly from: number;
@@ -23,21 +23,21 @@ export class RetryBudget {
   }
 
   countRequest(): void {
-    this.#roll();
+    this.#rotate();
     this.#current.requests++;
   }
 
   /** Takes one retry out of the budget, if there is one. */
-  take(): boolean {
-    this.#roll();
+  tryTake(): boolean {
+    this.#rotate();
     const requests = this.#previous.requests + this.#current.requests;
     const retries = this.#previous.retries + this.#current.retries;
-    if (retries + 1 > Math.max(ADVANCE, SHARE * requests)) return false;
+    if (retries + 1 > Math.max(MIN_RETRIES, RETRY_RATIO * requests)) return false;
     this.#current.retries++;
     return true;
   }
 
-  #roll(): void {
+  #rotate(): void {
     const now = this.#now();
     if (now - this.#current.from < WINDOW_MS) return;
     const isRecent = now - this.#current.from < 2 * WINDOW_MS;

@@ -1,16 +1,16 @@
 import cluster from 'node:cluster';
 import type { Logger } from 'pino';
-import { changeLevel, type LogLevel, levelOf } from '../telemetry/log-level.ts';
+import { changeLevel, currentLevel, type LogLevel } from '../telemetry/log-level.ts';
 import type { Collect } from '../telemetry/metrics.ts';
 import type { Snapshot } from '../telemetry/snapshot.ts';
 import { type ToPrimary, toWorkerSchema } from './messages.ts';
-import { Questions } from './questions.ts';
+import { PendingRequests } from './questions.ts';
 
 /** The primary waits for a second for the others. */
 const PATIENCE_MS = 5000;
 
 /** The processes that share the public port, as one of them sees them: it may be the only one. */
-export interface Group {
+export interface WorkerGroup {
   /** What all of them have counted. Rejects when the primary does not answer. */
   scrape(): Promise<Snapshot>;
   level(): LogLevel;
@@ -19,24 +19,24 @@ export interface Group {
   /** Resolves when another process has taken the place of this one. */
   readonly replaced: Promise<void>;
   /** Leaves what this process has counted to the others. */
-  leave(): Promise<void>;
+  sendFinalMetrics(): Promise<void>;
 }
 
-export function joinGroup(collect: Collect, log: Logger): Group {
-  const level = () => levelOf(log);
+export function joinWorkerGroup(collect: Collect, log: Logger): WorkerGroup {
+  const level = () => currentLevel(log);
   if (!cluster.isWorker) {
     return {
       scrape: collect,
       level,
       changeLevel: async (to) => changeLevel(log, to),
       replaced: new Promise(() => {}),
-      leave: async () => {},
+      sendFinalMetrics: async () => {},
     };
   }
-  const scrapes = new Questions<Snapshot>();
-  const changes = new Questions<true>();
+  const scrapes = new PendingRequests<Snapshot>();
+  const changes = new PendingRequests<true>();
   const replaced = Promise.withResolvers<void>();
-  const sendCounts = async (id: number) => {
+  const sendMetrics = async (id: number) => {
     try {
       await send({ kind: 'counted', id, snapshot: await collect() });
     } catch (error) {
@@ -48,27 +48,27 @@ export function joinGroup(collect: Collect, log: Logger): Group {
   };
   process.on('message', (message: unknown) => {
     const heard = toWorkerSchema.safeParse(message).data;
-    if (heard?.kind === 'collect') void sendCounts(heard.id);
-    else if (heard?.kind === 'all_counted') scrapes.answer(heard.id, heard.snapshot);
-    else if (heard?.kind === 'level_changed') changes.answer(heard.id, true);
+    if (heard?.kind === 'collect') void sendMetrics(heard.id);
+    else if (heard?.kind === 'all_counted') scrapes.resolve(heard.id, heard.snapshot);
+    else if (heard?.kind === 'level_changed') changes.resolve(heard.id, true);
     else if (heard?.kind === 'retire') replaced.resolve();
     else if (heard?.kind === 'set_level') {
       log.level = heard.level;
       void send({ kind: 'level_set', id: heard.id });
     }
   });
-  const orFail = <Answer>(answer: Answer | undefined): Answer => {
+  const orThrow = <Answer>(answer: Answer | undefined): Answer => {
     if (answer === undefined) throw new Error('the primary process does not answer');
     return answer;
   };
   return {
-    scrape: async () => orFail(await scrapes.ask((id) => void send({ kind: 'scrape', id }), PATIENCE_MS)),
+    scrape: async () => orThrow(await scrapes.request((id) => void send({ kind: 'scrape', id }), PATIENCE_MS)),
     level,
     changeLevel: async (to) => {
-      orFail(await changes.ask((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
+      orThrow(await changes.request((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
     },
     replaced: replaced.promise,
-    leave: () => sendCounts(0),
+    sendFinalMetrics: () => sendMetrics(0),
   };
 }
 

@@ -12,22 +12,22 @@ interface ClusterMessage {
  * without a word, because it hung and was killed, Node does not see that it has gone, and keeps the connection for ever: its
  * client waits. Here both are said in its place, so that the connection goes to another worker.
  */
-export function passOnWhatIsNotTaken(worker: Worker): void {
+export function reassignUnacceptedConnections(worker: Worker): void {
   const channel = worker.process;
-  const handedOver = new Set<number>();
+  const unaccepted = new Set<number>();
   let hasDisconnected = false;
   const send = channel.send.bind(channel);
   channel.send = (message: ClusterMessage, ...rest: unknown[]) => {
-    if (message.act === 'newconn' && message.seq !== undefined) handedOver.add(message.seq);
+    if (message.act === 'newconn' && message.seq !== undefined) unaccepted.add(message.seq);
     return Reflect.apply(send, channel, [message, ...rest]);
   };
-  channel.on('internalMessage', ({ ack }: ClusterMessage) => ack !== undefined && handedOver.delete(ack));
+  channel.on('internalMessage', ({ ack }: ClusterMessage) => ack !== undefined && unaccepted.delete(ack));
   channel.once('disconnect', () => {
     hasDisconnected = true;
   });
   // It has ended, and all that it said has been heard.
   channel.once('close', () => {
     if (!hasDisconnected) channel.emit('disconnect');
-    for (const ack of handedOver) channel.emit('internalMessage', { cmd: 'NODE_CLUSTER', ack, accepted: false });
+    for (const ack of unaccepted) channel.emit('internalMessage', { cmd: 'NODE_CLUSTER', ack, accepted: false });
   });
 }

@@ -1,47 +1,47 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { sendToWorker } from './messages.ts';
-import { passOnWhatIsNotTaken } from './not-taken.ts';
-import { NUMBER_VARIABLE } from './number.ts';
+import { reassignUnacceptedConnections } from './not-taken.ts';
+import { WORKER_ID_VARIABLE } from './number.ts';
 
 /** Of each worker: the public one and that for operations. */
 const LISTENERS = 2;
 
 /** How a process has ended, or that it could not even be started. */
-export interface Ending {
+export interface WorkerExit {
   readonly exitCode: number;
   readonly cause: Readonly<Record<string, unknown>>;
-  readonly hasListened: boolean;
-  readonly livedMs: number;
+  readonly wasReady: boolean;
+  readonly uptimeMs: number;
 }
 
 /** One process of this program that shares the ports, from its start to its end. */
-export class RunningWorker {
+export class WorkerProcess {
   readonly worker: Worker;
-  readonly ended: Promise<Ending>;
+  readonly exited: Promise<WorkerExit>;
   /** Whether it listens now; false when it has ended before. */
-  readonly listens: Promise<boolean>;
+  readonly ready: Promise<boolean>;
   readonly #log: Logger;
   #listeners = 0;
 
-  constructor(number: number, log: Logger) {
+  constructor(workerId: number, log: Logger) {
     this.#log = log;
     const startedAt = performance.now();
-    const listens = Promise.withResolvers<boolean>();
-    const ended = Promise.withResolvers<Ending>();
-    this.listens = listens.promise;
-    this.ended = ended.promise;
+    const ready = Promise.withResolvers<boolean>();
+    const exited = Promise.withResolvers<WorkerExit>();
+    this.ready = ready.promise;
+    this.exited = exited.promise;
     // The level may have been changed since the start.
-    this.worker = cluster.fork({ LOG_LEVEL: log.level, [NUMBER_VARIABLE]: String(number) });
-    passOnWhatIsNotTaken(this.worker);
+    this.worker = cluster.fork({ LOG_LEVEL: log.level, [WORKER_ID_VARIABLE]: String(workerId) });
+    reassignUnacceptedConnections(this.worker);
     this.worker.on('listening', () => {
       this.#listeners++;
-      if (this.#hasListened) listens.resolve(true);
+      if (this.#isReady) ready.resolve(true);
     });
-    const end = (exitCode: number, cause: Ending['cause']) => {
-      listens.resolve(false);
-      const livedMs = performance.now() - startedAt;
-      ended.resolve({ exitCode, cause, livedMs, hasListened: this.#hasListened });
+    const end = (exitCode: number, cause: WorkerExit['cause']) => {
+      ready.resolve(false);
+      const uptimeMs = performance.now() - startedAt;
+      exited.resolve({ exitCode, cause, uptimeMs: uptimeMs, wasReady: this.#isReady });
     };
     this.worker.once('exit', (code, signal) => end(code || 1, { code, signal }));
     this.worker.on('error', (error) => end(1, { cause: error.message }));
@@ -56,18 +56,18 @@ export class RunningWorker {
   }
 
   /** Another has taken its place. Resolves when it has ended, after `patienceMs` by force. */
-  async retire(patienceMs: number): Promise<void> {
-    if (this.#hasListened) sendToWorker(this.worker, { kind: 'retire' });
+  async retire(timeoutMs: number): Promise<void> {
+    if (this.#isReady) sendToWorker(this.worker, { kind: 'retire' });
     else this.kill();
     const late = setTimeout(() => {
       this.#log.error({ worker_pid: this.pid }, 'a worker that was replaced does not end and is killed');
       this.kill();
-    }, patienceMs);
-    await this.ended;
+    }, timeoutMs);
+    await this.exited;
     clearTimeout(late);
   }
 
-  get #hasListened(): boolean {
+  get #isReady(): boolean {
     return this.#listeners >= LISTENERS;
   }
 }

@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { errorTable } from '../../src/errors.ts';
+import { errorDefinitions } from '../../src/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, parseAnswers } from '../helpers/http.ts';
+import { exchangeBytes, parseResponses } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign } from '../helpers/upstream.ts';
+import { respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -21,7 +21,7 @@ afterAll(() => stack.stop());
 
 async function send(bytes: string | Buffer) {
   const asked = stack.upstream.requests.length;
-  const answers = parseAnswers(await exchangeBytes(gateway.url, bytes));
+  const answers = parseResponses(await exchangeBytes(gateway.url, bytes));
   for (const { status, headers, body } of answers) {
     const envelope = JSON.parse(body);
     expect(headers['content-type']).toBe('application/json; charset=utf-8');
@@ -29,7 +29,8 @@ async function send(bytes: string | Buffer) {
     expect(headers['x-content-type-options']).toBe('nosniff');
     expect(headers['date']).toMatch(/GMT$/);
     expect(headers['cache-control']).toBe(status === 200 ? 'private, no-cache' : 'no-store');
-    if (status !== 200) expect(errorTable[envelope.error.code as keyof typeof errorTable].status).toBe(status);
+    if (status !== 200)
+      expect(errorDefinitions[envelope.error.code as keyof typeof errorDefinitions].status).toBe(status);
   }
   return {
     statuses: answers.map(({ status }) => status),
@@ -106,21 +107,21 @@ test('pipelined requests are served one after another, so that one connection ca
   stack.upstream.answer = (request, response) => {
     most = Math.max(most, ++underWay);
     response.on('close', () => underWay--);
-    setImmediate(() => answerCampaign(request, response));
+    setImmediate(() => respondWithCampaign(request, response));
   };
   const good = request(campaignPath).replace('Connection: close\r\n', '');
   expect((await send(good.repeat(50) + request(campaignPath))).statuses).toEqual(Array.from({ length: 51 }, () => 200));
   expect(most).toBe(1);
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
   const flood = await exchangeBytes(gateway.url, good.repeat(3000));
-  expect(parseAnswers(flood.slice(0, flood.lastIndexOf('HTTP/1.1'))).length).toBeLessThan(3000);
+  expect(parseResponses(flood.slice(0, flood.lastIndexOf('HTTP/1.1'))).length).toBeLessThan(3000);
 });
 
 test('requests that wait behind one that ends its connection are not served', async () => {
   const held = Promise.withResolvers<void>();
   stack.upstream.answer = async (incoming, response) => {
     await held.promise;
-    answerCampaign(incoming, response);
+    respondWithCampaign(incoming, response);
   };
   const good = request(campaignPath).replace('Connection: close\r\n', '');
   const asked = stack.upstream.requests.length;
@@ -131,9 +132,9 @@ test('requests that wait behind one that ends its connection are not served', as
   await until(() => stack.upstream.requests.length > asked);
   held.resolve();
   await gone;
-  expect(parseAnswers(received).map(({ status }) => status)).toEqual([200]);
+  expect(parseResponses(received).map(({ status }) => status)).toEqual([200]);
   expect(stack.upstream.requests.length - asked).toBe(1);
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 });
 
 test('a client that always has some requests ahead is served for as long as it likes', async () => {
@@ -159,7 +160,7 @@ test('nonsense without an end behind a request under way costs no memory, and on
   const held = Promise.withResolvers<void>();
   stack.upstream.answer = async (incoming, response) => {
     await held.promise;
-    answerCampaign(incoming, response);
+    respondWithCampaign(incoming, response);
   };
   const warnings: Error[] = [];
   const note = (warning: Error) => warnings.push(warning);
@@ -178,5 +179,5 @@ test('nonsense without an end behind a request under way costs no memory, and on
   expect(warnings).toEqual([]);
   expect(received.match(/HTTP\/1\.1 \d+/g)?.[0]).toBe('HTTP/1.1 200');
   expect(received.match(/HTTP\/1\.1 \d+/g)?.length).toBeLessThanOrEqual(2);
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 });

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Embedded } from '../helpers/embedded.ts';
-import { outcomeOf, RawClient } from '../helpers/raw-client.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { type BadRequest, badRequests } from './bad-requests.ts';
 
-let gateway: Embedded;
+let gateway: EmbeddedGateway;
 /** Requests that the campaign service should have seen. */
 let due = 0;
 
 beforeAll(async () => {
-  gateway = await Embedded.start({ CACHE_TTL_MS: '0' });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
 });
 afterAll(async () => {
   const { upstream } = gateway;
@@ -30,7 +30,7 @@ async function check({ bytes, answers, ends }: BadRequest, pieces: number): Prom
     await client.untilAnswers(answers.length);
     await client.send(LAST);
   }
-  const seen = (await client.untilEnded()).map(outcomeOf);
+  const seen = (await client.untilEnded()).map(classifyResponse);
   expect(seen).toEqual(ends ? answers : [...answers, 'NOT_FOUND']);
   expect(gateway.upstream.requests.length - asked).toBe(forwarded);
 }

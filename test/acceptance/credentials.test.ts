@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseAnswers, rateLimitState } from '../helpers/http.ts';
-import type { RedisForm } from '../helpers/redis.ts';
-import { redisForms } from '../helpers/redis-forms.ts';
+import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
+import type { RedisTopology } from '../helpers/redis.ts';
+import { redisTopologies } from '../helpers/redis-forms.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
-describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
-  let stack: Stack<RedisForm>;
+describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
+  let stack: Stack<RedisTopology>;
   let gateway: RunningGateway;
   let key: string;
   let other: string;
@@ -25,7 +25,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
       gateway.url,
       `GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${headers}\r\n`,
     );
-    return parseAnswers(text)[0]?.status;
+    return parseResponses(text)[0]?.status;
   }
 
   test.each([

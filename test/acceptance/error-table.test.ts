@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { errorEnvelope } from '../../src/envelope.ts';
-import { errorTable, GatewayError, toGatewayError } from '../../src/errors.ts';
+import { errorDefinitions, GatewayError, toGatewayError } from '../../src/errors.ts';
 
 test('the README lists the errors of the table, each with its status', async () => {
   const text = await readFile(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
@@ -11,7 +11,7 @@ test('the README lists the errors of the table, each with its status', async () 
     Number(status),
   ]);
   expect(Object.fromEntries(listed)).toEqual(
-    Object.fromEntries(Object.entries(errorTable).map(([code, { status }]) => [code, status])),
+    Object.fromEntries(Object.entries(errorDefinitions).map(([code, { status }]) => [code, status])),
   );
 });
 

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Embedded } from '../helpers/embedded.ts';
-import { outcomeOf, RawClient } from '../helpers/raw-client.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 
-let gateway: Embedded;
+let gateway: EmbeddedGateway;
 let valid: string;
 
 beforeAll(async () => {
-  gateway = await Embedded.start({ CACHE_TTL_MS: '0', AUTH_FAILURE_LIMIT: '100000/1s' });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', AUTH_FAILURE_LIMIT: '100000/1s' });
   const key = gateway.credentials['x-api-key'];
   valid = `GET ${campaignPath} HTTP/1.1\r\nHost: a.example:80\r\nX-API-Key: ${key}\r\nAccept: */*\r\n\r\n`;
 });
@@ -23,7 +23,7 @@ async function survives(pieces: readonly string[]): Promise<void> {
   const client = await RawClient.connect(gateway.gateway.url);
   await client.send(...pieces.filter((piece) => piece !== ''));
   client.socket.end();
-  const outcomes = (await client.untilEnded()).filter(hasBody).map(outcomeOf);
+  const outcomes = (await client.untilEnded()).filter(hasBody).map(classifyResponse);
   expect(outcomes).not.toContain('INTERNAL_ERROR');
   expect(outcomes).not.toContain('UPSTREAM_ERROR');
   expect(outcomes.length).toBeLessThanOrEqual(answersTo(pieces.join('')));
@@ -138,7 +138,7 @@ test('a valid request is answered alike in whatever packets it comes', async () 
       const client = await RawClient.connect(gateway.gateway.url);
       await client.send(...splitAt(valid.repeat(count), cuts).filter((piece) => piece !== ''));
       client.socket.end();
-      expect((await client.untilEnded()).map(outcomeOf)).toEqual(Array.from({ length: count }, () => 'OK'));
+      expect((await client.untilEnded()).map(classifyResponse)).toEqual(Array.from({ length: count }, () => 'OK'));
     }),
     { numRuns: 60 },
   );

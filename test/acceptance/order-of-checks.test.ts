@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
-import type { RedisForm } from '../helpers/redis.ts';
-import { redisForms } from '../helpers/redis-forms.ts';
+import type { RedisTopology } from '../helpers/redis.ts';
+import { redisTopologies } from '../helpers/redis-forms.ts';
 import { Stack } from '../helpers/stack.ts';
-import { answerJson } from '../helpers/upstream.ts';
+import { respondWithJson } from '../helpers/upstream.ts';
 
-describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
-  let stack: Stack<RedisForm>;
+describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
+  let stack: Stack<RedisTopology>;
   let gateway: RunningGateway;
 
   beforeAll(async () => {
     stack = await Stack.start(startRedis);
     gateway = await stack.gateway();
-    stack.upstream.answer = answerJson({}, 404);
+    stack.upstream.answer = respondWithJson({}, 404);
   });
   afterAll(() => stack.stop());
 

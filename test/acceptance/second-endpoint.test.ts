@@ -6,7 +6,7 @@ import { readCampaign } from '../../src/endpoints/read-campaign.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerJson } from '../helpers/upstream.ts';
+import { respondWithJson } from '../helpers/upstream.ts';
 
 /** All that a second endpoint costs: this, in a file of its own, and a place in the list. */
 const readLead: Endpoint = {
@@ -25,7 +25,7 @@ const readLead: Endpoint = {
   resultPointer: '/lead',
   idParameter: 'leadId',
   example: {},
-  notFound: 'There is no such lead in this campaign.',
+  notFoundMessage: 'There is no such lead in this campaign.',
 };
 
 let stack: Stack;
@@ -40,7 +40,7 @@ afterAll(() => stack.stop());
 test('a second endpoint goes through the same pipeline with its own permission, parameters, schema and path', async () => {
   const leads = `${campaignPath}/leads`;
   const headers = { 'x-api-key': await stack.key({ permissions: ['leads:read'] }) };
-  stack.upstream.answer = answerJson({ lead: { id: '7', score: 3, workflowDefinition: 'secret' } });
+  stack.upstream.answer = respondWithJson({ lead: { id: '7', score: 3, workflowDefinition: 'secret' } });
   const answered = await get(`${gateway.url}${leads}/7`, headers);
   expect([answered.status, answered.body.data]).toEqual([200, { id: '7', score: 3 }]);
   expect(stack.upstream.requests.at(-1)?.url).toBe('/leads/7/of/cmp_1');
@@ -50,7 +50,7 @@ test('a second endpoint goes through the same pipeline with its own permission, 
   expect((await get(gateway.url + campaignPath, headers)).status).toBe(403);
   expect((await get(`${gateway.url}${leads}/7`, { 'x-api-key': await stack.key() })).status).toBe(403);
   expect((await get(`${gateway.url}${leads}/8`, headers)).status).toBe(502);
-  stack.upstream.answer = answerJson({}, 404);
+  stack.upstream.answer = respondWithJson({}, 404);
   expect((await get(`${gateway.url}${leads}/7`, headers)).body.error?.details).toBe(
     'There is no such lead in this campaign.',
   );

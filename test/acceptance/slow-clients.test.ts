@@ -2,14 +2,14 @@ import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { serverLimits } from '../../src/http/limits.ts';
-import { Embedded } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 import { get } from '../helpers/http.ts';
-import { outcomeOf, RawClient } from '../helpers/raw-client.ts';
+import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, campaignDocument, heldBack } from '../helpers/upstream.ts';
+import { campaignDocument, deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-let gateway: Embedded;
+let gateway: EmbeddedGateway;
 let request: (headers?: string, version?: string) => string;
 
 /** The times are a twentieth of the real ones, or less. */
@@ -22,19 +22,19 @@ const limits = {
 };
 
 beforeAll(async () => {
-  gateway = await Embedded.start({ CACHE_TTL_MS: '0', LOG_LEVEL: 'debug' }, { limits });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', LOG_LEVEL: 'debug' }, { limits });
   const key = gateway.credentials['x-api-key'];
   request = (headers = '', version = 'HTTP/1.1') =>
     `GET ${campaignPath} ${version}\r\nHost: a\r\nX-API-Key: ${key}\r\n${headers}\r\n`;
 });
 afterAll(() => gateway.stop());
 beforeEach(() => {
-  gateway.upstream.answer = answerCampaign;
+  gateway.upstream.answer = respondWithCampaign;
 });
 
 const open = () => RawClient.connect(gateway.gateway.url);
 const forwarded = () => gateway.upstream.requests.length;
-const outcomes = async (client: RawClient) => (await client.untilEnded()).map(outcomeOf);
+const outcomes = async (client: RawClient) => (await client.untilEnded()).map(classifyResponse);
 
 test('the limits are those that the README has', () => {
   expect(serverLimits).toEqual({
@@ -117,7 +117,7 @@ describe('a client that is slow to ask', () => {
 
 describe('a client that has closed its sending side', () => {
   test('has its answer all the same, though it takes the campaign service a while', async () => {
-    const held = heldBack();
+    const held = deferredResponse();
     gateway.upstream.answer = held;
     const before = forwarded();
     const client = await open();
@@ -132,7 +132,7 @@ describe('a client that has closed its sending side', () => {
   });
 
   test('in HTTP/1.0 has no interim answer, which it would not know', async () => {
-    const held = heldBack();
+    const held = deferredResponse();
     gateway.upstream.answer = held;
     const before = forwarded();
     const client = await open();
@@ -182,7 +182,7 @@ describe('a client that has closed its sending side', () => {
 });
 
 describe('a client that does not read', () => {
-  const largeDocument = answerJson({ ...campaignDocument('cmp_1', 'ag_1'), name: 'a'.repeat(900_000) });
+  const largeDocument = respondWithJson({ ...campaignDocument('cmp_1', 'ag_1'), name: 'a'.repeat(900_000) });
 
   test.each([
     ['and sends nothing more', ''],
@@ -215,7 +215,7 @@ describe('a client that does not read', () => {
 
 describe('many connections', () => {
   test('two thousand that are idle take nothing from those that ask, and end in time, without an answer', async () => {
-    const own = await Embedded.start({ CACHE_TTL_MS: '0' }, { limits: { headersTimeoutMs: 4000 } });
+    const own = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' }, { limits: { headersTimeoutMs: 4000 } });
     try {
       const idle: RawClient[] = [];
       while (idle.length < 2000) {
@@ -233,7 +233,7 @@ describe('many connections', () => {
   });
 
   test('beyond MAX_CONNECTIONS are closed and told of in the log, in one line a second; then there is room again', async () => {
-    const own = await Embedded.start({ MAX_CONNECTIONS: '5' });
+    const own = await EmbeddedGateway.start({ MAX_CONNECTIONS: '5' });
     try {
       const clients = await Promise.all(Array.from({ length: 25 }, () => RawClient.connect(own.gateway.url)));
       await until(() => clients.filter(({ ended }) => ended).length === 20);

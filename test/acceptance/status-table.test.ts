@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type ErrorCode, errorTable } from '../../src/errors.ts';
+import { type ErrorCode, errorDefinitions } from '../../src/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { type Answered, exchangeBytes, get, parseAnswers, rateLimitState } from '../helpers/http.ts';
-import type { RedisForm } from '../helpers/redis.ts';
-import { redisForms } from '../helpers/redis-forms.ts';
+import { exchangeBytes, get, type HttpResponse, parseResponses, rateLimitState } from '../helpers/http.ts';
+import type { RedisTopology } from '../helpers/redis.ts';
+import { redisTopologies } from '../helpers/redis-forms.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerBody, answerCampaign, answerJson, campaignDocument } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
-  let stack: Stack<RedisForm>;
+describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
+  let stack: Stack<RedisTopology>;
   let gateway: RunningGateway;
   let key: string;
 
@@ -20,18 +20,18 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   });
   afterAll(() => stack.stop());
   beforeEach(() => {
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
   });
 
   const read = (path: string, headers: Record<string, string> = { 'x-api-key': key }, method = 'GET') =>
     get(gateway.url + path, headers, method);
 
-  function expectError(answered: Answered, code: ErrorCode): void {
-    expect(answered.status).toBe(errorTable[code].status);
+  function expectError(answered: HttpResponse, code: ErrorCode): void {
+    expect(answered.status).toBe(errorDefinitions[code].status);
     expect(answered.body).toEqual({
       success: false,
       data: null,
-      error: { code, message: errorTable[code].message, details: expect.any(String) },
+      error: { code, message: errorDefinitions[code].message, details: expect.any(String) },
       traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
     });
     expectCommonHeaders(answered);
@@ -39,7 +39,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
     expect(answered.headers.get('cache-control')).toBe('no-store');
   }
 
-  function expectCommonHeaders({ headers, body }: Answered): void {
+  function expectCommonHeaders({ headers, body }: HttpResponse): void {
     expect(headers.get('content-type')).toBe('application/json; charset=utf-8');
     expect(headers.get('vary')).toBe('X-API-Key, Authorization');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
@@ -48,7 +48,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   }
 
   test('a 200 has the twelve fields in their order and the headers of the contract', async () => {
-    stack.upstream.answer = answerBody(JSON.stringify(campaignDocument('cmp_1', 'ag_1')), 200, {
+    stack.upstream.answer = respondWithBody(JSON.stringify(campaignDocument('cmp_1', 'ag_1')), 200, {
       'set-cookie': 'session=inside',
       server: 'inside/1.0',
       'x-powered-by': 'inside',
@@ -82,7 +82,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
 
   test('optional fields that are absent come as null', async () => {
     const { description, outreachLanguage, startedAt, rateLimitedUntil, ...required } = campaignDocument('cmp_1');
-    stack.upstream.answer = answerJson(required);
+    stack.upstream.answer = respondWithJson(required);
     const { body } = await read(campaignPath);
     expect(body.data).toMatchObject({
       description: null,
@@ -123,7 +123,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
         200,
       ]);
     }
-    stack.upstream.answer = answerJson({ ...campaignDocument('cmp_1'), status: 'running' });
+    stack.upstream.answer = respondWithJson({ ...campaignDocument('cmp_1'), status: 'running' });
     const changed = await read(campaignPath, { 'x-api-key': key, 'if-none-match': etag });
     expect(changed.status).toBe(200);
     expect(changed.headers.get('etag')).not.toBe(etag);
@@ -173,7 +173,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   });
 
   test.each([404, 410])('a %i of the campaign service is a 404', async (status) => {
-    stack.upstream.answer = answerJson({ error: 'inside' }, status);
+    stack.upstream.answer = respondWithJson({ error: 'inside' }, status);
     const answered = await read(campaignPath);
     expectError(answered, 'NOT_FOUND');
     expect(answered.text).not.toContain('inside');
@@ -203,7 +203,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
       gateway.url,
       `GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n`,
     );
-    expect(parseAnswers(tooLarge)).toMatchObject([{ status: 413, headers: { connection: 'close' } }]);
+    expect(parseResponses(tooLarge)).toMatchObject([{ status: 413, headers: { connection: 'close' } }]);
     expectError(await read(`/${'a'.repeat(9000)}`), 'URI_TOO_LONG');
   });
 
@@ -215,7 +215,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
     const limited = await stack.key({ rateLimits: ['2/3600s'] });
     const answers = [];
     for (let i = 0; i < 3; i++) answers.push(await read(campaignPath, { 'x-api-key': limited }));
-    const [first, second, third] = answers as [Answered, Answered, Answered];
+    const [first, second, third] = answers as [HttpResponse, HttpResponse, HttpResponse];
     expect(rateLimitState(first)).toEqual({ name: 'default', r: 1, t: about(1800) });
     expect(rateLimitState(second)).toEqual({ name: 'default', r: 0, t: about(1800) });
     expectError(third, 'RATE_LIMITED');
@@ -241,7 +241,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
     const paths = [campaignPath, '/v1/accounts/a.b/campaigns/c', '/v1/accounts/ag_2/campaigns/c'];
     const answers = [];
     for (const path of paths) answers.push(await read(path, { 'x-api-key': counted }));
-    stack.upstream.answer = answerJson({}, 500);
+    stack.upstream.answer = respondWithJson({}, 500);
     answers.push(await read(campaignPath, { 'x-api-key': counted }));
     expect(answers.map(({ status }) => status)).toEqual([200, 400, 403, 502]);
     expect(answers.map((answered) => rateLimitState(answered).r)).toEqual([99, 98, 97, 96]);
@@ -265,7 +265,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
     for (let i = 0; i < 4; i++) answers.push(await read(campaignPath, { 'x-api-key': limited }));
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 429, 429]);
     expect(answers[0]?.headers.get('ratelimit-policy')).toBe('"per-3600s";q=2;w=3600, "per-86400s";q=100;w=86400');
-    expect(rateLimitState(answers[3] as Answered)).toEqual({ name: 'per-3600s', r: 0, t: about(1800) });
+    expect(rateLimitState(answers[3] as HttpResponse)).toEqual({ name: 'per-3600s', r: 0, t: about(1800) });
     const name = `campaign-gateway:{${limited.split('_')[1]}}:limit`;
     // In a cluster one of them has it, and the others say so.
     const found = await Promise.all(stack.redis.masters.map(({ client }) => client.get(name).catch(() => null)));
@@ -274,7 +274,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   });
 
   test('502 with its reason when the campaign service fails', async () => {
-    stack.upstream.answer = answerJson({ error: 'NullPointerException at db-7.internal' }, 500);
+    stack.upstream.answer = respondWithJson({ error: 'NullPointerException at db-7.internal' }, 500);
     const answered = await read(campaignPath);
     expectError(answered, 'UPSTREAM_ERROR');
     expect(answered.body.error?.details).toMatch(/^status: [a-z ]+\.$/);
@@ -282,7 +282,7 @@ describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
   });
 
   test('a document of another account group is a 404, and a security warning in the log', async () => {
-    stack.upstream.answer = answerJson(campaignDocument('cmp_1', 'ag_2'));
+    stack.upstream.answer = respondWithJson(campaignDocument('cmp_1', 'ag_2'));
     const answered = await read(campaignPath);
     expectError(answered, 'NOT_FOUND');
     const warning = gateway.log.find((line) => line['security'] === true && line['trace_id'] === answered.body.traceId);

@@ -2,25 +2,25 @@ import { openSync, writeSync } from 'node:fs';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { pino } from 'pino';
-import type { CacheReport } from '../../src/cache/cache-status.ts';
+import type { CacheOutcome } from '../../src/cache/cache-status.ts';
 import { Exchange } from '../../src/exchange.ts';
-import { readSettings } from '../../src/read-settings.ts';
+import { loadSettings } from '../../src/read-settings.ts';
 import { cacheReadCounter } from '../../src/telemetry/cache-metrics.ts';
 import { startMetrics } from '../../src/telemetry/metrics.ts';
-import { outcomeOf } from '../../src/telemetry/outcome.ts';
-import { observeRedisCalls } from '../../src/telemetry/redis-calls.ts';
+import { requestOutcome } from '../../src/telemetry/outcome.ts';
+import { instrumentRedis } from '../../src/telemetry/redis-calls.ts';
 import { logRequest } from '../../src/telemetry/request-log.ts';
-import { requestMeter } from '../../src/telemetry/request-metrics.ts';
+import { createRequestMetrics } from '../../src/telemetry/request-metrics.ts';
 import { startSdk } from '../../src/telemetry/sdk.ts';
 import { endServerSpan } from '../../src/telemetry/server-span.ts';
 import { keyLookupCounter, limitDecisionCounters } from '../../src/telemetry/store-metrics.ts';
-import { openTrace } from '../../src/telemetry/trace-context.ts';
-import { decided, startServerSpan, within } from '../../src/telemetry/tracing.ts';
+import { extractTraceContext } from '../../src/telemetry/trace-context.ts';
+import { startServerSpan, withSamplingFlag, withSpan } from '../../src/telemetry/tracing.ts';
 
 /** What telemetry adds to a cached read: CPU time of the very calls that a request makes, all switched on, not sampled. */
 const ROUNDS = 300_000;
 
-const settings = readSettings({
+const settings = loadSettings({
   CAMPAIGN_SERVICE_URL: 'http://127.0.0.1:1',
   OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
   OTEL_TRACES_SAMPLER: 'always_off',
@@ -41,30 +41,30 @@ const toNowhere = pino(
   },
 );
 
-const meter = requestMeter();
-const observeCall = observeRedisCalls();
+const meter = createRequestMetrics();
+const observeCall = instrumentRedis();
 const countDecision = limitDecisionCounters().key;
 const countLookup = keyLookupCounter();
 const countRead = cacheReadCounter();
-const hit: CacheReport = { outcome: 'hit', ageMs: 10, ttlMs: 10 };
+const hit: CacheOutcome = { outcome: 'hit', ageMs: 10, ttlMs: 10 };
 
 const request = new IncomingMessage(new Socket());
 request.method = 'GET';
 const response = new ServerResponse(request);
-const exchange = new Exchange(request, response, openTrace({}, false), undefined, '127.0.0.1', {
+const exchange = new Exchange(request, response, extractTraceContext({}, false), undefined, '127.0.0.1', {
   draining: false,
-  keepAliveS: 75,
+  keepAliveSeconds: 75,
 });
 exchange.route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
 exchange.cache = hit;
-const outcome = outcomeOf(exchange);
+const outcome = requestOutcome(exchange);
 
 const parts: Record<string, () => void> = {
   'trace and span': () => {
-    const opened = openTrace({}, false);
+    const opened = extractTraceContext({}, false);
     const span = startServerSpan(opened);
-    decided(opened, span);
-    within(span, () => {});
+    withSamplingFlag(opened, span);
+    withSpan(span, () => {});
     endServerSpan(exchange, outcome);
   },
   'call to Redis': () => observeCall('chargeLimits')(),
@@ -73,7 +73,7 @@ const parts: Record<string, () => void> = {
     countDecision('allowed', 'redis');
     countRead(hit);
   },
-  'request histogram': () => meter.ended(exchange, outcome),
+  'request histogram': () => meter.completed(exchange, outcome),
   'log line': () => logRequest(toNowhere, exchange, outcome),
 };
 

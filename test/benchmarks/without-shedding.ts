@@ -1,4 +1,4 @@
-import { Overload } from '../../src/overload.ts';
+import { OverloadDetector } from '../../src/overload.ts';
 
 /** Loaded before the gateway, it lets every request in. */
-Overload.prototype.admits = () => true;
+OverloadDetector.prototype.shouldAdmit = () => true;

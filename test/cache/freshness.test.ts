@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Embedded } from '../helpers/embedded.ts';
-import { answerBody, campaignDocument } from '../helpers/upstream.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { campaignDocument, respondWithBody } from '../helpers/upstream.ts';
 
 /** Fresh for a minute at most, and never stale, but for what a row says. */
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 beforeAll(async () => {
-  embedded = await Embedded.start({
+  embedded = await EmbeddedGateway.start({
     CACHE_TTL_MS: '60000',
     CACHE_STALE_WHILE_REVALIDATE_MS: '0',
     CACHE_STALE_IF_ERROR_MS: '0',
@@ -19,7 +19,7 @@ type Headers = Record<string, string>;
 /** Whether the answer with these headers is used again after so many seconds. */
 async function isUsedAfter(headers: Headers, seconds: number): Promise<boolean> {
   const id = `cmp_${++campaigns}`;
-  embedded.upstream.answer = answerBody(JSON.stringify(campaignDocument(id)), 200, headers);
+  embedded.upstream.answer = respondWithBody(JSON.stringify(campaignDocument(id)), 200, headers);
   expect((await embedded.read(id)).status).toBe(200);
   const asked = embedded.upstream.requests.length;
   embedded.clock.advance(seconds * 1000);
@@ -125,7 +125,7 @@ test.each(['X-Api-Key-Id', 'accept, x-forwarded-for', 'TraceParent', 'tracestate
 test('entries filled together do not all expire together', async () => {
   const ids = Array.from({ length: 40 }, (_, i) => `cmp_together_${i}`);
   for (const id of ids) {
-    embedded.upstream.answer = answerBody(JSON.stringify(campaignDocument(id)));
+    embedded.upstream.answer = respondWithBody(JSON.stringify(campaignDocument(id)));
     await embedded.read(id);
   }
   const ttls = await Promise.all(
@@ -137,9 +137,9 @@ test('entries filled together do not all expire together', async () => {
 });
 
 describe('stale windows', () => {
-  let stale: Embedded;
+  let stale: EmbeddedGateway;
   beforeAll(async () => {
-    stale = await Embedded.start({
+    stale = await EmbeddedGateway.start({
       CACHE_TTL_MS: '60000',
       CACHE_STALE_WHILE_REVALIDATE_MS: '60000',
       CACHE_STALE_IF_ERROR_MS: '600000',
@@ -150,20 +150,20 @@ describe('stale windows', () => {
   afterAll(() => stale.stop());
 
   const ways = {
-    'a 500': answerBody('{}', 500),
-    'a 503': answerBody('{}', 503),
+    'a 500': respondWithBody('{}', 500),
+    'a 503': respondWithBody('{}', 503),
     'a closed connection': (_request, response) => response.destroy(),
     'half an answer': (_request, response) => {
       response.writeHead(200, { 'content-length': '100' });
       response.write('{', () => response.destroy());
     },
-    'no campaign': answerBody('{"id":"x"}'),
+    'no campaign': respondWithBody('{"id":"x"}'),
   } satisfies Record<string, typeof stale.upstream.answer>;
 
   /** What a reader gets after so many seconds, while the campaign service fails in some way. */
   async function answeredAfter(headers: Headers, seconds: number, how: keyof typeof ways = 'a 500') {
     const id = `cmp_${++campaigns}`;
-    stale.upstream.answer = answerBody(JSON.stringify(campaignDocument(id)), 200, headers);
+    stale.upstream.answer = respondWithBody(JSON.stringify(campaignDocument(id)), 200, headers);
     await stale.read(id);
     stale.upstream.answer = ways[how];
     stale.clock.advance(seconds * 1000);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Entry } from '../../src/cache/entry.ts';
-import { LocalEntries } from '../../src/cache/local-entries.ts';
+import { LocalCache } from '../../src/cache/local-entries.ts';
 import { heapUsed } from '../helpers/heap.ts';
 
 const keyOf = (i: number) => ({
@@ -13,8 +13,8 @@ const keyOf = (i: number) => ({
 const entryOf = (i: number, text: string): Entry => ({
   content: { outcome: 'found', data: JSON.stringify({ id: i, text }), etag: JSON.stringify(`tag ${i}`) },
   lifetime: { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
-  bornAt: performance.now(),
-  generation: 0,
+  originatedAt: performance.now(),
+  purgeGeneration: 0,
 });
 
 test.each([
@@ -25,11 +25,11 @@ test.each([
 ])('100,000 distinct campaigns take no more memory than is allowed: %s', (_what, text) => {
   const maxBytes = 8 * 1024 * 1024;
   const before = heapUsed();
-  const local = new LocalEntries(maxBytes, () => performance.now());
+  const local = new LocalCache(maxBytes, () => performance.now());
   let most = 0;
   for (let i = 0; i < 100_000; i++) {
     const entry = entryOf(i, text ?? '');
-    local.keep(keyOf(i), text === undefined ? { ...entry, content: { outcome: 'not_found' } } : entry);
+    local.store(keyOf(i), text === undefined ? { ...entry, content: { outcome: 'not_found' } } : entry);
     most = Math.max(most, local.size.bytes);
   }
   const taken = heapUsed() - before;
@@ -41,14 +41,14 @@ test.each([
 });
 
 test('a document larger than the whole cache is not kept, and pushes nothing out', () => {
-  const local = new LocalEntries(10_000, () => performance.now());
-  expect(local.keep(keyOf(1), entryOf(1, 'small'))).toBe(true);
-  expect(local.keep(keyOf(2), entryOf(2, 'x'.repeat(20_000)))).toBe(false);
+  const local = new LocalCache(10_000, () => performance.now());
+  expect(local.store(keyOf(1), entryOf(1, 'small'))).toBe(true);
+  expect(local.store(keyOf(2), entryOf(2, 'x'.repeat(20_000)))).toBe(false);
   expect([local.get(keyOf(1)) !== undefined, local.get(keyOf(2)), local.size.entries]).toEqual([true, undefined, 1]);
 });
 
 test('a hundred thousand purges take no memory for good, and each is in force', () => {
-  const local = new LocalEntries(1_000_000, () => performance.now());
+  const local = new LocalCache(1_000_000, () => performance.now());
   const before = heapUsed();
   for (let i = 0; i < 100_000; i++) {
     const generation = local.generation;

@@ -2,17 +2,17 @@ import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readSettings } from '../../src/read-settings.ts';
-import { openPurges } from '../../src/stores/open-stores.ts';
-import { Embedded } from '../helpers/embedded.ts';
+import { loadSettings } from '../../src/read-settings.ts';
+import { openPurger } from '../../src/stores/open-stores.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 import { type Environment, type RunningGateway, runProgram } from '../helpers/gateway.ts';
-import { type Answered, get } from '../helpers/http.ts';
+import { get, type HttpResponse } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
-import { answerNamed, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, respondWithName } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 /** The name of the campaign that was answered: the tests change it at the campaign service to see what is old. */
-const nameOf = ({ body }: Answered) => body.data?.['name'];
+const nameOf = ({ body }: HttpResponse) => body.data?.['name'];
 const logName = 'campaign-gateway:changes';
 const entryName = 'campaign-gateway:{cache:ag_1}:/v1/accounts/ag_1/campaigns/cmp_1';
 
@@ -29,7 +29,7 @@ describe('with Redis', () => {
   let key: string;
   beforeEach(async () => {
     stack = await Stack.start();
-    stack.upstream.answer = answerNamed('old');
+    stack.upstream.answer = respondWithName('old');
     key = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
   });
   afterEach(() => stack.stop());
@@ -52,7 +52,7 @@ describe('with Redis', () => {
       await read(gateway);
       for (const [group, campaign] of others) await read(gateway, group, campaign);
     }
-    stack.upstream.answer = answerNamed('new');
+    stack.upstream.answer = respondWithName('new');
     await purge(stack.environment, 'ag_1', 'cmp_1');
     const startedAt = performance.now();
     for (const gateway of fleet) await readsNew(gateway);
@@ -72,7 +72,7 @@ describe('with Redis', () => {
       await readAll(gateway);
       await read(gateway, 'ag_2');
     }
-    stack.upstream.answer = answerNamed('new');
+    stack.upstream.answer = respondWithName('new');
     await purge(stack.environment, 'ag_1');
     for (const gateway of fleet) {
       await readsNew(gateway);
@@ -108,11 +108,11 @@ describe('with Redis', () => {
     async (which) => {
       const a = await stack.gateway(cached);
       const b = which === 'another gateway' ? await stack.gateway(cached) : a;
-      const slow = heldBack(answerNamed('old'));
+      const slow = deferredResponse(respondWithName('old'));
       stack.upstream.answer = slow;
       const before = read(a);
       await until(() => asked() === 1);
-      stack.upstream.answer = answerNamed('new');
+      stack.upstream.answer = respondWithName('new');
       await purge(stack.environment, 'ag_1', 'cmp_1');
       // One that still joins the first waits with it; one that does not has its answer while the first waits.
       const hurried: Promise<unknown>[] = [];
@@ -132,18 +132,18 @@ describe('with Redis', () => {
 
   test('a fetch that ends before its gateway has heard of the purge is kept nowhere', async () => {
     const gateway = await stack.gateway(cached);
-    const settings = readSettings(stack.environment, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    const purges = await openPurges(settings, pino({ level: 'silent' })); // Without the time that a command takes to start.
+    const settings = loadSettings(stack.environment, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const purges = await openPurger(settings, pino({ level: 'silent' })); // Without the time that a command takes to start.
     for (let round = 1; round <= 10; round++) {
       const campaignId = `cmp_${round}`;
-      const slow = heldBack(answerNamed('old'));
+      const slow = deferredResponse(respondWithName('old'));
       stack.upstream.answer = slow;
       const before = read(gateway, 'ag_1', campaignId);
       await until(() => asked() === 2 * round - 1);
       await purges.purge({ accountGroupId: 'ag_1', campaignId });
       slow.open();
       expect(await before).toBe('old');
-      stack.upstream.answer = answerNamed('new');
+      stack.upstream.answer = respondWithName('new');
       await readsNew(gateway, 'ag_1', campaignId);
     }
     await purges.close();
@@ -154,7 +154,7 @@ describe('with Redis', () => {
     async function purgedUnheard(meanwhile: () => Promise<unknown>): Promise<void> {
       const gateway = await stack.gateway(cached);
       await read(gateway);
-      stack.upstream.answer = answerNamed('new');
+      stack.upstream.answer = respondWithName('new');
       expect(await read(gateway)).toBe('old');
       await settled();
       await meanwhile();
@@ -204,7 +204,7 @@ describe('with Redis', () => {
       await damage(stack.redis.client);
       await until(async () => (await stack.redis.client.type(logName)) === 'hash');
       await until(async () => (await stack.redis.client.hget(logName, 'sequence')) !== 'many');
-      stack.upstream.answer = answerNamed('new');
+      stack.upstream.answer = respondWithName('new');
       await purge(stack.environment, 'ag_1');
       await readsNew(gateway);
     });
@@ -223,7 +223,7 @@ describe('with Redis', () => {
       await read(gateway);
       await settled();
       const [log, entry] = [await client.dumpBuffer(logName), await client.dumpBuffer(entryName)];
-      stack.upstream.answer = answerNamed('new');
+      stack.upstream.answer = respondWithName('new');
       await purge(stack.environment, 'ag_1', 'cmp_1');
       await readsNew(gateway);
       await settled();
@@ -275,10 +275,10 @@ test.each([
 });
 
 describe('embedded', () => {
-  let embedded: Embedded;
+  let embedded: EmbeddedGateway;
   beforeEach(async () => {
-    embedded = await Embedded.start();
-    embedded.upstream.answer = answerNamed('old');
+    embedded = await EmbeddedGateway.start();
+    embedded.upstream.answer = respondWithName('old');
   });
   afterEach(() => embedded.stop());
 
@@ -288,7 +288,7 @@ describe('embedded', () => {
 
   test('a campaign, then its account group, purged by the command line in another process', async () => {
     expect(await readNames()).toEqual(['old', 'old']);
-    embedded.upstream.answer = answerNamed('new');
+    embedded.upstream.answer = respondWithName('new');
     await purge(environment(), 'ag_2');
     await purge(environment(), 'ag_1', 'cmp_1');
     await readsNew('cmp_1');
@@ -301,9 +301,9 @@ describe('embedded', () => {
     const log = `${embedded.keysFile}.purges`;
     await purge(environment(), 'ag_2');
     for (const damage of ['damaged', '{}']) {
-      embedded.upstream.answer = answerNamed(`before it was ${damage}`);
+      embedded.upstream.answer = respondWithName(`before it was ${damage}`);
       await until(async () => nameOf(await embedded.read(damage.replace(/\W/g, '_'))) === `before it was ${damage}`);
-      embedded.upstream.answer = answerNamed('new');
+      embedded.upstream.answer = respondWithName('new');
       await writeFile(log, damage);
       await readsNew(damage.replace(/\W/g, '_'));
     }
@@ -324,11 +324,11 @@ describe('embedded', () => {
   });
 
   test('what was asked for before a purge is neither kept nor shared with those who ask after it', async () => {
-    const slow = heldBack(answerNamed('old'));
+    const slow = deferredResponse(respondWithName('old'));
     embedded.upstream.answer = slow;
     const before = embedded.read();
     await until(() => embedded.upstream.requests.length === 1);
-    embedded.upstream.answer = answerNamed('new');
+    embedded.upstream.answer = respondWithName('new');
     await purge(environment(), 'ag_1');
     const hurried: Promise<unknown>[] = [];
     await until(() => {

@@ -1,19 +1,25 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Embedded } from '../helpers/embedded.ts';
-import type { Answered } from '../helpers/http.ts';
-import { answerBody, answerCampaign, answerJson, campaignDocument, heldBack } from '../helpers/upstream.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
+import type { HttpResponse } from '../helpers/http.ts';
+import {
+  campaignDocument,
+  deferredResponse,
+  respondWithBody,
+  respondWithCampaign,
+  respondWithJson,
+} from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 beforeEach(async () => {
-  embedded = await Embedded.start({ CAMPAIGN_SERVICE_RETRIES: '0' });
+  embedded = await EmbeddedGateway.start({ CAMPAIGN_SERVICE_RETRIES: '0' });
 });
 afterEach(() => embedded.stop());
 
-const status = ({ headers }: Answered) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
+const status = ({ headers }: HttpResponse) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
 const asked = () => embedded.upstream.requests.length;
-const named = (name: string) => answerJson({ ...campaignDocument('cmp_1'), name });
-const nameOf = ({ body }: Answered) => body.data?.['name'];
+const named = (name: string) => respondWithJson({ ...campaignDocument('cmp_1'), name });
+const nameOf = ({ body }: HttpResponse) => body.data?.['name'];
 
 test('a campaign is asked for once and then used, with its age, for every key and for HEAD', async () => {
   const first = await embedded.read();
@@ -48,7 +54,7 @@ test('while it may be revalidated, a stale campaign is served at once, and one r
   embedded.upstream.answer = named('old');
   await embedded.read();
   embedded.clock.advance(31_000);
-  const refresh = heldBack(named('new'));
+  const refresh = deferredResponse(named('new'));
   embedded.upstream.answer = refresh;
   const answers = await Promise.all(Array.from({ length: 50 }, () => embedded.read()));
   expect(new Set(answers.map(nameOf))).toEqual(new Set(['old']));
@@ -92,42 +98,42 @@ test('after a failure that took long, the stale campaign is served at once for a
 });
 
 test('a failure is not kept: each reader who comes after it asks', async () => {
-  embedded.upstream.answer = answerJson({}, 500);
+  embedded.upstream.answer = respondWithJson({}, 500);
   for (let i = 1; i <= 3; i++) {
     const answer = await embedded.read();
     expect([answer.status, status(answer), answer.headers.get('age')]).toEqual([502, 'fwd=uri-miss', null]);
     expect(asked()).toBe(i);
   }
-  embedded.upstream.answer = answerCampaign;
+  embedded.upstream.answer = respondWithCampaign;
   expect((await embedded.read()).status).toBe(200);
 });
 
 describe('a campaign that is not there', () => {
   test('is kept for CACHE_NOT_FOUND_TTL_MS', async () => {
-    embedded.upstream.answer = answerJson({}, 404);
+    embedded.upstream.answer = respondWithJson({}, 404);
     const first = await embedded.read();
     expect([first.status, status(first)]).toEqual([404, 'fwd=uri-miss; stored']);
     embedded.clock.advance(4000);
     const second = await embedded.read();
     expect([second.status, status(second), second.headers.get('age')]).toEqual([404, 'hit; ttl=0', '4']);
     embedded.clock.advance(1000);
-    embedded.upstream.answer = answerCampaign;
+    embedded.upstream.answer = respondWithCampaign;
     expect((await embedded.read()).status).toBe(200);
   });
 
   test.each([404, 410])('that became a %i is not served stale afterwards, whatever then fails', async (gone) => {
     await embedded.read();
     embedded.clock.advance(100_000);
-    embedded.upstream.answer = answerJson({}, gone);
+    embedded.upstream.answer = respondWithJson({}, gone);
     expect((await embedded.read()).status).toBe(404);
-    embedded.upstream.answer = answerJson({}, 500);
+    embedded.upstream.answer = respondWithJson({}, 500);
     expect((await embedded.read()).status).toBe(404);
     embedded.clock.advance(6000);
     expect((await embedded.read()).status).toBe(502);
   });
 
   test('in the group asked for, but in another: not there, and kept so', async () => {
-    embedded.upstream.answer = answerJson(campaignDocument('cmp_1', 'ag_2'));
+    embedded.upstream.answer = respondWithJson(campaignDocument('cmp_1', 'ag_2'));
     expect((await embedded.read()).status).toBe(404);
     expect(status(await embedded.read())).toMatch(/^hit/);
     expect(embedded.gateway.log.filter((line) => line['security'])).toHaveLength(1);
@@ -136,10 +142,10 @@ describe('a campaign that is not there', () => {
 
 describe('an answer that must not be kept', () => {
   const unkept = (name: string) =>
-    answerBody(JSON.stringify({ ...campaignDocument('cmp_1'), name }), 200, { 'cache-control': 'no-store' });
+    respondWithBody(JSON.stringify({ ...campaignDocument('cmp_1'), name }), 200, { 'cache-control': 'no-store' });
 
   test('is for the reader who caused it; those who wait with him ask for themselves', async () => {
-    const answer = heldBack(unkept('one'));
+    const answer = deferredResponse(unkept('one'));
     embedded.upstream.answer = answer;
     const readers = Promise.all(Array.from({ length: 5 }, () => embedded.read()));
     await until(() => asked() === 1 && embedded.gateway.received() === 5);
@@ -156,7 +162,7 @@ describe('an answer that must not be kept', () => {
     embedded.upstream.answer = unkept('not kept');
     expect(nameOf(await embedded.read())).toBe('not kept');
     expect(status(await embedded.read())).toBe('fwd=bypass');
-    embedded.upstream.answer = answerJson({}, 500);
+    embedded.upstream.answer = respondWithJson({}, 500);
     expect((await embedded.read()).status).toBe(502);
     embedded.clock.advance(6000);
     embedded.upstream.answer = named('kept');
@@ -193,7 +199,7 @@ describe('conditional requests', () => {
 
   test('the entity tag is that of the data: it changes with them, and with nothing else', async () => {
     const tagOf = async (document: object) => {
-      embedded.upstream.answer = answerJson(document);
+      embedded.upstream.answer = respondWithJson(document);
       embedded.clock.advance(400_000);
       return (await embedded.read()).headers.get('etag');
     };
@@ -216,7 +222,7 @@ describe('readers who hang up', () => {
   }
 
   test('the first of many: the others have their answer, and the campaign service sees one request', async () => {
-    const answer = heldBack();
+    const answer = deferredResponse();
     embedded.upstream.answer = answer;
     const first = await hangingUp();
     const others = Array.from({ length: 20 }, () => embedded.read());
@@ -238,14 +244,14 @@ describe('readers who hang up', () => {
     const reader = await hangingUp();
     reader.hangUp();
     await until(() => closed);
-    embedded.upstream.answer = answerCampaign;
+    embedded.upstream.answer = respondWithCampaign;
     expect(status(await embedded.read())).toBe('fwd=uri-miss; stored');
   });
 
   test('a refresh behind a stale answer goes on without readers', async () => {
     await embedded.read();
     embedded.clock.advance(31_000);
-    const refresh = heldBack();
+    const refresh = deferredResponse();
     embedded.upstream.answer = refresh;
     const reader = await hangingUp();
     await reader.answer;
@@ -257,7 +263,7 @@ describe('readers who hang up', () => {
 });
 
 test('CACHE_TTL_MS=0: no cache, and no Cache-Status', async () => {
-  const uncached = await Embedded.start({ CACHE_TTL_MS: '0' });
+  const uncached = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
   try {
     for (let i = 1; i <= 3; i++) {
       const { headers } = await uncached.read();
@@ -273,9 +279,9 @@ test('CACHE_TTL_MS=0: no cache, and no Cache-Status', async () => {
 });
 
 test('CACHE_MAX_BYTES=0: nothing is kept in the process, and simultaneous readers still make one request', async () => {
-  const unkept = await Embedded.start({ CACHE_MAX_BYTES: '0' });
+  const unkept = await EmbeddedGateway.start({ CACHE_MAX_BYTES: '0' });
   try {
-    const answer = heldBack();
+    const answer = deferredResponse();
     unkept.upstream.answer = answer;
     const readers = Array.from({ length: 20 }, () => unkept.read());
     await until(() => unkept.gateway.received() === 20);

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayInside } from '../helpers/gateway.ts';
-import { type Answered, get } from '../helpers/http.ts';
+import { get, type HttpResponse } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -15,7 +15,7 @@ afterEach(() => stack.stop());
 
 const read = (gateway: GatewayInside, campaign: string) =>
   get(`${gateway.url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': key });
-const status = ({ headers }: Answered) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
+const status = ({ headers }: HttpResponse) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
 const asked = () => stack.upstream.requests.length;
 
 const outages: Record<string, { begin(): Promise<unknown>; end(): Promise<unknown> }> = {
@@ -42,7 +42,7 @@ test.each(Object.keys(outages))(
     expect(status(await read(gateway, 'warm'))).toMatch(/^hit/);
     expect(status(await read(gateway, 'cold'))).toBe('fwd=uri-miss; stored');
     expect(status(await read(gateway, 'cold'))).toMatch(/^hit/);
-    const answer = heldBack();
+    const answer = deferredResponse();
     stack.upstream.answer = answer;
     const before = asked();
     const received = gateway.received();
@@ -51,14 +51,14 @@ test.each(Object.keys(outages))(
     answer.open();
     expect(new Set((await Promise.all(readers)).map((answered) => answered.status))).toEqual(new Set([200]));
     expect(asked()).toBe(before + 1);
-    stack.upstream.answer = answerJson({}, 404);
+    stack.upstream.answer = respondWithJson({}, 404);
     expect((await read(gateway, 'missing')).status).toBe(404);
     expect(gateway.log.filter((line) => line['status'] === 500)).toEqual([]);
 
     await outages[how]?.end();
     if (how === 'killed') key = await stack.key({ rateLimits: ['1000000/1s'] });
     const other = await stack.gateway({ CACHE_TTL_MS: '600000' });
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
     let n = 0;
     // As soon as Redis is back, what the one reads the other has.
     await until(async () => {
@@ -72,7 +72,7 @@ test.each(Object.keys(outages))(
 
 test('a Redis that freezes while the campaign service is asked costs no reader anything', async () => {
   const gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
-  const answer = heldBack();
+  const answer = deferredResponse();
   stack.upstream.answer = answer;
   const readers = [read(gateway, 'cmp_1'), read(gateway, 'cmp_1')];
   await until(() => asked() === 1);
@@ -84,7 +84,7 @@ test('a Redis that freezes while the campaign service is asked costs no reader a
 
 test('a gateway that waits for another one goes on by itself when Redis goes', async () => {
   const [a, b] = [await stack.gateway({ CACHE_TTL_MS: '600000' }), await stack.gateway({ CACHE_TTL_MS: '600000' })];
-  const answer = heldBack();
+  const answer = deferredResponse();
   stack.upstream.answer = answer;
   const first = read(a, 'cmp_1');
   await until(() => asked() === 1);

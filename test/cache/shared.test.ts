@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ageSharedEntries, Clock } from '../helpers/clock.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { type Answered, get } from '../helpers/http.ts';
+import { get, type HttpResponse } from '../helpers/http.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, campaignDocument, heldBack } from '../helpers/upstream.ts';
+import { campaignDocument, deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -17,10 +17,10 @@ afterEach(() => stack.stop());
 
 const cached = { CACHE_TTL_MS: '30000', CAMPAIGN_SERVICE_RETRIES: '0' };
 const read = (gateway: RunningGateway, path = campaignPath) => get(gateway.url + path, { 'x-api-key': key });
-const status = ({ headers }: Answered) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
+const status = ({ headers }: HttpResponse) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
 const asked = () => stack.upstream.requests.length;
-const named = (name: string) => answerJson({ ...campaignDocument('cmp_1'), name });
-const nameOf = ({ body }: Answered) => body.data?.['name'];
+const named = (name: string) => respondWithJson({ ...campaignDocument('cmp_1'), name });
+const nameOf = ({ body }: HttpResponse) => body.data?.['name'];
 
 const entryName = `campaign-gateway:{cache:ag_1}:${campaignPath}`;
 const leaseName = `${entryName}:lease`;
@@ -68,7 +68,7 @@ test('a hit is for those who may have it: key, permission, account group and lim
 describe('one request to the campaign service', () => {
   test('for 1,000 simultaneous readers of a cold campaign on three gateway processes, each with its own trace id', async () => {
     const fleet = await Promise.all([1, 2, 3].map(() => stack.gatewayProcess(cached)));
-    const answer = heldBack();
+    const answer = deferredResponse();
     stack.upstream.answer = answer;
     const readers = Array.from({ length: 1000 }, (_, i) => read(fleet[i % 3] as RunningGateway));
     await until(() => asked() === 1);
@@ -84,7 +84,7 @@ describe('one request to the campaign service', () => {
 
   test('also where it takes longer than the lease lasts', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    const answer = heldBack();
+    const answer = deferredResponse();
     stack.upstream.answer = answer;
     const readers = [read(a)];
     await until(() => asked() === 1);
@@ -116,7 +116,7 @@ describe('one request to the campaign service', () => {
     await until(() => stack.redis.client.exists(entryName));
     clock.advance(31_000);
     await ageSharedEntries(stack.redis.client, 31_000);
-    const answer = heldBack(named('new'));
+    const answer = deferredResponse(named('new'));
     stack.upstream.answer = answer;
     const stale = await Promise.all(Array.from({ length: 30 }, (_, i) => read(fleet[i % 3] as RunningGateway)));
     expect(stale.every((answered) => /^hit; ttl=-\d$/.test(status(answered) ?? ''))).toBe(true);
@@ -134,7 +134,7 @@ test('when the gateway that asks is killed, those who wait elsewhere go on after
   await until(() => asked() === 1);
   const waiting = Promise.all([read(b), read(b)]);
   await until(() => stack.redis.client.hget(leaseName, 'waited'));
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
   await a.stop();
   expect(await lost).toBe('killed');
   expect((await waiting).map((answered) => answered.status)).toEqual([200, 200]);
@@ -163,7 +163,7 @@ describe('a reader who hangs up', () => {
 
   test('costs those who wait on another gateway nothing: the request that serves them goes on', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    const answer = heldBack();
+    const answer = deferredResponse();
     stack.upstream.answer = answer;
     const first = await hangingUp(a);
     const waiting = read(b);
@@ -199,7 +199,7 @@ describe('a reader who hangs up', () => {
     first.hangUp();
     await until(isClosed);
     expect(await stack.redis.client.exists(leaseName)).toBe(0);
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
     expect(status(await read(b))).toBe('fwd=uri-miss; stored');
   });
 });
@@ -208,9 +208,9 @@ describe('an answer that is not kept', () => {
   /** Readers on two gateways, the second of which waits for the first. */
   async function readersOfTwo(environment: Record<string, string> = {}) {
     const fleet = await Promise.all([1, 2].map(() => stack.gateway({ ...cached, ...environment })));
-    const answer = heldBack((request, response) => stack.upstream.answer(request, response));
+    const answer = deferredResponse((request, response) => stack.upstream.answer(request, response));
     stack.upstream.answer = answer;
-    const readers: Promise<Answered>[] = [];
+    const readers: Promise<HttpResponse>[] = [];
     for (const gateway of fleet) {
       readers.push(read(gateway), read(gateway));
       await until(() => asked() === 1);
@@ -228,12 +228,12 @@ describe('an answer that is not kept', () => {
 
   test('because it is a failure: all who waited for it on any gateway are told the same one, and none is kept', async () => {
     const { end, fleet } = await readersOfTwo();
-    const answers = await end(answerJson({}, 500));
+    const answers = await end(respondWithJson({}, 500));
     expect(answers.map(({ status, body }) => [status, body.error?.details.split(':')[0]])).toEqual(
       Array(4).fill([502, 'status']),
     );
     expect(asked()).toBe(1);
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
     for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
   });
 
@@ -244,7 +244,7 @@ describe('an answer that is not kept', () => {
       const answers = await end((request, response) => {
         response.setHeader('cache-control', directives);
         response.setHeader('age', '27'); // By chance fresh for up to three seconds more, or for none.
-        answerCampaign(request, response);
+        respondWithCampaign(request, response);
       });
       expect(answers.map((answered) => answered.status)).toEqual([200, 200, 200, 200]);
       expect(asked()).toBe(1);
@@ -281,25 +281,25 @@ describe('an answer that is not kept', () => {
 
   test('because CACHE_NOT_FOUND_TTL_MS is 0: all who waited for it are told that it is not there', async () => {
     const { end, fleet } = await readersOfTwo({ CACHE_NOT_FOUND_TTL_MS: '0' });
-    const answers = await end(answerJson({}, 404));
+    const answers = await end(respondWithJson({}, 404));
     expect(answers.map((answered) => answered.status)).toEqual([404, 404, 404, 404]);
     expect(asked()).toBe(1);
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
     for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
   });
 
   test('because the campaign service forbids it: each asks for itself, and none waits for another', async () => {
     const { end } = await readersOfTwo();
-    const unkept = heldBack((request, response) => {
+    const unkept = deferredResponse((request, response) => {
       response.setHeader('cache-control', 'no-store');
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     });
     let first = true;
     const answers = end((request, response) => {
       if (!first) return unkept(request, response);
       first = false;
       response.setHeader('cache-control', 'no-store');
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     });
     await until(() => asked() === 4); // All at once.
     unkept.open();
@@ -317,9 +317,9 @@ test('that a campaign has become a 404 on one gateway keeps all others from serv
   await until(() => stack.redis.client.exists(entryName));
   for (const clock of clocks) clock.advance(100_000);
   await ageSharedEntries(stack.redis.client, 100_000);
-  stack.upstream.answer = answerJson({}, 404);
+  stack.upstream.answer = respondWithJson({}, 404);
   expect((await read(a)).status).toBe(404);
-  stack.upstream.answer = answerJson({}, 500);
+  stack.upstream.answer = respondWithJson({}, 500);
   // The other one learns of it by itself, though its own entry may be served stale while the campaign service fails.
   await until(async () => (await read(b)).status === 404);
   clocks[1].advance(6000);
@@ -336,12 +336,12 @@ test('nor where Redis had thrown the entry away by itself before', async () => {
   for (const gateway of [a, b]) await read(gateway);
   await until(async () => (await stack.redis.client.del(entryName)) === 1);
   for (const clock of clocks) clock.advance(100_000);
-  stack.upstream.answer = answerJson({}, 404);
+  stack.upstream.answer = respondWithJson({}, 404);
   expect((await read(a)).status).toBe(404);
   await until(async () => (await read(b)).status === 404);
   clocks[1].advance(6000);
   await ageSharedEntries(stack.redis.client, 6000);
-  stack.upstream.answer = answerJson({}, 500);
+  stack.upstream.answer = respondWithJson({}, 500);
   expect((await read(b)).status).toBe(502);
 });
 
@@ -422,7 +422,7 @@ describe('an entry in Redis that is not as a gateway writes it is never sent, co
 
   test('a lease that never ends, or lasts longer than leases do, is as none', async () => {
     const gateway = await stack.gateway(cached);
-    const slow = heldBack();
+    const slow = deferredResponse();
     stack.upstream.answer = slow;
     const first = read(gateway);
     const lease = await until(async () => {
@@ -432,7 +432,7 @@ describe('an entry in Redis that is not as a gateway writes it is never sent, co
     slow.open();
     await first;
     await until(async () => (await stack.redis.client.exists(leaseName)) === 0);
-    stack.upstream.answer = answerCampaign;
+    stack.upstream.answer = respondWithCampaign;
     for (const seconds of [0, 3600]) {
       await stack.redis.client.del(entryName);
       await stack.redis.client.hset(leaseName, { ...lease, token: 'dead' });

@@ -3,8 +3,8 @@ import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { readSettings } from '../../src/read-settings.ts';
-import { type ApiKey, changed } from '../../src/stores/keys/api-key.ts';
+import { loadSettings } from '../../src/read-settings.ts';
+import { type ApiKey, withChange } from '../../src/stores/keys/api-key.ts';
 import { openKeyStore } from '../../src/stores/open-stores.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
@@ -160,12 +160,12 @@ describe.each(stores)('keys in %s', (_name, environment) => {
 
   test('of a key the last hundred changes are shown', async () => {
     const { id } = await json(...create, '--all-account-groups');
-    const settings = readSettings(environment(), ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const settings = loadSettings(environment(), ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     const { keys, close } = await openKeyStore(settings, pino({ level: 'silent' }));
     for (let i = 0; i < 105; i++) {
       const record = (await keys.find(id)) as ApiKey;
       const change = { at: record.createdAt, actor: `number ${i}`, action: 'rotated', otherKey: null } as const;
-      expect(await keys.replace(changed(record, {}, change), record.version)).toBe(true);
+      expect(await keys.replace(withChange(record, {}, change), record.version)).toBe(true);
     }
     await close();
     const { changes } = await json('keys', 'show', id);

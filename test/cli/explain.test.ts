@@ -8,19 +8,19 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { cachePolicy } from '../../src/cache/freshness.ts';
 import { publicEndpoints } from '../../src/endpoints/public-endpoints.ts';
 import { type Explanation, explain } from '../../src/pipeline/explain.ts';
-import { readSettings } from '../../src/read-settings.ts';
+import { loadSettings } from '../../src/read-settings.ts';
 import { parseRateLimit } from '../../src/stores/limits/limits.ts';
-import { type Inspection, openInspection } from '../../src/stores/open-stores.ts';
+import { openInspector, type StoreInspector } from '../../src/stores/open-stores.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
 import { type GatewayInside, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, idsOf } from '../helpers/upstream.ts';
+import { requestIds, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
-let inspection: Inspection;
+let inspection: StoreInspector;
 let environment: Record<string, string>;
 
 beforeAll(async () => {
@@ -31,7 +31,7 @@ beforeAll(async () => {
     RATE_LIMIT_DEFAULT: '1000/1h',
     AUTH_FAILURE_LIMIT: '9999/1s',
   };
-  inspection = await openInspection(readSettings(environment), pino({ level: 'silent' }));
+  inspection = await openInspector(loadSettings(environment), pino({ level: 'silent' }));
 });
 afterAll(async () => {
   await inspection.close();
@@ -39,13 +39,16 @@ afterAll(async () => {
 });
 beforeEach(() => {
   stack.upstream.answer = (request, response) =>
-    (idsOf(request).campaignId.includes('missing') ? answerJson({}, 404) : answerCampaign)(request, response);
+    (requestIds(request).campaignId.includes('missing') ? respondWithJson({}, 404) : respondWithCampaign)(
+      request,
+      response,
+    );
 });
 
 const idOf = (key: string) => key.split('_')[1] as string;
 
 async function explained(key: string, target: string): Promise<Explanation> {
-  const settings = readSettings(environment);
+  const settings = loadSettings(environment);
   const record = await inspection.keys.find(idOf(key));
   if (!record) throw new Error('no such key');
   return explain(record, target, {
@@ -142,9 +145,9 @@ test(`what is explained for ${rights.length} keys and some 40 paths is what the 
     const key = await stack.key(keyRights);
     for (let i = 0; i < requestsBefore; i++) await ask(gateway, key, campaignPath);
     for (const target of all) {
-      const { answer, stages } = await explained(key, target);
+      const { response: answer, stages } = await explained(key, target);
       const { status, error } = await ask(gateway, key, target);
-      const decisive = stages.find(({ verdict }) => verdict !== 'passes');
+      const decisive = stages.find(({ result: verdict }) => verdict !== 'passes');
       const expected = { status, code: error?.code ?? null };
       if (answer) expect([name, target, answer]).toEqual([name, target, expected]);
       else expect([name, target, [200, 404].includes(status)]).toEqual([name, target, true]);
@@ -181,13 +184,13 @@ describe('explaining', () => {
     expect(await cacheOf(target)).toMatchObject({ verdict: 'passes', status: null });
     for (const path of [target, missing]) await ask(gateway, key, path);
     // The entry is written behind the answer.
-    await until(async () => (await cacheOf(target))?.verdict === 'answers');
+    await until(async () => (await cacheOf(target))?.result === 'answers');
     expect(await cacheOf(target)).toMatchObject({
       status: 200,
       ageSeconds: 0,
       details: 'The entry is 0 s old and fresh.',
     });
-    await until(async () => (await cacheOf(missing))?.verdict === 'answers');
+    await until(async () => (await cacheOf(missing))?.result === 'answers');
     expect(await cacheOf(missing)).toMatchObject({ status: 404, code: 'NOT_FOUND' });
     await ageSharedEntries(stack.redis.client, 40_000);
     expect(await cacheOf(target)).toMatchObject({

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { defaultOf, readSettings } from '../../src/read-settings.ts';
+import { defaultText, loadSettings } from '../../src/read-settings.ts';
 import { settingNames } from '../../src/settings.ts';
 import { version } from '../../src/version.ts';
 import { type ComposeService, mountsOf, readCompose } from '../helpers/compose.ts';
@@ -38,7 +38,7 @@ test.skipIf(!hasCompose)('docker-compose accepts the file', async () => {
 test('the settings of the gateway are such, and lead to services that listen there', async () => {
   const known = new Set<string>(settingNames);
   expect(Object.keys(gateway.environment).filter((name) => !known.has(name))).toEqual([]);
-  const settings = readSettings({ ...(await readImage()).environment, ...gateway.environment });
+  const settings = loadSettings({ ...(await readImage()).environment, ...gateway.environment });
   const campaignService = service(settings.CAMPAIGN_SERVICE_URL.hostname);
   expect(campaignService.environment['SAMPLE_PORT']).toBe(settings.CAMPAIGN_SERVICE_URL.port);
   expect(campaignService.environment['SAMPLE_HOST']).toBe('0.0.0.0');
@@ -51,7 +51,7 @@ test('the settings of the gateway are such, and lead to services that listen the
 
 test('there is more than one gateway, which a stop leaves the time that it takes', () => {
   expect(gateway.deploy?.replicas).toBeGreaterThan(1);
-  const { SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = readSettings(gateway.environment);
+  const { SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = loadSettings(gateway.environment);
   const [, seconds] = /^(\d+)s$/.exec(gateway.stop_grace_period ?? '') ?? [];
   expect(Number(seconds) * 1000).toBeGreaterThan(SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + 4000);
 });
@@ -80,7 +80,7 @@ test('what a service is told by variables, its configuration asks for', async ()
 });
 
 test('the load balancer and Prometheus find the gateways where they listen', async () => {
-  const { HOST, PORT, OPS_PORT } = readSettings({ ...(await readImage()).environment, ...gateway.environment });
+  const { HOST, PORT, OPS_PORT } = loadSettings({ ...(await readImage()).environment, ...gateway.environment });
   expect(HOST).toBe('0.0.0.0');
   const { GATEWAY_PORT, GATEWAY_OPS_PORT, LISTEN } = await haproxyDefaults();
   expect([GATEWAY_PORT, GATEWAY_OPS_PORT]).toEqual([String(PORT), String(OPS_PORT)]);
@@ -142,5 +142,5 @@ test('what is made here runs locked down, and no variable holds a secret', () =>
   const variables = Object.values(services).flatMap(({ environment }) => Object.entries(environment));
   expect(variables.filter(([name]) => /PASSWORD|TOKEN|SECRET/.test(name))).toEqual([]);
   expect(variables.filter(([, value]) => value.includes('@'))).toEqual([]);
-  expect(defaultOf('CAMPAIGN_SERVICE_TOKEN')).toBeUndefined();
+  expect(defaultText('CAMPAIGN_SERVICE_TOKEN')).toBeUndefined();
 });

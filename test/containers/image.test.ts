@@ -1,7 +1,7 @@
 import { chmod, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { defaultOf, readSettings } from '../../src/read-settings.ts';
+import { defaultText, loadSettings } from '../../src/read-settings.ts';
 import { settingNames } from '../../src/settings.ts';
 import { version } from '../../src/version.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
@@ -59,9 +59,9 @@ test('settings, ports, user and base are those of the code', async () => {
   const { NODE_ENV, NODE_COMPILE_CACHE, ...settings } = image.environment;
   expect([NODE_ENV, NODE_COMPILE_CACHE]).toEqual(['production', expect.stringMatching(/^\/var\//)]);
   expect(Object.keys(settings).filter((name) => !settingNames.some((known) => known === name))).toEqual([]);
-  const read = readSettings({ ...image.environment, CAMPAIGN_SERVICE_URL: 'http://campaigns' });
+  const read = loadSettings({ ...image.environment, CAMPAIGN_SERVICE_URL: 'http://campaigns' });
   expect([read.HOST, read.OPS_HOST]).toEqual(['0.0.0.0', '0.0.0.0']);
-  expect(image.one('EXPOSE').split(' ')).toEqual([defaultOf('PORT'), defaultOf('OPS_PORT')]);
+  expect(image.one('EXPOSE').split(' ')).toEqual([defaultText('PORT'), defaultText('OPS_PORT')]);
   expect(image.one('USER')).toMatch(/^[1-9]\d*:[1-9]\d*$/); // In numbers: Kubernetes cannot check a name for root.
   const { devDependencies } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8'));
   const major = String(devDependencies.node).split('.')[0];

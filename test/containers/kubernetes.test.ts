@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { Container, PodSpec } from 'kubernetes-types/core/v1.js';
 import { beforeAll, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { readSettings } from '../../src/read-settings.ts';
+import { loadSettings } from '../../src/read-settings.ts';
 import { type Settings, settingNames } from '../../src/settings.ts';
 import { version } from '../../src/version.ts';
 import { isThere } from '../helpers/debian-package.ts';
@@ -37,7 +37,7 @@ async function settingsOf(configMap: Readonly<Record<string, string>>): Promise<
     const [redis, token] = [path.join(folder, 'redis-url'), path.join(folder, 'campaign-service-token')];
     await Promise.all([writeFile(redis, 'redis://redis.redis.svc:6379\n'), writeFile(token, 'token\n')]);
     const secrets = { REDIS_URL_FILE: redis, CAMPAIGN_SERVICE_TOKEN_FILE: token };
-    return readSettings({ ...(await readImage()).environment, ...configMap, ...secrets });
+    return loadSettings({ ...(await readImage()).environment, ...configMap, ...secrets });
   } finally {
     await rm(folder, { recursive: true });
   }

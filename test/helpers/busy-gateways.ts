@@ -2,14 +2,20 @@ import type { GatewayProcess } from './gateway.ts';
 import { get } from './http.ts';
 import { makeKey } from './keys.ts';
 import { Stack } from './stack.ts';
-import { answerBody, answerCampaign, answerJson, campaignDocument, heldBack } from './upstream.ts';
+import {
+  campaignDocument,
+  deferredResponse,
+  respondWithBody,
+  respondWithCampaign,
+  respondWithJson,
+} from './upstream.ts';
 import { until } from './wait.ts';
 
 /**
  * Two gateways to which almost everything has happened that a metric tells of: all that a cache does, failures of the
  * campaign service and an open circuit, Redis away and back, limits of keys and addresses.
  */
-export async function startBusyGateways(): Promise<{ gateways: GatewayProcess[]; stop(): Promise<void> }> {
+export async function startExercisedGateways(): Promise<{ gateways: GatewayProcess[]; stop(): Promise<void> }> {
   const stack = await Stack.start();
   try {
     const [first, closed] = await Promise.all([
@@ -47,7 +53,7 @@ async function readThroughCache(stack: Stack, gateway: GatewayProcess, key: stri
   await until(async () => (await cacheStatus(gateway, key)).includes('hit; ttl=-'));
   let attempt = 0;
   await until(async () => {
-    const held = heldBack();
+    const held = deferredResponse();
     stack.upstream.answer = held;
     const before = stack.upstream.requests.length;
     const campaign = `cmp_together${attempt++}`;
@@ -57,22 +63,22 @@ async function readThroughCache(stack: Stack, gateway: GatewayProcess, key: stri
     return (await Promise.all(answers)).some((status) => status.includes('collapsed'));
   });
   const unkept = JSON.stringify(campaignDocument('cmp_unkept'));
-  stack.upstream.answer = answerBody(unkept, 200, { 'cache-control': 'no-store' });
+  stack.upstream.answer = respondWithBody(unkept, 200, { 'cache-control': 'no-store' });
   await until(async () => (await cacheStatus(gateway, key, 'cmp_unkept')).includes('fwd=bypass'));
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 }
 
 async function failAtCampaignService(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
-  stack.upstream.answer = answerJson({}, 404);
+  stack.upstream.answer = respondWithJson({}, 404);
   await read(gateway, key, 'cmp_nowhere');
   await read({ ...gateway, url: `${gateway.url}/nowhere` }, key);
   stack.upstream.answer = () => {}; // It never answers.
   await read(gateway, key, 'cmp_late');
-  stack.upstream.answer = answerJson({}, 500);
+  stack.upstream.answer = respondWithJson({}, 500);
   await until(async () => (await cacheStatus(gateway, key)).includes('detail='));
   let attempt = 0;
   await until(async () => (await read(gateway, key, `cmp_bad${attempt++}`)).text.includes('circuit_open'));
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 }
 
 async function doWithoutRedis(stack: Stack, gateway: GatewayProcess, closed: GatewayProcess, key: string) {

@@ -1,11 +1,11 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { publicEndpoints } from '../../src/endpoints/public-endpoints.ts';
-import { readSettings } from '../../src/read-settings.ts';
-import { describeApi } from '../../src/reference/describe-api.ts';
+import { loadSettings } from '../../src/read-settings.ts';
+import { buildOpenApiDocument } from '../../src/reference/describe-api.ts';
 
 /** An answer of the public listener, as far as the API description speaks of it. */
-export interface Described {
+export interface DescribedResponse {
   readonly method: string;
   /** Undefined where the request was no HTTP. */
   readonly path: string | undefined;
@@ -32,8 +32,8 @@ interface Document {
   readonly components: { readonly headers: Readonly<Record<string, Header>> };
 }
 
-const document = describeApi(
-  publicEndpoints(readSettings({ CAMPAIGN_SERVICE_URL: 'http://a' })),
+const document = buildOpenApiDocument(
+  publicEndpoints(loadSettings({ CAMPAIGN_SERVICE_URL: 'http://a' })),
 ) as unknown as Document;
 const ajv = new Ajv2020({ strict: false, allErrors: true });
 (formats as unknown as (ajv: Ajv2020) => void)(ajv);
@@ -48,20 +48,21 @@ export const seenStatuses = new Set<string>();
 export const describedStatuses = Object.keys(Object.values(document.paths)[0]?.['get']?.responses ?? {});
 
 /** Throws where an answer is not as the API description says. */
-export function checkDescribed(answer: Described): void {
-  const response = responseOf(answer);
-  if (response === 'of another endpoint') return;
-  seenStatuses.add(String(answer.status));
-  if (!response) throw new Error(`the API description has no ${answer.status} for ${answer.method}`);
-  for (const [name, { $ref }] of Object.entries(response.headers)) checkHeader(answer, name, $ref);
-  const known = new Set(Object.keys(response.headers).map((name) => name.toLowerCase()));
-  const unknown = answer.headerNames.filter((name) => !known.has(name) && !OF_HTTP.has(name));
-  if (unknown.length > 0) throw new Error(`${answer.status} has headers that are not described: ${unknown.join(', ')}`);
-  const schema = response.content?.['application/json'].schema.$ref;
-  if (schema && answer.body !== '') check(schema, JSON.parse(answer.body), `the body of a ${answer.status}`);
+export function checkAgainstOpenApi(response: DescribedResponse): void {
+  const described = responseOf(response);
+  if (described === 'of another endpoint') return;
+  seenStatuses.add(String(response.status));
+  if (!described) throw new Error(`the API description has no ${response.status} for ${response.method}`);
+  for (const [name, { $ref }] of Object.entries(described.headers)) checkHeader(response, name, $ref);
+  const known = new Set(Object.keys(described.headers).map((name) => name.toLowerCase()));
+  const unknown = response.headerNames.filter((name) => !known.has(name) && !OF_HTTP.has(name));
+  if (unknown.length > 0)
+    throw new Error(`${response.status} has headers that are not described: ${unknown.join(', ')}`);
+  const schema = described.content?.['application/json'].schema.$ref;
+  if (schema && response.body !== '') check(schema, JSON.parse(response.body), `the body of a ${response.status}`);
 }
 
-function responseOf({ method, path, status }: Described): Response | undefined | 'of another endpoint' {
+function responseOf({ method, path, status }: DescribedResponse): Response | undefined | 'of another endpoint' {
   const [template] = Object.keys(document.paths);
   const isKnown = path !== undefined && new RegExp(`^${template?.replace(/\{\w+\}/g, '[^/]*')}$`).test(path);
   if (!isKnown && status < 400) return 'of another endpoint';
@@ -69,7 +70,7 @@ function responseOf({ method, path, status }: Described): Response | undefined |
   return operation?.responses[String(status)];
 }
 
-function checkHeader({ header, status }: Described, name: string, $ref: string): void {
+function checkHeader({ header, status }: DescribedResponse, name: string, $ref: string): void {
   const described = document.components.headers[name];
   const value = header(name);
   if (value === null) {

@@ -12,7 +12,7 @@ export interface Costs {
 }
 
 export interface Gate {
-  admits(): boolean;
+  shouldAdmit(): boolean;
   look(): void;
 }
 
@@ -34,7 +34,7 @@ export class EventLoopModel {
   now = 0;
   #stalledMs = 0;
   readonly #costs: Costs;
-  #gate: Gate = { admits: () => true, look: () => {} };
+  #gate: Gate = { shouldAdmit: () => true, look: () => {} };
   #tickAt = TICK_MS;
   /** What there is to do for each that is ready. */
   #ready: (() => void)[] = [];
@@ -121,7 +121,7 @@ export class EventLoopModel {
   }
 
   #serve(cameAt: number): void {
-    if (!this.#gate.admits()) {
+    if (!this.#gate.shouldAdmit()) {
       this.now += this.#costs.refusal;
       this.#result.refused++;
       return;

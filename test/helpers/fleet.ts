@@ -2,12 +2,12 @@ import { expect } from 'vitest';
 import type { GatewayProcess } from './gateway.ts';
 import { get } from './http.ts';
 import { flood, Load, type Tally } from './load.ts';
-import type { RedisForm } from './redis.ts';
+import type { RedisTopology } from './redis.ts';
 import { campaignPath, Stack } from './stack.ts';
 import { until } from './wait.ts';
 
 /** Gateway processes on one Redis, and what is asked of all of them. */
-export class Fleet<Form extends RedisForm> {
+export class Fleet<Form extends RedisTopology> {
   readonly stack: Stack<Form>;
   readonly gateways: readonly GatewayProcess[];
   readonly #urls: readonly string[];
@@ -18,7 +18,7 @@ export class Fleet<Form extends RedisForm> {
     this.#urls = gateways.map(({ url }) => url + campaignPath);
   }
 
-  static async start<Form extends RedisForm>(startRedis: () => Promise<Form>, size = 2): Promise<Fleet<Form>> {
+  static async start<Form extends RedisTopology>(startRedis: () => Promise<Form>, size = 2): Promise<Fleet<Form>> {
     const stack = await Stack.start(startRedis);
     return new Fleet(stack, await Promise.all(Array.from({ length: size }, () => stack.gatewayProcess())));
   }

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
-import { createGateway, type GatewayParts } from '../../src/gateway.ts';
-import { readSettings } from '../../src/read-settings.ts';
-import { openStores } from '../../src/stores/open-stores.ts';
+import { createGateway, type GatewayOptions } from '../../src/gateway.ts';
+import { loadSettings } from '../../src/read-settings.ts';
+import { createStores } from '../../src/stores/open-stores.ts';
 import { until } from './wait.ts';
 
 type LogLine = Record<string, unknown> & { msg?: string; level?: string };
@@ -30,16 +30,16 @@ export interface GatewayInside extends RunningGateway {
 /** A gateway inside the test's own process, on real sockets all the same. */
 export async function startGateway(
   environment: Environment,
-  parts: Partial<GatewayParts> = {},
+  parts: Partial<GatewayOptions> = {},
 ): Promise<GatewayInside> {
-  const settings = readSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
+  const settings = loadSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
   const log: LogLine[] = [];
   const formatters = { level: (label: string) => ({ level: label }) };
   const logger = pino(
     { level: settings.LOG_LEVEL, formatters },
     { write: (line: string) => log.push(JSON.parse(line)) },
   );
-  const stores = parts.stores ?? (await openStores(settings, logger));
+  const stores = parts.stores ?? (await createStores(settings, logger));
   const gateway = createGateway({ settings, log: logger, ...parts, stores });
   let received = 0;
   gateway.server.on('request', () => received++);

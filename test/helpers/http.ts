@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { checkDescribed } from './described.ts';
+import { checkAgainstOpenApi } from './described.ts';
 
 interface Envelope {
   success: boolean;
@@ -9,7 +9,7 @@ interface Envelope {
   traceId: string;
 }
 
-export interface Answered {
+export interface HttpResponse {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
@@ -17,11 +17,11 @@ export interface Answered {
 }
 
 /** One request by fetch; the body, where there is one, is read as an envelope. A gateway's answer has to be as described. */
-export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answered> {
+export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
   const response = await fetch(url, { method, headers });
   const text = await response.text();
   if (response.headers.has('x-trace-id')) {
-    checkDescribed({
+    checkAgainstOpenApi({
       method,
       path: new URL(url).pathname,
       status: response.status,
@@ -58,15 +58,15 @@ export async function exchangeBytes(
   return text;
 }
 
-export interface RawAnswer {
+export interface RawResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly body: string;
 }
 
 /** All answers in the bytes of a connection, by Content-Length. */
-export function parseAnswers(text: string): RawAnswer[] {
-  const answers: RawAnswer[] = [];
+export function parseResponses(text: string): RawResponse[] {
+  const responses: RawResponse[] = [];
   let rest = text;
   while (rest !== '') {
     const headEnd = rest.indexOf('\r\n\r\n');
@@ -76,23 +76,23 @@ export function parseAnswers(text: string): RawAnswer[] {
       lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
     );
     const length = Number(headers['content-length'] ?? 0);
-    answers.push({
+    responses.push({
       status: Number(statusLine.split(' ')[1]),
       headers,
       body: rest.slice(headEnd + 4, headEnd + 4 + length),
     });
-    const { status, body } = answers.at(-1) as RawAnswer;
+    const { status, body } = responses.at(-1) as RawResponse;
     if ('x-trace-id' in headers && status >= 400) {
       const header = (name: string) => headers[name.toLowerCase()] ?? null;
-      checkDescribed({ method: 'GET', path: undefined, status, header, headerNames: Object.keys(headers), body });
+      checkAgainstOpenApi({ method: 'GET', path: undefined, status, header, headerNames: Object.keys(headers), body });
     }
     rest = rest.slice(headEnd + 4 + length);
   }
-  return answers;
+  return responses;
 }
 
 /** The `r` and `t` of a RateLimit field. */
-export function rateLimitState({ headers }: Answered): { name: string; r: number; t: number } {
+export function rateLimitState({ headers }: HttpResponse): { name: string; r: number; t: number } {
   const match = /^"([\w-]+)";r=(\d+);t=(\d+)$/.exec(headers.get('ratelimit') ?? '');
   return { name: match?.[1] ?? '', r: Number(match?.[2]), t: Number(match?.[3]) };
 }

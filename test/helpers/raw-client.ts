@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { expect } from 'vitest';
-import { type ErrorCode, errorTable } from '../../src/errors.ts';
-import { parseAnswers, type RawAnswer } from './http.ts';
+import { type ErrorCode, errorDefinitions } from '../../src/errors.ts';
+import { parseResponses, type RawResponse } from './http.ts';
 import { until } from './wait.ts';
 
 /** A client below HTTP: it sends bytes, and sees what comes back and whether the connection is ended. */
@@ -45,8 +45,8 @@ export class RawClient {
   }
 
   /** The final answers so far; an interim one is none (RFC 9110, section 15.2). */
-  get answers(): RawAnswer[] {
-    return parseAnswers(this.received).filter(({ status }) => status >= 200);
+  get answers(): RawResponse[] {
+    return parseResponses(this.received).filter(({ status }) => status >= 200);
   }
 
   /** Waits until so many answers have begun to come, or the connection has ended. */
@@ -55,7 +55,7 @@ export class RawClient {
   }
 
   /** All answers, once the gateway has ended the connection. */
-  async untilEnded(): Promise<RawAnswer[]> {
+  async untilEnded(): Promise<RawResponse[]> {
     await until(() => this.ended);
     this.socket.destroy();
     return this.answers;
@@ -65,7 +65,7 @@ export class RawClient {
 export type Outcome = 'OK' | ErrorCode;
 
 /** Checks that it is a whole envelope, with the headers that every answer has, and tells which. */
-export function outcomeOf({ status, headers, body }: RawAnswer): Outcome {
+export function classifyResponse({ status, headers, body }: RawResponse): Outcome {
   const envelope = JSON.parse(body);
   expect(Object.keys(envelope)).toEqual(['success', 'data', 'error', 'traceId']);
   expect(headers['content-length']).toBe(String(Buffer.byteLength(body, 'latin1')));
@@ -78,6 +78,6 @@ export function outcomeOf({ status, headers, body }: RawAnswer): Outcome {
   expect(envelope.success).toBe(status === 200);
   if (status === 200) return 'OK';
   const code = envelope.error.code as ErrorCode;
-  expect(errorTable[code].status).toBe(status);
+  expect(errorDefinitions[code].status).toBe(status);
   return code;
 }

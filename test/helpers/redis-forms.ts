@@ -5,18 +5,18 @@ import path from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { promisify } from 'node:util';
 import { makeCertificates } from './certificates.ts';
-import { freePort, type RedisForm, RedisServer } from './redis.ts';
+import { freePort, RedisServer, type RedisTopology } from './redis.ts';
 import { until } from './wait.ts';
 
 /** Every form, with what starts it. */
-export const redisForms: [name: string, start: () => Promise<RedisForm>][] = [
+export const redisTopologies: [name: string, start: () => Promise<RedisTopology>][] = [
   ['one server', () => RedisServer.start()],
   ['TLS with a user of few rights', startTls],
   ['a master found through a sentinel', startSentinel],
   ['a cluster of three masters', startCluster],
 ];
 
-export interface RedisCluster extends RedisForm {
+export interface RedisCluster extends RedisTopology {
   /** One a master, or none. */
   readonly replicas: readonly RedisServer[];
 }
@@ -47,7 +47,7 @@ export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}
   };
 }
 
-export interface WatchedRedis extends RedisForm {
+export interface WatchedRedis extends RedisTopology {
   readonly master: RedisServer;
   readonly replica: RedisServer | undefined;
   readonly sentinel: RedisServer;
@@ -88,7 +88,7 @@ async function countReplicas(sentinel: RedisServer): Promise<number> {
 }
 
 /** TLS, with a user of its own that may do no more than the gateway needs. */
-async function startTls(): Promise<RedisForm> {
+async function startTls(): Promise<RedisTopology> {
   const { server, files, remove } = await makeCertificates();
   const folder = path.dirname(files.ca);
   const [cert, key] = [path.join(folder, 'redis.pem'), path.join(folder, 'redis-key.pem')];

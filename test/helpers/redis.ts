@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { until } from './wait.ts';
 
 /** A Redis in one of the forms that `REDIS_URL` knows. */
-export interface RedisForm {
+export interface RedisTopology {
   readonly url: string;
   /** What a process needs in its environment besides. */
   readonly environment: Readonly<Record<string, string>>;
@@ -18,7 +18,7 @@ export interface RedisForm {
 }
 
 /** A redis-server of the test's own, on a free port of 127.0.0.1: the simplest of the forms. */
-export class RedisServer implements RedisForm {
+export class RedisServer implements RedisTopology {
   readonly port: number;
   readonly url: string;
   readonly environment = {};

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
-import type { GatewayParts } from '../../src/gateway.ts';
-import { readSettings } from '../../src/read-settings.ts';
+import type { GatewayOptions } from '../../src/gateway.ts';
+import { loadSettings } from '../../src/read-settings.ts';
 import type { KeyStore } from '../../src/stores/keys/key-store.ts';
 import { openKeyStore } from '../../src/stores/open-stores.ts';
 import {
@@ -12,12 +12,12 @@ import {
   startGateway,
 } from './gateway.ts';
 import { type KeyRights, makeKey } from './keys.ts';
-import { type RedisForm, RedisServer } from './redis.ts';
+import { RedisServer, type RedisTopology } from './redis.ts';
 import { Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /** A Redis, a scripted campaign service, and as many gateways before it as the test asks for. */
-export class Stack<Form extends RedisForm = RedisServer> {
+export class Stack<Form extends RedisTopology = RedisServer> {
   readonly redis: Form;
   readonly upstream: Upstream;
   readonly keyStore: KeyStore;
@@ -32,10 +32,12 @@ export class Stack<Form extends RedisForm = RedisServer> {
   }
 
   static async start(): Promise<Stack>;
-  static async start<Form extends RedisForm>(startRedis: () => Promise<Form>): Promise<Stack<Form>>;
-  static async start(startRedis: () => Promise<RedisForm> = () => RedisServer.start()): Promise<Stack<RedisForm>> {
+  static async start<Form extends RedisTopology>(startRedis: () => Promise<Form>): Promise<Stack<Form>>;
+  static async start(
+    startRedis: () => Promise<RedisTopology> = () => RedisServer.start(),
+  ): Promise<Stack<RedisTopology>> {
     const [redis, upstream] = await Promise.all([startRedis(), Upstream.start()]);
-    const settings = readSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const settings = loadSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     return new Stack(redis, upstream, await openKeyStore(settings, pino({ level: 'silent' })));
   }
 
@@ -45,7 +47,7 @@ export class Stack<Form extends RedisForm = RedisServer> {
     return { REDIS_URL: url, CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0', ...environment };
   }
 
-  async gateway(environment: Environment = {}, parts: Partial<GatewayParts> = {}): Promise<GatewayInside> {
+  async gateway(environment: Environment = {}, parts: Partial<GatewayOptions> = {}): Promise<GatewayInside> {
     const gateway = await startGateway({ ...this.environment, ...environment }, parts);
     this.#gateways.push(gateway);
     return gateway;

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 
-export type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+export type Responder = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** The ids in the path that the gateway asks for by default. */
-export function idsOf(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
+export function requestIds(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
   const match = /\/accounts\/([^/]+)\/campaigns\/([^/?]+)$/.exec(request.url ?? '');
   return { accountGroupId: match?.[1] ?? '', campaignId: match?.[2] ?? '' };
 }
@@ -30,21 +30,22 @@ export function campaignDocument(id: string, accountGroupId?: string): Record<st
   };
 }
 
-export const answerCampaign: Answer = (request, response) => answerNamed('Spring outreach')(request, response);
+export const respondWithCampaign: Responder = (request, response) =>
+  respondWithName('Spring outreach')(request, response);
 
 /** The campaign that is asked for, under this name. */
-export function answerNamed(name: string): Answer {
+export function respondWithName(name: string): Responder {
   return (request, response) => {
-    const { accountGroupId, campaignId } = idsOf(request);
-    answerJson({ ...campaignDocument(campaignId, accountGroupId), name })(request, response);
+    const { accountGroupId, campaignId } = requestIds(request);
+    respondWithJson({ ...campaignDocument(campaignId, accountGroupId), name })(request, response);
   };
 }
 
-export function answerJson(document: unknown, status = 200): Answer {
-  return answerBody(JSON.stringify(document), status);
+export function respondWithJson(document: unknown, status = 200): Responder {
+  return respondWithBody(JSON.stringify(document), status);
 }
 
-export function answerBody(body: string | Buffer, status = 200, headers: Record<string, string> = {}): Answer {
+export function respondWithBody(body: string | Buffer, status = 200, headers: Record<string, string> = {}): Responder {
   return (_request, response) => {
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(body);
@@ -54,7 +55,7 @@ export function answerBody(body: string | Buffer, status = 200, headers: Record<
 /** A campaign service whose answers the test scripts; it keeps the requests that reached it. */
 export class Upstream {
   readonly requests: IncomingMessage[] = [];
-  answer: Answer = answerCampaign;
+  answer: Responder = respondWithCampaign;
   readonly #server;
 
   private constructor() {
@@ -111,8 +112,8 @@ export async function startRawUpstream(
 }
 
 /** An answer that is held back until `open` is called. */
-export function heldBack(answer: Answer = answerCampaign): Answer & { open(): void } {
+export function deferredResponse(answer: Responder = respondWithCampaign): Responder & { open(): void } {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const held: Answer = (request, response) => void promise.then(() => answer(request, response));
+  const held: Responder = (request, response) => void promise.then(() => answer(request, response));
   return Object.assign(held, { open: resolve });
 }

@@ -2,11 +2,11 @@ import type { Scrape } from './prometheus.ts';
 import { type Matcher, selectorsOf } from './promql.ts';
 
 /** The values of each label of each series. */
-export type Vocabulary = Map<string, Map<string, Set<string>>>;
+export type MetricCatalog = Map<string, Map<string, Set<string>>>;
 
 /** What the scrapes of a job have, as Prometheus stores it. */
-export function vocabularyOf(scrapes: readonly Scrape[], job: string): Vocabulary {
-  const vocabulary: Vocabulary = new Map();
+export function buildCatalog(scrapes: readonly Scrape[], job: string): MetricCatalog {
+  const vocabulary: MetricCatalog = new Map();
   const samples = scrapes.flatMap((scrape) => [...scrape.values()]).flatMap((family) => family.samples);
   for (const { name, labels } of [...samples, { name: 'up', labels: {} }]) {
     addSeries(vocabulary, name, { ...labels, job, instance: 'any' });
@@ -14,7 +14,7 @@ export function vocabularyOf(scrapes: readonly Scrape[], job: string): Vocabular
   return vocabulary;
 }
 
-export function addSeries(vocabulary: Vocabulary, name: string, labels: Readonly<Record<string, string>>): void {
+export function addSeries(vocabulary: MetricCatalog, name: string, labels: Readonly<Record<string, string>>): void {
   const known = vocabulary.get(name) ?? new Map<string, Set<string>>();
   vocabulary.set(name, known);
   for (const [label, value] of Object.entries(labels)) {
@@ -23,7 +23,7 @@ export function addSeries(vocabulary: Vocabulary, name: string, labels: Readonly
 }
 
 /** What an expression names and nobody emits: metrics, labels, values of labels. */
-export function unknownIn(expression: string, vocabulary: Vocabulary): string[] {
+export function findUnknownSeries(expression: string, vocabulary: MetricCatalog): string[] {
   return selectorsOf(expression).flatMap(({ metric, matchers, labels }) => {
     const known = vocabulary.get(metric);
     if (!known) return [`no metric ${metric}`];

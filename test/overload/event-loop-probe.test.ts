@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openEventLoopProbe } from '../../src/event-loop-probe.ts';
-import { Overload } from '../../src/overload.ts';
+import { OverloadDetector } from '../../src/overload.ts';
 
 /** More than libuv takes at a time; a turn goes on for 48 times that. */
 const BUSY = 1100;
@@ -108,9 +108,9 @@ test('a signal that somebody else sends is none', async () => {
 });
 
 test('a connection that is new is read though more than a thousand are always ready', async () => {
-  const overload = new Overload({ began: () => {}, ended: () => {} });
+  const overload = new OverloadDetector({ onStart: () => {}, onEnd: () => {} });
   const stop = overload.start();
-  whenRead = () => void overload.admits();
+  whenRead = () => void overload.shouldAdmit();
   await new Promise(setImmediate);
   const before = reads;
   const client = await open();
@@ -118,7 +118,7 @@ test('a connection that is new is read though more than a thousand are always re
   client.write('x');
   await new Promise<void>((resolve) => {
     whenRead = () => {
-      overload.admits();
+      overload.shouldAdmit();
       if (read.has(client)) resolve();
     };
   });

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Overload } from '../../src/overload.ts';
+import { OverloadDetector } from '../../src/overload.ts';
 import { type Costs, EventLoopModel } from '../helpers/event-loop-model.ts';
 
 /** About what a cached read, a read at the campaign service and a refusal cost. */
@@ -14,8 +14,8 @@ function start(costs: Costs): void {
   told = [];
   const tell = (what: string) => () => void told.push(what);
   const { openProbe, placesTaken, cpuMs } = loop;
-  const parts = { began: tell('began'), ended: tell('ended') };
-  loop.control(new Overload({ ...parts, now: () => loop.now, cpuMs, openProbe, placesTaken }));
+  const parts = { onStart: tell('began'), onEnd: tell('ended') };
+  loop.control(new OverloadDetector({ ...parts, now: () => loop.now, cpuMs, openProbe, utilization: placesTaken }));
 }
 
 beforeEach(() => start(READ));

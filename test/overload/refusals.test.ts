@@ -1,20 +1,20 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { errorTable } from '../../src/errors.ts';
-import { Embedded } from '../helpers/embedded.ts';
-import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
+import { errorDefinitions } from '../../src/errors.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { campaignPath } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 let url: string;
 beforeAll(async () => {
-  embedded = await Embedded.startOverloaded();
+  embedded = await EmbeddedGateway.startOverloaded();
   url = embedded.gateway.url;
 });
 afterAll(() => embedded.stop());
 
 const raw = async (...lines: string[]) =>
-  parseAnswers(await exchangeBytes(url, `${lines.join('\r\n')}\r\n\r\n`, (text) => text.endsWith('"}')));
+  parseResponses(await exchangeBytes(url, `${lines.join('\r\n')}\r\n\r\n`, (text) => text.endsWith('"}')));
 
 test('a refusal is the same for all: whoever asks, for whatever, by whichever method', async () => {
   const key = embedded.credentials;
@@ -33,7 +33,7 @@ test('a refusal is the same for all: whoever asks, for whatever, by whichever me
       data: null,
       error: {
         code: 'OVERLOADED',
-        message: errorTable.OVERLOADED.message,
+        message: errorDefinitions.OVERLOADED.message,
         details: 'Try again when Retry-After says.',
       },
       traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
@@ -74,7 +74,7 @@ test('HEAD has the headers alone', async () => {
 test('the connection is kept, and each of the requests on it has its answer', async () => {
   const request = `GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello`;
   const bytes = `${request.repeat(5)}GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
-  const answers = parseAnswers(await exchangeBytes(url, bytes));
+  const answers = parseResponses(await exchangeBytes(url, bytes));
   expect(answers.map(({ status, headers }) => [status, headers['connection']])).toEqual([
     ...Array.from({ length: 5 }, () => [503, undefined]),
     [503, 'close'],
@@ -90,7 +90,7 @@ test.each([
   ['for another protocol', ['GET / HTTP/1.1', 'Host: a', 'Connection: upgrade', 'Upgrade: h2c']],
 ])('the connection ends after a request %s', async (_what, lines) => {
   const text = await exchangeBytes(url, `${lines.join('\r\n')}\r\n\r\n`);
-  expect(parseAnswers(text)).toMatchObject([{ status: 503, headers: { connection: 'close' } }]);
+  expect(parseResponses(text)).toMatchObject([{ status: 503, headers: { connection: 'close' } }]);
 });
 
 test('the log has the trace id of each refused request, many in a line, and no line for each', async () => {
@@ -108,7 +108,7 @@ test('what the parser refuses is answered as ever', async () => {
 });
 
 test('a gateway that shuts down ends the connection with its answer, and says how many it has refused', async () => {
-  const own = await Embedded.startOverloaded();
+  const own = await EmbeddedGateway.startOverloaded();
   for (let i = 0; i < 3; i++) expect((await get(own.gateway.url)).status).toBe(503);
   await own.stop();
   expect(own.gateway.log.find(({ msg }) => msg === 'no longer overloaded')).toMatchObject({

@@ -5,7 +5,7 @@ import { get } from '../helpers/http.ts';
 import { type LoadPlan, type LoadResult, load } from '../helpers/load-process.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerJson, campaignDocument } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -21,7 +21,7 @@ beforeAll(async () => {
     condition: { isOpen: true },
   }));
   const document = { ...campaignDocument('cmp_1', 'ag_1'), workflowDefinition: { nodes } };
-  stack.upstream.answer = answerJson(document);
+  stack.upstream.answer = respondWithJson(document);
   gateway = await stack.gatewayProcess({
     // None of the reads is refused at the campaign service.
     CACHE_TTL_MS: '0',

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { get, parseAnswers, type RawAnswer } from '../helpers/http.ts';
+import { get, parseResponses, type RawResponse } from '../helpers/http.ts';
 import { Load, patient, type Tally, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -116,10 +116,10 @@ test('SIGTERM without a delay: connections that wait to be taken are taken befor
 });
 
 /** Sends a request on an open connection, and has its answer. */
-async function ask(socket: Socket, key: string): Promise<RawAnswer | undefined> {
+async function ask(socket: Socket, key: string): Promise<RawResponse | undefined> {
   socket.write(`GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\n\r\n`);
   const [bytes] = await once(socket, 'data');
-  return parseAnswers(String(bytes))[0];
+  return parseResponses(String(bytes))[0];
 }
 
 test('from SIGTERM on an answer carries Connection: close and is the last on its connection; new connections are taken for the delay', async () => {

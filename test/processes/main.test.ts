@@ -5,9 +5,9 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runProgram } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
+import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign } from '../helpers/upstream.ts';
+import { respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -43,7 +43,7 @@ test('SIGTERM: unready at once, what is under way is finished, idle connections 
   const held = Promise.withResolvers<void>();
   stack.upstream.answer = async (request, response) => {
     await held.promise;
-    answerCampaign(request, response);
+    respondWithCampaign(request, response);
   };
   const underWay = get(gateway.url + campaignPath, { 'x-api-key': key });
   await until(() => stack.upstream.requests.length === 1);
@@ -136,6 +136,6 @@ test('a flood of simultaneous connections beyond MAX_CONNECTIONS is closed, and 
   const open = sockets.find((socket) => !socket.closed);
   open?.write('GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   const [chunk] = open ? await once(open, 'data') : [''];
-  expect(parseAnswers(String(chunk))).toMatchObject([{ status: 404 }]);
+  expect(parseResponses(String(chunk))).toMatchObject([{ status: 404 }]);
   for (const socket of sockets) socket.destroy();
 });

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { envelopeContentType } from '../../src/envelope.ts';
-import { errorTable } from '../../src/errors.ts';
+import { errorDefinitions } from '../../src/errors.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import type { Answered } from '../helpers/http.ts';
+import type { HttpResponse } from '../helpers/http.ts';
 import { Nginx } from '../helpers/nginx.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -31,12 +31,12 @@ test.skipIf(!hasNginx)('the gateway learns the address of a client from nginx, a
 test.skipIf(!hasNginx)('where no gateway can be asked, clients have an envelope from nginx', async () => {
   await gateway.stop();
   const response = await fetch(`${nginx?.url}${campaignPath}`);
-  const { success, data, error, traceId } = (await response.json()) as Answered['body'];
-  const { message } = errorTable.OVERLOADED;
+  const { success, data, error, traceId } = (await response.json()) as HttpResponse['body'];
+  const { message } = errorDefinitions.OVERLOADED;
   const details = expect.any(String);
   expect([success, data, error]).toEqual([false, null, { code: 'OVERLOADED', message, details }]);
   expect([response.status, Object.fromEntries(response.headers)]).toMatchObject([
-    errorTable.OVERLOADED.status,
+    errorDefinitions.OVERLOADED.status,
     {
       ...{
         'content-type': envelopeContentType,

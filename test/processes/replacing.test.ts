@@ -6,7 +6,7 @@ import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, patient, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 import { isAlive, startTwo, workersOf } from '../helpers/workers.ts';
 
@@ -75,13 +75,13 @@ test('SIGHUP under load replaces all workers: no request is lost, on fresh conne
 test('what is under way in a worker that is replaced is finished, with Connection: close', async () => {
   const gateway = await startTwo(stack);
   const key = await stack.key();
-  const held = heldBack();
+  const held = deferredResponse();
   stack.upstream.answer = held;
   const underWay = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 4);
   gateway.process.kill('SIGHUP');
   await until(() => lines(gateway, 'giving way to a new worker').length === 1);
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
   for (let i = 0; i < 4; i++) {
     expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   }
@@ -134,7 +134,7 @@ test('SIGHUP while workers are being replaced: once more after that, and no more
 test('SIGTERM while workers are being replaced drains all of them', async () => {
   const gateway = await startTwo(stack);
   const key = await stack.key();
-  const held = heldBack();
+  const held = deferredResponse();
   stack.upstream.answer = held;
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);

@@ -5,7 +5,7 @@ import { runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign } from '../helpers/upstream.ts';
+import { respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 import { isAlive, startTwo, workersOf } from '../helpers/workers.ts';
 
@@ -102,7 +102,7 @@ test('a SIGTERM to the whole group loses no request under way', async () => {
   const held = Promise.withResolvers<void>();
   stack.upstream.answer = async (request, response) => {
     await held.promise;
-    answerCampaign(request, response);
+    respondWithCampaign(request, response);
   };
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);

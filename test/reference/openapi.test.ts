@@ -4,22 +4,22 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { FileKeys } from '../../src/stores/keys/file-keys.ts';
-import { checkDescribed, describedStatuses, seenStatuses } from '../helpers/described.ts';
-import { Embedded } from '../helpers/embedded.ts';
+import { FileKeyStore } from '../../src/stores/keys/file-keys.ts';
+import { checkAgainstOpenApi, describedStatuses, seenStatuses } from '../helpers/described.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 import { runProgram } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
+import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
-import { answerJson } from '../helpers/upstream.ts';
+import { respondWithJson } from '../helpers/upstream.ts';
 
 const run = promisify(execFile);
 const root = path.resolve(import.meta.dirname, '../..');
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 let url: string;
 
 beforeAll(async () => {
-  embedded = await Embedded.start();
+  embedded = await EmbeddedGateway.start();
   url = `${embedded.gateway.url}/openapi.json`;
 });
 afterAll(() => embedded.stop());
@@ -72,7 +72,7 @@ test('its snippets run as they stand, with the gateway’s own address', async (
 
 test('the lines of the guide wait for Retry-After, use the entity tag, and name the trace id of what fails', async () => {
   const limited = makeKey({ rateLimits: ['1/1s'] });
-  await new FileKeys(embedded.keysFile).create(limited.record);
+  await new FileKeyStore(embedded.keysFile).create(limited.record);
   const guide = await readFile(path.join(root, 'src/reference/guide.md'), 'utf8');
   const [, code = ''] = /```js\n([\s\S]*?)```/.exec(guide) ?? [];
   const { stdout } = await run(process.execPath, [
@@ -112,18 +112,18 @@ test('its examples are answers that it describes', async () => {
   for (const [path, { get: operation }] of Object.entries(paths)) {
     for (const [status, { content }] of Object.entries(operation.responses)) {
       const body = JSON.stringify(content?.['application/json'].example) ?? '';
-      checkDescribed({ method: 'GET', path, status: Number(status), header, headerNames: [], body });
+      checkAgainstOpenApi({ method: 'GET', path, status: Number(status), header, headerNames: [], body });
       expect(status === '304' || body !== '').toBe(true);
     }
   }
 });
 
 test('every status that it has is answered, as it says', async () => {
-  const own = await Embedded.start({ RATE_LIMIT_DEFAULT: '1/3600s' });
+  const own = await EmbeddedGateway.start({ RATE_LIMIT_DEFAULT: '1/3600s' });
   onTestFinished(() => own.stop());
   const raw = async (...lines: string[]) => {
     const bytes = `${lines.join('\r\n')}\r\n\r\n`;
-    return parseAnswers(await exchangeBytes(own.gateway.url, bytes)).map(({ status }) => status);
+    return parseResponses(await exchangeBytes(own.gateway.url, bytes)).map(({ status }) => status);
   };
   const late = exchangeBytes(own.gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n'); // The rest never comes.
   const path = '/v1/accounts/ag_1/campaigns/cmp_1';
@@ -134,12 +134,12 @@ test('every status that it has is answered, as it says', async () => {
   await own.read('cmp.1');
   await own.read('cmp_1', { 'x-api-key': 'cgw_guess' });
   await own.read('cmp_1', {}, 'POST');
-  own.upstream.answer = answerJson({}, 404);
+  own.upstream.answer = respondWithJson({}, 404);
   await own.read('cmp_2');
-  own.upstream.answer = answerJson({}, 500);
+  own.upstream.answer = respondWithJson({}, 500);
   await own.read('cmp_3');
   for (const { key, record } of [makeKey({ accountGroupIds: ['ag_2'] }), makeKey()]) {
-    await new FileKeys(own.keysFile).create(record);
+    await new FileKeyStore(own.keysFile).create(record);
     for (let i = 0; i < 2; i++) await get(own.gateway.url + path, { 'x-api-key': key });
   }
   expect(await raw(`GET /${'a'.repeat(9000)} HTTP/1.1`, ...head)).toEqual([414]);
@@ -147,10 +147,10 @@ test('every status that it has is answered, as it says', async () => {
   expect(await raw(`GET ${path} HTTP/1.1`, ...head, 'Content-Length: 9999999')).toEqual([413]);
   await writeFile(own.keysFile, 'damaged');
   await own.read();
-  const overloaded = await Embedded.startOverloaded();
+  const overloaded = await EmbeddedGateway.startOverloaded();
   onTestFinished(() => overloaded.stop());
   await overloaded.read();
-  expect(parseAnswers(await late).map(({ status }) => status)).toEqual([408]);
+  expect(parseResponses(await late).map(({ status }) => status)).toEqual([408]);
   expect([...seenStatuses].sort()).toEqual([...describedStatuses].sort());
 });
 
@@ -163,6 +163,6 @@ test('what is not as described is noticed', () => {
     headerNames: [],
     body: '',
   };
-  expect(() => checkDescribed(answer)).toThrow('a 200 lacks');
-  expect(() => checkDescribed({ ...answer, status: 418 })).toThrow('has no 418');
+  expect(() => checkAgainstOpenApi(answer)).toThrow('a 200 lacks');
+  expect(() => checkAgainstOpenApi({ ...answer, status: 418 })).toThrow('has no 418');
 });

@@ -3,13 +3,13 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { ensureChromium, startChromium } from '../helpers/browser.ts';
-import { Embedded } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 let url: string;
 
 beforeAll(async () => {
-  embedded = await Embedded.start();
+  embedded = await EmbeddedGateway.start();
   url = embedded.gateway.url;
 });
 afterAll(() => embedded.stop());
@@ -44,7 +44,7 @@ test('what the page loads comes compressed to who takes that, each form with an 
 });
 
 test('with DOCS=false there is no page, and the description is there all the same', async () => {
-  const own = await Embedded.start({ DOCS: 'false' });
+  const own = await EmbeddedGateway.start({ DOCS: 'false' });
   onTestFinished(() => own.stop());
   const statuses = ['/', '/docs', '/docs/page.js', '/openapi.json'].map(
     async (path) => (await fetch(own.gateway.url + path)).status,

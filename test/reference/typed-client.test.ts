@@ -3,15 +3,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { Embedded } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 
 const run = promisify(execFile);
 const root = path.resolve(import.meta.dirname, '../..');
 const modules = path.join(root, 'node_modules');
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 beforeAll(async () => {
-  embedded = await Embedded.start();
+  embedded = await EmbeddedGateway.start();
 });
 afterAll(() => embedded.stop());
 

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { defaultOf, maskSettings, readSettings, SettingsError } from '../../src/read-settings.ts';
+import { defaultText, loadSettings, redactSettings, SettingsError } from '../../src/read-settings.ts';
 import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { runProgram } from '../helpers/gateway.ts';
@@ -12,7 +12,7 @@ const good = { CAMPAIGN_SERVICE_URL: 'http://campaigns.internal:8081/base' };
 
 function problemsOf(environment: Record<string, string>): readonly string[] {
   try {
-    readSettings({ ...good, ...environment });
+    loadSettings({ ...good, ...environment });
     return [];
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
@@ -79,7 +79,7 @@ const defaults: Record<SettingName, string | undefined> = {
 };
 
 test('the settings and their defaults are those of the contract', () => {
-  expect(Object.fromEntries(settingNames.map((name) => [name, defaultOf(name)]))).toEqual(defaults);
+  expect(Object.fromEntries(settingNames.map((name) => [name, defaultText(name)]))).toEqual(defaults);
 });
 
 test('config/gateway.env documents each setting, in order, with its sentence and its default', async () => {
@@ -90,7 +90,7 @@ test('config/gateway.env documents each setting, in order, with its sentence and
     value,
   }));
   expect(documented).toEqual(
-    settingNames.map((name) => ({ name, sentence: describeSetting(name), value: defaultOf(name) ?? '' })),
+    settingNames.map((name) => ({ name, sentence: describeSetting(name), value: defaultText(name) ?? '' })),
   );
 });
 
@@ -103,7 +103,7 @@ test('the README lists each setting with its default', async () => {
   }));
   expect(rows).toEqual(
     settingNames.map((name) => {
-      const value = defaultOf(name);
+      const value = defaultText(name);
       const shown =
         name === 'CAMPAIGN_SERVICE_URL'
           ? 'required'
@@ -233,7 +233,7 @@ test('a secret may come from a file, and not from both', async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-secrets-'));
   const file = path.join(folder, 'token');
   await writeFile(file, 'from-the-file\n');
-  expect(readSettings({ ...good, CAMPAIGN_SERVICE_TOKEN_FILE: file }).CAMPAIGN_SERVICE_TOKEN).toBe('from-the-file');
+  expect(loadSettings({ ...good, CAMPAIGN_SERVICE_TOKEN_FILE: file }).CAMPAIGN_SERVICE_TOKEN).toBe('from-the-file');
   expect(problemsOf({ CAMPAIGN_SERVICE_TOKEN_FILE: file, CAMPAIGN_SERVICE_TOKEN: 'x' })).toEqual([
     expect.stringMatching(/must not both be set/),
   ]);
@@ -246,7 +246,7 @@ test('a secret may come from a file, and not from both', async () => {
 
 test('the settings that are shown hold no secret', () => {
   const shown = JSON.stringify(
-    maskSettings(readSettings({ ...good, REDIS_URL: 'redis://:hunter2@a', CAMPAIGN_SERVICE_TOKEN: 'hunter2' })),
+    redactSettings(loadSettings({ ...good, REDIS_URL: 'redis://:hunter2@a', CAMPAIGN_SERVICE_TOKEN: 'hunter2' })),
   );
   expect(shown).not.toContain('hunter2');
   for (const name of secretSettings) expect(shown).toContain(`"${name}":"********"`);

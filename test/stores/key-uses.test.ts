@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { FileKeyUses } from '../../src/stores/keys/file-key-uses.ts';
-import type { KeyUses } from '../../src/stores/keys/key-uses.ts';
-import { RedisKeyUses } from '../../src/stores/keys/redis-key-uses.ts';
-import { UseNotes } from '../../src/stores/keys/use-notes.ts';
-import { RedisLink } from '../../src/stores/redis-link.ts';
+import { FileLastUsedStore } from '../../src/stores/keys/file-key-uses.ts';
+import type { LastUsedStore } from '../../src/stores/keys/key-uses.ts';
+import { RedisLastUsedStore } from '../../src/stores/keys/redis-key-uses.ts';
+import { LastUsedRecorder } from '../../src/stores/keys/use-notes.ts';
+import { RedisClient } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
@@ -16,14 +16,14 @@ import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
-let link: RedisLink;
+let link: RedisClient;
 let folder: string;
 
 beforeAll(async () => {
   [redis, folder] = await Promise.all([RedisServer.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-uses-'))]);
   const address = parseRedisUrl(redis.url) as RedisAddress;
-  link = new RedisLink({ address, prefix: 'test', log: pino({ level: 'silent' }), deadlineMs: 10_000 });
-  await link.started(10_000);
+  link = new RedisClient({ address, prefix: 'test', log: pino({ level: 'silent' }), timeoutMs: 10_000 });
+  await link.whenReady(10_000);
 });
 afterAll(async () => {
   link.close();
@@ -34,13 +34,13 @@ afterAll(async () => {
 const minuteOf = (time: number) => new Date(Math.floor(time / 60_000) * 60_000);
 
 let files = 0;
-const implementations: [name: string, open: () => Promise<KeyUses>][] = [
-  ['a file', async () => new FileKeyUses(path.join(folder, `${files++}.json`))],
+const implementations: [name: string, open: () => Promise<LastUsedStore>][] = [
+  ['a file', async () => new FileLastUsedStore(path.join(folder, `${files++}.json`))],
   [
     'Redis',
     async () => {
       await redis.client.del('test:uses');
-      return new RedisKeyUses(link);
+      return new RedisLastUsedStore(link);
     },
   ],
 ];
@@ -57,7 +57,7 @@ describe.each(implementations)('last uses in %s', (_name, open) => {
       ]),
     );
     const after = Date.now();
-    const known = await uses.lastUses(['a', 'b', 'c']);
+    const known = await uses.getLastUsed(['a', 'b', 'c']);
     const within = (id: string, ageMs: number) => {
       expect([minuteOf(before - ageMs), minuteOf(after - ageMs)]).toContainEqual(known.get(id));
     };
@@ -65,7 +65,7 @@ describe.each(implementations)('last uses in %s', (_name, open) => {
     within('b', 7_200_000);
     expect(known.has('c')).toBe(false);
     await uses.remove('a');
-    expect([...(await uses.lastUses(['a', 'b'])).keys()]).toEqual(['b']);
+    expect([...(await uses.getLastUsed(['a', 'b'])).keys()]).toEqual(['b']);
   });
 
   test('of any number of keys at once, by any number of writers', async () => {
@@ -73,34 +73,34 @@ describe.each(implementations)('last uses in %s', (_name, open) => {
     const ids = Array.from({ length: 1201 }, (_, i) => `key${i}`);
     const writers = Array.from({ length: 3 }, (_, w) => ids.filter((_id, i) => i % 3 === w));
     await Promise.all(writers.map((own) => uses.record(new Map(own.map((id) => [id, 0])))));
-    expect((await uses.lastUses(ids)).size).toBe(ids.length);
-    expect((await uses.lastUses([])).size).toBe(0);
+    expect((await uses.getLastUsed(ids)).size).toBe(ids.length);
+    expect((await uses.getLastUsed([])).size).toBe(0);
   });
 });
 
 test('what is no record of uses tells nothing and is written over', async () => {
   await redis.client.set('test:uses', 'foreign');
-  await new RedisKeyUses(link).record(new Map([['a', 0]]));
+  await new RedisLastUsedStore(link).record(new Map([['a', 0]]));
   await redis.client.hset('test:uses', 'b', 'nonsense');
-  expect([...(await new RedisKeyUses(link).lastUses(['a', 'b'])).keys()]).toEqual(['a']);
+  expect([...(await new RedisLastUsedStore(link).getLastUsed(['a', 'b'])).keys()]).toEqual(['a']);
 
   const file = path.join(folder, 'damaged.json');
   await writeFile(`${file}.uses`, '{"uses":');
-  const uses = new FileKeyUses(file);
-  expect((await uses.lastUses(['a'])).size).toBe(0);
+  const uses = new FileLastUsedStore(file);
+  expect((await uses.getLastUsed(['a'])).size).toBe(0);
   await uses.record(new Map([['a', 0]]));
-  expect((await uses.lastUses(['a'])).size).toBe(1);
+  expect((await uses.getLastUsed(['a'])).size).toBe(1);
   expect((await readdir(folder)).filter((name) => name.startsWith('damaged'))).toEqual(['damaged.json.uses']);
 });
 
 test('however many requests, a key is written once a minute, all keys in one call; what could not be written is kept', async () => {
   const server = await RedisServer.start();
   const address = parseRedisUrl(server.url) as RedisAddress;
-  const own = new RedisLink({ address, prefix: 'test', log: pino({ level: 'silent' }), deadlineMs: 10_000 });
-  await own.started(10_000);
+  const own = new RedisClient({ address, prefix: 'test', log: pino({ level: 'silent' }), timeoutMs: 10_000 });
+  await own.whenReady(10_000);
   const clock = { now: Date.now() };
   const troubles: boolean[] = [];
-  const notes = new UseNotes(new RedisKeyUses(own), {
+  const notes = new LastUsedRecorder(new RedisLastUsedStore(own), {
     now: () => clock.now,
     onTrouble: (error) => troubles.push(error !== undefined),
   });
@@ -109,7 +109,7 @@ test('however many requests, a key is written once a minute, all keys in one cal
     return [...stats.matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
   };
   const use = () => {
-    for (let i = 0; i < 3000; i++) notes.note(`key${i % 30}`);
+    for (let i = 0; i < 3000; i++) notes.record(`key${i % 30}`);
   };
   use();
   await notes.flush();
@@ -129,7 +129,7 @@ test('however many requests, a key is written once a minute, all keys in one cal
   await until(() => own.state === 'up');
   await notes.flush();
   expect(troubles).toEqual([true, false]);
-  expect((await new RedisKeyUses(own).lastUses(['key0', 'key29'])).size).toBe(2);
+  expect((await new RedisLastUsedStore(own).getLastUsed(['key0', 'key29'])).size).toBe(2);
   await notes.stop();
   own.close();
   await server.stop();

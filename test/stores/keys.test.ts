@@ -7,32 +7,32 @@ import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RedisChanges } from '../../src/stores/changes/redis-changes.ts';
-import { DurableFile } from '../../src/stores/durable-file.ts';
-import { generateKey, hashKey, matchesHash, readKeyId } from '../../src/stores/keys/api-key.ts';
-import { CachedKeys } from '../../src/stores/keys/cached-keys.ts';
-import { FileKeys } from '../../src/stores/keys/file-keys.ts';
+import { RedisInvalidationLog } from '../../src/stores/changes/redis-changes.ts';
+import { AtomicFile } from '../../src/stores/durable-file.ts';
+import { generateKey, hashKey, parseKeyId, verifyHash } from '../../src/stores/keys/api-key.ts';
+import { KeyCache } from '../../src/stores/keys/cached-keys.ts';
+import { FileKeyStore } from '../../src/stores/keys/file-keys.ts';
 import type { KeyStore } from '../../src/stores/keys/key-store.ts';
-import { RedisKeys } from '../../src/stores/keys/redis-keys.ts';
-import { RedisLink } from '../../src/stores/redis-link.ts';
+import { RedisKeyStore } from '../../src/stores/keys/redis-keys.ts';
+import { RedisClient } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
-import { DamagedRecord, StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { CorruptRecordError, StoreUnavailableError } from '../../src/stores/store-unavailable.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
 let redis: RedisServer;
-let link: RedisLink;
+let link: RedisClient;
 let folder: string;
 
 beforeAll(async () => {
   redis = await RedisServer.start();
-  link = new RedisLink({
+  link = new RedisClient({
     address: parseRedisUrl(redis.url) as RedisAddress,
     prefix: 'test',
     log: pino({ level: 'silent' }),
-    deadlineMs: 10_000,
+    timeoutMs: 10_000,
   });
-  await link.started(10_000);
+  await link.whenReady(10_000);
   folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-keys-'));
 });
 afterAll(async () => {
@@ -45,12 +45,12 @@ let files = 0;
 const newFile = () => path.join(folder, `${files++}`, 'keys.json');
 
 const implementations: [name: string, open: () => Promise<KeyStore>][] = [
-  ['file', async () => new FileKeys(newFile())],
+  ['file', async () => new FileKeyStore(newFile())],
   [
     'Redis',
     async () => {
       await redis.client.flushall();
-      return new RedisKeys(link, new RedisChanges(link));
+      return new RedisKeyStore(link, new RedisInvalidationLog(link));
     },
   ],
 ];
@@ -107,7 +107,7 @@ describe('the keys file', () => {
   test('is for its owner only, written whole, and holds hashes but no key', async () => {
     const file = newFile();
     const { key, record } = makeKey();
-    await new FileKeys(file).create(record);
+    await new FileKeyStore(file).create(record);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await stat(path.dirname(file))).mode & 0o777).toBe(0o700);
     expect(await readdir(path.dirname(file))).toEqual(['keys.json']);
@@ -118,7 +118,7 @@ describe('the keys file', () => {
 
   test('a change by another process is seen at the next look-up', async () => {
     const file = newFile();
-    const [reader, writer] = [new FileKeys(file), new FileKeys(file)];
+    const [reader, writer] = [new FileKeyStore(file), new FileKeyStore(file)];
     for (let i = 0; i < 20; i++) {
       const { record } = makeKey();
       expect(await reader.find(record.id)).toBeUndefined();
@@ -143,7 +143,7 @@ describe('the keys file', () => {
         },
       );
     await Promise.all(Array.from({ length: 6 }, (_, i) => create(i)));
-    expect((await new FileKeys(file).list()).records).toHaveLength(6);
+    expect((await new FileKeyStore(file).list()).records).toHaveLength(6);
   });
 
   test.each([
@@ -156,13 +156,13 @@ describe('the keys file', () => {
     ],
   ])('damaged (%s), it lets nobody in, is not overwritten, and works again once repaired', async (_what, damage) => {
     const file = newFile();
-    const store = new FileKeys(file);
+    const store = new FileKeyStore(file);
     const { record } = makeKey();
     await store.create(record);
     const good = await readFile(file);
     await writeFile(file, damage);
-    await expect(store.find(record.id)).rejects.toThrow(StoreUnavailable);
-    await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailable);
+    await expect(store.find(record.id)).rejects.toThrow(StoreUnavailableError);
+    await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailableError);
     expect(await readFile(file, 'utf8')).toBe(damage);
     await writeFile(file, good);
     expect(await store.find(record.id)).toEqual(record);
@@ -170,7 +170,7 @@ describe('the keys file', () => {
 
   test('a lock that a dead process left behind is taken over', async () => {
     const file = newFile();
-    const store = new FileKeys(file);
+    const store = new FileKeyStore(file);
     await store.create(makeKey().record);
     await writeFile(`${file}.lock`, '');
     await promisify(execFile)('touch', ['-d', '1 minute ago', `${file}.lock`]);
@@ -180,9 +180,9 @@ describe('the keys file', () => {
 
   test('a change whose lock was taken over by another process is not made', async () => {
     const file = newFile();
-    const durable = new DurableFile(file);
-    await durable.change(() => 'first');
-    const change = durable.change(() => {
+    const durable = new AtomicFile(file);
+    await durable.update(() => 'first');
+    const change = durable.update(() => {
       writeFileSync(`${file}.lock`, 'another');
       return 'second';
     });
@@ -193,20 +193,20 @@ describe('the keys file', () => {
 
   test('a link to it stays a link', async () => {
     const file = newFile();
-    await new DurableFile(file).change(() => 'first');
+    await new AtomicFile(file).update(() => 'first');
     const link = path.join(path.dirname(file), 'link.json');
     await symlink(file, link);
-    await new DurableFile(link).change(() => 'second');
+    await new AtomicFile(link).update(() => 'second');
     expect([await readFile(file, 'utf8'), (await lstat(link)).isSymbolicLink()]).toEqual(['second', true]);
   });
 
   test('that cannot be written says so', async () => {
     const file = newFile();
-    await new FileKeys(file).create(makeKey().record);
+    await new FileKeyStore(file).create(makeKey().record);
     // A file where a folder would have to be: that stops root too.
-    const store = new FileKeys(path.join(file, 'keys.json'));
-    await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailable);
-    expect((await new FileKeys(file).list()).records).toHaveLength(1);
+    const store = new FileKeyStore(path.join(file, 'keys.json'));
+    await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailableError);
+    expect((await new FileKeyStore(file).list()).records).toHaveLength(1);
   });
 });
 
@@ -214,7 +214,7 @@ describe('keys in Redis', () => {
   test('are kept as hashes, under the prefix', async () => {
     await redis.client.flushall();
     const { key, record } = makeKey();
-    await new RedisKeys(link, new RedisChanges(link)).create(record);
+    await new RedisKeyStore(link, new RedisInvalidationLog(link)).create(record);
     expect((await redis.client.keys('*')).sort()).toEqual(['test:keys', `test:{${record.id}}:key`].sort());
     const stored = JSON.stringify(await redis.client.hgetall(`test:{${record.id}}:key`));
     expect(stored).toContain(hashKey(key));
@@ -227,13 +227,13 @@ describe('keys in Redis', () => {
   test.each([...damaging, ['of another type', (name: string) => redis.client.set(name, 'x')] as const])(
     'a damaged record (%s) is an unavailable key, not an unknown one',
     async (_what, damage) => {
-      const store = new RedisKeys(link, new RedisChanges(link));
+      const store = new RedisKeyStore(link, new RedisInvalidationLog(link));
       const [{ record }, { record: other }] = [makeKey(), makeKey()];
       await store.create(record);
       await store.create(other);
       await damage(`test:{${record.id}}:key`);
-      await expect(store.find(record.id)).rejects.toThrow(DamagedRecord);
-      const { records, damagedIds } = await store.list();
+      await expect(store.find(record.id)).rejects.toThrow(CorruptRecordError);
+      const { records, corruptIds: damagedIds } = await store.list();
       expect(records.map(({ id }) => id)).toContain(other.id);
       expect(damagedIds).toContain(record.id);
       await store.remove(record.id);
@@ -242,10 +242,10 @@ describe('keys in Redis', () => {
   );
 
   test('a record that stands under another id is not taken for its own', async () => {
-    const store = new RedisKeys(link, new RedisChanges(link));
+    const store = new RedisKeyStore(link, new RedisInvalidationLog(link));
     const [mine, other] = [makeKey().record, makeKey().record];
     await redis.client.hset(`test:{${mine.id}}:key`, { version: 'v', record: JSON.stringify(other) });
-    await expect(store.find(mine.id)).rejects.toThrow(StoreUnavailable);
+    await expect(store.find(mine.id)).rejects.toThrow(StoreUnavailableError);
   });
 });
 
@@ -257,12 +257,12 @@ describe('keys that a process has seen', () => {
     const store = {
       find: async () => {
         state.asked++;
-        if (state.away) throw new StoreUnavailable('away');
+        if (state.away) throw new StoreUnavailableError('away');
         return state.record;
       },
     } as unknown as KeyStore;
-    const keys = new CachedKeys(store, { ttlMs: 100, staleMs: 1000, now: () => state.now });
-    return { state, record, find: () => keys.find(record.id), forget: () => keys.forget(record.id) };
+    const keys = new KeyCache(store, { ttlMs: 100, staleIfErrorMs: 1000, now: () => state.now });
+    return { state, record, find: () => keys.find(record.id), forget: () => keys.invalidate(record.id) };
   }
 
   test('are trusted for the TTL, and while the store is away for the stale time after it', async () => {
@@ -275,7 +275,7 @@ describe('keys that a process has seen', () => {
     state.now = 1099;
     expect(await find()).toBe(record);
     state.now = 1100;
-    await expect(find()).rejects.toThrow(StoreUnavailable);
+    await expect(find()).rejects.toThrow(StoreUnavailableError);
   });
 
   test('after the TTL what the store says counts, and a key that is gone is gone', async () => {
@@ -285,7 +285,7 @@ describe('keys that a process has seen', () => {
     state.now = 100;
     expect(await find()).toBeUndefined();
     state.away = true;
-    await expect(find()).rejects.toThrow(StoreUnavailable);
+    await expect(find()).rejects.toThrow(StoreUnavailableError);
   });
 
   test('a forgotten key is not trusted even while the store is away', async () => {
@@ -293,7 +293,7 @@ describe('keys that a process has seen', () => {
     await find();
     forget();
     state.away = true;
-    await expect(find()).rejects.toThrow(StoreUnavailable);
+    await expect(find()).rejects.toThrow(StoreUnavailableError);
   });
 
   test('many requests for a cold key are one look-up', async () => {
@@ -317,28 +317,28 @@ describe('a key', () => {
     for (let i = 0; i < 200; i++) {
       const { id, key } = generateKey();
       expect(key).toMatch(/^cgw_[0-9a-z]{16}_[0-9A-Za-z]{49}$/);
-      expect(readKeyId(key)).toBe(id);
+      expect(parseKeyId(key)).toBe(id);
     }
   });
 
   test('no other text shows an id', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 100 }), (text) => {
-        expect(readKeyId(text)).toBeUndefined();
+        expect(parseKeyId(text)).toBeUndefined();
       }),
     );
     const { key } = generateKey();
     fc.assert(
       fc.property(fc.nat({ max: key.length - 1 }), fc.string({ minLength: 1, maxLength: 1 }), (at, letter) => {
         fc.pre(key[at] !== letter);
-        expect(readKeyId(key.slice(0, at) + letter + key.slice(at + 1))).toBeUndefined();
+        expect(parseKeyId(key.slice(0, at) + letter + key.slice(at + 1))).toBeUndefined();
       }),
     );
   });
 
   test('matches its own hash and no other', () => {
     const [mine, other] = [makeKey(), makeKey()];
-    expect(matchesHash(mine.key, mine.record)).toBe(true);
-    expect(matchesHash(mine.key, other.record)).toBe(false);
+    expect(verifyHash(mine.key, mine.record)).toBe(true);
+    expect(verifyHash(mine.key, other.record)).toBe(false);
   });
 });

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Fleet } from '../helpers/fleet.ts';
 import { runProgram } from '../helpers/gateway.ts';
-import type { RedisForm } from '../helpers/redis.ts';
-import { redisForms } from '../helpers/redis-forms.ts';
+import type { RedisTopology } from '../helpers/redis.ts';
+import { redisTopologies } from '../helpers/redis-forms.ts';
 import { until } from '../helpers/wait.ts';
 
-describe.each(redisForms)('Redis as %s', (_form, startRedis) => {
-  let fleet: Fleet<RedisForm>;
+describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
+  let fleet: Fleet<RedisTopology>;
 
   beforeAll(async () => {
     fleet = await Fleet.start(startRedis, 4);

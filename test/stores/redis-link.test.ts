@@ -1,14 +1,14 @@
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { RedisLink } from '../../src/stores/redis-link.ts';
+import { RedisClient } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
-import { StoreUnavailable } from '../../src/stores/store-unavailable.ts';
+import { StoreUnavailableError } from '../../src/stores/store-unavailable.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
-const links: RedisLink[] = [];
+const links: RedisClient[] = [];
 
 beforeAll(async () => {
   redis = await RedisServer.start();
@@ -21,21 +21,21 @@ afterAll(() => redis.stop());
 function open(url = redis.url) {
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
+  const link = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
   links.push(link);
   const states = () => log.map(({ state }) => state);
-  return { link, log, states, ping: () => link.call('PING', (client) => client.ping()) };
+  return { link, log, states, ping: () => link.command('PING', (client) => client.ping()) };
 }
 
 describe('the link to Redis', () => {
   test('comes back where the first answer to its probe is an error', async () => {
     await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
     const { link, states } = open(redis.url.replace('//', '//gateway:password@'));
-    const dbSize = () => link.call('DBSIZE', (client) => client.dbsize());
-    await link.started(10_000);
+    const dbSize = () => link.command('DBSIZE', (client) => client.dbsize());
+    await link.whenReady(10_000);
     await expect(dbSize()).resolves.toBeTypeOf('number');
     redis.freeze();
-    await expect(dbSize()).rejects.toThrow(StoreUnavailable);
+    await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
     expect(link.state).toBe('away');
     redis.thaw();
     await until(() => link.state === 'up');
@@ -46,9 +46,9 @@ describe('the link to Redis', () => {
   test('gives up a connection that is accepted and then silent, at the handshake too', async () => {
     const proxy = await startProxy(redis.port);
     const { link, ping } = open(proxy.url);
-    await link.started(10_000);
+    await link.whenReady(10_000);
     proxy.hang();
-    await expect(ping()).rejects.toThrow(StoreUnavailable);
+    await expect(ping()).rejects.toThrow(StoreUnavailableError);
     // Long enough for a first new connection, which hangs as well.
     await until(() => link.state === 'away');
     const since = performance.now();
@@ -61,7 +61,7 @@ describe('the link to Redis', () => {
 
   test('rejects at once while Redis is away, and logs the outage once', async () => {
     const { link, ping, log, states } = open();
-    await link.started(10_000);
+    await link.whenReady(10_000);
     redis.freeze();
     await expect(ping()).rejects.toThrow('Redis did not do as asked');
     for (let i = 0; i < 100; i++) await expect(ping()).rejects.toThrow('Redis is away');
@@ -73,10 +73,10 @@ describe('the link to Redis', () => {
 
   test('says once that Redis answers with errors, by their code alone, and once that it no longer does', async () => {
     const { link, log, states } = open();
-    await link.started(10_000);
+    await link.whenReady(10_000);
     for (let i = 0; i < 10; i++) {
-      await expect(link.call('NOSUCHCOMMAND', (client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(
-        StoreUnavailable,
+      await expect(link.command('NOSUCHCOMMAND', (client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(
+        StoreUnavailableError,
       );
     }
     expect([link.state, states()]).toEqual(['degraded', ['degraded']]);
@@ -88,9 +88,9 @@ describe('the link to Redis', () => {
 
   test('a call that was given up is not sent again, and its late answer harms nothing', async () => {
     const { link } = open();
-    await link.started(10_000);
+    await link.whenReady(10_000);
     redis.freeze();
-    await expect(link.call('INCR', (client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailable);
+    await expect(link.command('INCR', (client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailableError);
     redis.thaw();
     await until(() => link.state === 'up');
     expect(await redis.client.get('test:once')).toBe('1');

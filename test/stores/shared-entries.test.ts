@@ -1,11 +1,11 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CachePolicy } from '../../src/cache/freshness.ts';
-import { RedisEntries } from '../../src/stores/cache/redis-entries.ts';
-import { RedisPurges } from '../../src/stores/cache/redis-purges.ts';
-import { ChangeFeed } from '../../src/stores/changes/change-feed.ts';
-import { RedisChanges } from '../../src/stores/changes/redis-changes.ts';
-import { RedisLink } from '../../src/stores/redis-link.ts';
+import { RedisCache } from '../../src/stores/cache/redis-entries.ts';
+import { RedisPurger } from '../../src/stores/cache/redis-purges.ts';
+import { InvalidationFeed } from '../../src/stores/changes/change-feed.ts';
+import { RedisInvalidationLog } from '../../src/stores/changes/redis-changes.ts';
+import { RedisClient } from '../../src/stores/redis-link.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/stores/redis-url.ts';
 import { type RedisProxy, startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
@@ -13,8 +13,8 @@ import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
 let proxy: RedisProxy;
-const links: RedisLink[] = [];
-const feeds: ChangeFeed[] = [];
+const links: RedisClient[] = [];
+const feeds: InvalidationFeed[] = [];
 
 beforeAll(async () => {
   redis = await RedisServer.start();
@@ -31,16 +31,16 @@ const lifetime = { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0
 const policy: CachePolicy = { found: lifetime, not_found: lifetime, uncacheable: lifetime };
 
 /** Entries on a connection of their own, which counts as away only after a long time. */
-async function open(url: string): Promise<RedisEntries> {
+async function open(url: string): Promise<RedisCache> {
   const log = pino({ level: 'silent' });
-  const link = new RedisLink({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log, deadlineMs: 10_000 });
+  const link = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log, timeoutMs: 10_000 });
   links.push(link);
-  await link.started(10_000);
-  const changes = new RedisChanges(link);
-  const feed = new ChangeFeed(changes);
+  await link.whenReady(10_000);
+  const changes = new RedisInvalidationLog(link);
+  const feed = new InvalidationFeed(changes);
   await feed.start();
   feeds.push(feed);
-  return new RedisEntries(link, feed, new RedisPurges(link, changes), policy);
+  return new RedisCache(link, feed, new RedisPurger(link, changes), policy);
 }
 
 const keyOf = (campaignId: string) => ({ path: `/${campaignId}`, accountGroupId: 'ag_1', campaignId });
@@ -49,46 +49,49 @@ const isOwn = () => true;
 test('a lease whose reply comes too late is used all the same: its entry is there for all, and nobody waits for it', async () => {
   const [slow, other] = [await open(proxy.url), await open(redis.url)];
   proxy.delayReplies(300);
-  const late = await slow.lookUp(keyOf('late'), { isOwn });
+  const late = await slow.lookup(keyOf('late'), { isValidDocument: isOwn });
   if (late.state !== 'granted') throw new Error(late.state);
-  expect((await other.lookUp(keyOf('late'), { isOwn })).state).toBe('held');
-  await late.lease.fill({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false);
-  expect((await other.lookUp(keyOf('late'), { isOwn })).state).toBe('fresh');
+  expect((await other.lookup(keyOf('late'), { isValidDocument: isOwn })).state).toBe('held');
+  await late.lease.commit({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false);
+  expect((await other.lookup(keyOf('late'), { isValidDocument: isOwn })).state).toBe('fresh');
   proxy.delayReplies(0);
 });
 
 test('a lease whose reply comes too late, and which another had, changes nothing', async () => {
   const [slow, other] = [await open(proxy.url), await open(redis.url)];
-  const first = await other.lookUp(keyOf('taken'), { isOwn });
+  const first = await other.lookup(keyOf('taken'), { isValidDocument: isOwn });
   if (first.state !== 'granted') throw new Error(first.state);
   proxy.delayReplies(300);
-  const late = await slow.lookUp(keyOf('taken'), { isOwn });
+  const late = await slow.lookup(keyOf('taken'), { isValidDocument: isOwn });
   if (late.state !== 'granted') throw new Error(late.state);
-  expect(await late.lease.fill({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false)).toBe(true);
-  expect((await other.lookUp(keyOf('taken'), { isOwn })).state).toBe('held');
-  await first.lease.fail('status');
+  expect(await late.lease.commit({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false)).toBe(true);
+  expect((await other.lookup(keyOf('taken'), { isValidDocument: isOwn })).state).toBe('held');
+  await first.lease.release('status');
   proxy.delayReplies(0);
 });
 
 test('a lease that ends with nothing that concerns others leaves no note: who waited asks', async () => {
   const [holder, other] = [await open(redis.url), await open(redis.url)];
   const key = keyOf('own');
-  const first = await holder.lookUp(key, { isOwn });
-  const waiting = await other.lookUp(key, { isOwn });
+  const first = await holder.lookup(key, { isValidDocument: isOwn });
+  const waiting = await other.lookup(key, { isValidDocument: isOwn });
   if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
-  await first.lease.fail(undefined);
-  expect((await other.lookUp(key, { isOwn, waitingFor: waiting.holder })).state).toBe('granted');
+  await first.lease.release(undefined);
+  expect((await other.lookup(key, { isValidDocument: isOwn, leader: waiting.leader })).state).toBe('granted');
 });
 
 test('an entry that may be gone before those who wait have looked is left to them as a note', async () => {
   const [holder, other] = [await open(redis.url), await open(redis.url)];
   const key = keyOf('short');
-  const first = await holder.lookUp(key, { isOwn });
-  const waiting = await other.lookUp(key, { isOwn });
+  const first = await holder.lookup(key, { isValidDocument: isOwn });
+  const waiting = await other.lookup(key, { isValidDocument: isOwn });
   if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
-  await first.lease.fill({ content: { outcome: 'not_found' }, lifetime: { ...lifetime, freshMs: 1 }, ageMs: 0 }, false);
+  await first.lease.commit(
+    { content: { outcome: 'not_found' }, lifetime: { ...lifetime, freshMs: 1 }, ageMs: 0 },
+    false,
+  );
   await until(async () => (await redis.client.exists(`test:{cache:ag_1}:${key.path}`)) === 0);
-  expect(await other.lookUp(key, { isOwn, waitingFor: waiting.holder })).toEqual({
+  expect(await other.lookup(key, { isValidDocument: isOwn, leader: waiting.leader })).toEqual({
     state: 'unkept',
     result: { outcome: 'not_found' },
   });

@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { startBusyGateways } from '../helpers/busy-gateways.ts';
+import { startExercisedGateways } from '../helpers/busy-gateways.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { selectorsOf } from '../helpers/promql.ts';
-import { addSeries, unknownIn, type Vocabulary, vocabularyOf } from '../helpers/vocabulary.ts';
+import { addSeries, buildCatalog, findUnknownSeries, type MetricCatalog } from '../helpers/vocabulary.ts';
 import {
   configFolder,
   type Panel,
@@ -17,7 +17,7 @@ import {
   readYaml,
 } from '../helpers/watch-files.ts';
 
-let vocabulary: Vocabulary;
+let vocabulary: MetricCatalog;
 let panels: Panel[];
 let rules: Rule[];
 let alerts: Rule[];
@@ -28,9 +28,9 @@ beforeAll(async () => {
   panels = dashboard.panels.filter(({ type }) => type !== 'row');
   alerts = rules.filter(({ alert }) => alert !== undefined);
   const job = (await readPrometheusConfig()).scrape_configs[0]?.job_name ?? '';
-  const busy = await startBusyGateways();
+  const busy = await startExercisedGateways();
   try {
-    vocabulary = vocabularyOf(await Promise.all(busy.gateways.map(scrapeFrom)), job);
+    vocabulary = buildCatalog(await Promise.all(busy.gateways.map(scrapeFrom)), job);
   } finally {
     await busy.stop();
   }
@@ -41,17 +41,17 @@ const expressions = () => panels.flatMap(({ targets }) => targets.map(({ expr })
 
 test('the dashboard names no metric, label or value of a label that a running gateway does not emit', () => {
   expect(expressions().length).toBeGreaterThan(30);
-  expect(expressions().flatMap((expression) => unknownIn(expression, vocabulary))).toEqual([]);
+  expect(expressions().flatMap((expression) => findUnknownSeries(expression, vocabulary))).toEqual([]);
   const variables = dashboard.templating.list.flatMap(({ definition }) => definition ?? []);
   expect(variables.length).toBeGreaterThan(1);
   for (const definition of variables) {
     const [, selector = '', label = ''] = /^label_values\((.+), (\w+)\)$/.exec(definition) ?? [];
-    expect(unknownIn(`group by (${label}) (${selector})`, vocabulary)).toEqual([]);
+    expect(findUnknownSeries(`group by (${label}) (${selector})`, vocabulary)).toEqual([]);
   }
 });
 
 test('the alerts and the recording rules name none either', () => {
-  expect(rules.flatMap(({ expr }) => unknownIn(expr, vocabulary))).toEqual([]);
+  expect(rules.flatMap(({ expr }) => findUnknownSeries(expr, vocabulary))).toEqual([]);
 });
 
 test('every metric of the gateway is on the dashboard', () => {
@@ -65,7 +65,7 @@ test('every metric of the gateway is on the dashboard', () => {
 });
 
 test('an expression that names what is not emitted is found out', () => {
-  const problems = (expression: string) => unknownIn(expression, vocabulary);
+  const problems = (expression: string) => findUnknownSeries(expression, vocabulary);
   const [hitRatio = ''] = expressions().filter((expression) => expression.includes('hit|stale'));
   expect(problems(hitRatio)).toEqual([]);
   expect(problems(hitRatio.replaceAll('cache_reads_total', 'cache_read_total'))).toContain(

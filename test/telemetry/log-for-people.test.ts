@@ -4,11 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { lineForPeople } from '../../src/telemetry/log-for-people.ts';
+import { formatPretty } from '../../src/telemetry/log-for-people.ts';
 import type { Environment } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerJson, campaignDocument } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
@@ -91,7 +91,7 @@ testOnTerminal.each(['1', '2'])(
       return found.length === Number(WORKERS) ? found : undefined;
     });
     const { promise: mayAnswer, resolve: letAnswer } = Promise.withResolvers<void>();
-    const answer = answerJson(campaignDocument('cmp_1', 'ag_1'));
+    const answer = respondWithJson(campaignDocument('cmp_1', 'ag_1'));
     stack.upstream.answer = async (request, response) => {
       await mayAnswer;
       answer(request, response);
@@ -117,7 +117,7 @@ testOnTerminal.each(['1', '2'])(
 test('nothing in a line can command the terminal, and each is one line', () => {
   const commands = ['\u001b]0;title\u0007', '\u009b31m', 'two\nlines', '\u202eright to left', '\u007f'];
   const logged = { time: '2026-01-01T00:00:00.000Z', level: 'warn', msg: commands.join(' '), cause: commands };
-  const line = lineForPeople(JSON.stringify(logged), false);
+  const line = formatPretty(JSON.stringify(logged), false);
   expect(line).toMatch(/^00:00:00\.000 WARN {2}\P{C}+\n$/u);
   expect(line).toContain('\\u001b]0;title');
 });

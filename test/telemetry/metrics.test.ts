@@ -5,7 +5,7 @@ import { exchangeBytes, get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { readValue, type Scrape, scrapeFrom, seriesOf } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 beforeEach(() => {
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 });
 
 const route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
@@ -65,12 +65,12 @@ test('the circuit, what is under way, and what became of each read and of each a
   const circuit = (scrape: Scrape) =>
     ['closed', 'open', 'half_open'].map((state) => readValue(scrape, 'campaign_gateway_upstream_circuit', { state }));
   await read();
-  stack.upstream.answer = answerJson({}, 410);
+  stack.upstream.answer = respondWithJson({}, 410);
   await read();
   expect(circuit(await scrapeFrom(gateway))).toEqual([1, 0, 0]);
-  stack.upstream.answer = answerJson({}, 500);
+  stack.upstream.answer = respondWithJson({}, 500);
   for (let i = 0; i < 2; i++) await read();
-  const held = heldBack();
+  const held = deferredResponse();
   stack.upstream.answer = held;
   await read();
   await read();
@@ -107,7 +107,7 @@ test('each request counts once, with its status, code and reason, and those that
   await get(gateway.url + campaignPath);
   await get(`${gateway.url}/nowhere`);
   await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
-  const held = heldBack();
+  const held = deferredResponse();
   stack.upstream.answer = held;
   const before = stack.upstream.requests.length;
   const { hostname, port } = new URL(gateway.url);

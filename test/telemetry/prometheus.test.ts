@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { startBusyGateways } from '../helpers/busy-gateways.ts';
+import { startExercisedGateways } from '../helpers/busy-gateways.ts';
 import { ensurePrometheus, PrometheusServer, promtool } from '../helpers/prometheus-server.ts';
 import { until } from '../helpers/wait.ts';
 import { configFolder, readDashboard, readPrometheusConfig, readRules } from '../helpers/watch-files.ts';
@@ -9,11 +9,11 @@ import { configFolder, readDashboard, readPrometheusConfig, readRules } from '..
 const file = (name: string) => path.join(configFolder, name);
 
 describe.skipIf(!ensurePrometheus())('with Prometheus itself', () => {
-  let busy: Awaited<ReturnType<typeof startBusyGateways>>;
+  let busy: Awaited<ReturnType<typeof startExercisedGateways>>;
   let prometheus: PrometheusServer;
 
   beforeAll(async () => {
-    busy = await startBusyGateways();
+    busy = await startExercisedGateways();
     const targets = busy.gateways.map(({ operationsUrl }) => new URL(operationsUrl).host);
     prometheus = await PrometheusServer.start(quickened(await readPrometheusConfig(), targets));
   });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomHex } from '../../src/telemetry/trace-context.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, parseAnswers } from '../helpers/http.ts';
+import { exchangeBytes, parseResponses } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
 let stack: Stack;
@@ -19,7 +19,7 @@ afterAll(() => stack.stop());
 /** What the gateway makes of these trace headers: in its answer, and towards the campaign service. */
 async function send(at: RunningGateway, ...lines: string[]) {
   const head = ['Host: a', 'Connection: close', `X-API-Key: ${key}`, ...lines].join('\r\n');
-  const [answered] = parseAnswers(await exchangeBytes(at.url, `GET ${campaignPath} HTTP/1.1\r\n${head}\r\n\r\n`));
+  const [answered] = parseResponses(await exchangeBytes(at.url, `GET ${campaignPath} HTTP/1.1\r\n${head}\r\n\r\n`));
   const forwarded = stack.upstream.requests.at(-1)?.headers;
   const [version, traceId, spanId, flags] = String(forwarded?.['traceparent']).split('-');
   expect(answered?.status).toBe(200);

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type CollectedSpan, Collector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseAnswers } from '../helpers/http.ts';
+import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { freePort } from '../helpers/redis.ts';
 import { Stack } from '../helpers/stack.ts';
-import { answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 const [INTERNAL, SERVER, CLIENT] = [1, 2, 3];
@@ -33,7 +33,7 @@ afterAll(async () => {
   await collector.stop();
 });
 beforeEach(() => {
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
   campaigns++;
 });
 
@@ -146,7 +146,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
   });
 
   test('of readers who wait for the same request: each its own trace, with a link to the span that fetched', async () => {
-    const held = heldBack(answerCampaign);
+    const held = deferredResponse(respondWithCampaign);
     stack.upstream.answer = held;
     const before = stack.upstream.requests.length;
     const first = read(gateway);
@@ -169,7 +169,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
 
   test('of a reader who waits for another gateway: a link to the request that asks there', async () => {
     const other = await stack.gatewayProcess(traced());
-    const held = heldBack(answerCampaign);
+    const held = deferredResponse(respondWithCampaign);
     stack.upstream.answer = held;
     const before = stack.upstream.requests.length;
     const first = read(gateway);
@@ -185,7 +185,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
   });
 
   test('of failures: every attempt with its status, and the reason as error.type', async () => {
-    stack.upstream.answer = answerJson({}, 503);
+    stack.upstream.answer = respondWithJson({}, 503);
     const { traceId, body, status } = await read(gateway);
     expect([status, body.error?.details.split(':')[0]]).toEqual([502, 'status']);
     const spans = await spansOf(traceId);
@@ -281,7 +281,7 @@ describe('whether a trace is recorded', () => {
       return `GET ${path()} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`;
     };
     const ahead = request(sampled, '01') + request(unsampled, '00', 'Connection: close');
-    const answers = parseAnswers(await exchangeBytes(trusting.url, ahead));
+    const answers = parseResponses(await exchangeBytes(trusting.url, ahead));
     expect(answers.map(({ status, headers }) => [status, headers['x-trace-id']])).toEqual([
       [200, sampled],
       [200, unsampled],
@@ -374,7 +374,7 @@ describe('a request is found by the trace id of its envelope', () => {
   const durationMs = ({ startedAt, endedAt }: CollectedSpan) => Number(endedAt - startedAt) / 1e6;
 
   test('a slow one: the campaign service is what it waited for', async () => {
-    stack.upstream.answer = (request, response) => void setTimeout(() => answerCampaign(request, response), 400);
+    stack.upstream.answer = (request, response) => void setTimeout(() => respondWithCampaign(request, response), 400);
     const slowBefore = await count('http_client_request_duration_seconds_bucket', 'le="0.25"');
     const allBefore = await count('http_client_request_duration_seconds_count');
     const { traceId } = await read(gateway);
@@ -401,7 +401,7 @@ describe('a request is found by the trace id of its envelope', () => {
   test('a stale one: why it is, and the attempt that failed', async () => {
     const brief = await stack.gatewayProcess(traced({ CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' }));
     await read(brief);
-    stack.upstream.answer = answerJson({}, 500);
+    stack.upstream.answer = respondWithJson({}, 500);
     const { traceId, headers, status } = await read(brief);
     expect([status, headers.get('cache-status')]).toEqual([200, expect.stringContaining('detail=status')]);
     const spans = await spansOf(traceId);

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { addressNetwork, clientAddressReader, parseTrustProxy } from '../../src/client-address.ts';
+import { createClientAddressResolver, parseTrustProxy, throttlingNetwork } from '../../src/client-address.ts';
 import { exchangeBytes } from '../helpers/http.ts';
 
 /** What the code takes for granted of its dependencies. */
@@ -14,7 +14,7 @@ test.each(['false', 'true', '1', '2', 'loopback', '10.0.0.0/8, 127.0.0.1', '::1,
   async (text) => {
     const app = express();
     app.set('trust proxy', parseTrustProxy(text));
-    const read = clientAddressReader(parseTrustProxy(text));
+    const read = createClientAddressResolver(parseTrustProxy(text));
     const pairs: [string, string | undefined][] = [];
     app.use((request, response) => {
       pairs.push([read(request), request.ip]);
@@ -40,19 +40,19 @@ test.each(['false', 'true', '1', '2', 'loopback', '10.0.0.0/8, 127.0.0.1', '::1,
 );
 
 test('an IPv6 address is its /64, an IPv4 address itself', () => {
-  expect(addressNetwork('192.0.2.1')).toBe('192.0.2.1');
+  expect(throttlingNetwork('192.0.2.1')).toBe('192.0.2.1');
   for (const address of [
     '2001:db8:1:2:3:4:5:6',
     '2001:DB8:1:2::',
     '2001:db8:1:2::6',
     '2001:0db8:0001:0002::192.0.2.1',
   ]) {
-    expect(addressNetwork(address)).toBe('2001:db8:1:2::/64');
+    expect(throttlingNetwork(address)).toBe('2001:db8:1:2::/64');
   }
-  expect(addressNetwork('::ffff:102:304')).not.toBe(addressNetwork('::ffff:102:305'));
-  expect(addressNetwork('::1')).toBe('0:0:0:0::/64');
-  expect(addressNetwork('fe80::1%eth0')).toBe('fe80:0:0:0::/64');
-  expect(addressNetwork('1::')).toBe('1:0:0:0::/64');
+  expect(throttlingNetwork('::ffff:102:304')).not.toBe(throttlingNetwork('::ffff:102:305'));
+  expect(throttlingNetwork('::1')).toBe('0:0:0:0::/64');
+  expect(throttlingNetwork('fe80::1%eth0')).toBe('fe80:0:0:0::/64');
+  expect(throttlingNetwork('1::')).toBe('1:0:0:0::/64');
 });
 
 test('Node joins several X-API-Key headers with a comma and shows the first of several Authorization headers alone', async () => {

@@ -1,47 +1,48 @@
 import type { IncomingMessage } from 'node:http';
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import type { FailureReason } from '../../src/upstream/failure.ts';
-import { type Answer, answerBody, answerJson, campaignDocument, idsOf } from '../helpers/upstream.ts';
+import { campaignDocument, type Responder, requestIds, respondWithBody, respondWithJson } from '../helpers/upstream.ts';
 
 /** What is read of an answer, in the tests that use this table. */
 export const MAX_BODY_BYTES = 20_000;
 
 /** The whole document that is asked for: where an answer with it fails, it is not for want of a campaign. */
 function documentFor(request: IncomingMessage): string {
-  const { accountGroupId, campaignId } = idsOf(request);
+  const { accountGroupId, campaignId } = requestIds(request);
   return JSON.stringify(campaignDocument(campaignId, accountGroupId));
 }
 
 const withDocument =
-  (answer: (document: string) => Answer): Answer =>
+  (answer: (document: string) => Responder): Responder =>
   (request, response) =>
     answer(documentFor(request))(request, response);
 
 /** Below HTTP: bytes, and then the end of the connection. */
 const bytes =
-  (text: (document: string) => string): Answer =>
+  (text: (document: string) => string): Responder =>
   (request) =>
     request.socket.end(text(documentFor(request)), 'latin1');
 
 const ok = (body: string, ...headers: string[]) =>
   ['HTTP/1.1 200 OK', 'Content-Type: application/json', ...headers, '', body].join('\r\n');
 
-const encoded = (coding: string, body: Buffer): Answer => answerBody(body, 200, { 'content-encoding': coding });
+const encoded = (coding: string, body: Buffer): Responder => respondWithBody(body, 200, { 'content-encoding': coding });
 
 const statuses = [
   201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 405, 408, 409, 418, 422, 429,
   451, 500, 501, 502, 503, 504, 507, 599,
 ];
 
-const json = (text: (document: string) => string | Buffer) => withDocument((document) => answerBody(text(document)));
+const json = (text: (document: string) => string | Buffer) =>
+  withDocument((document) => respondWithBody(text(document)));
 const bomb = Buffer.alloc(50 * 1024 * 1024, ' ');
 
 /** Every way to fail that an HTTP server at the right address has, and the reason that is given for it. */
-export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, reason: FailureReason]>> = {
+export const failingResponses: Readonly<Record<string, readonly [answer: Responder, reason: FailureReason]>> = {
   ...Object.fromEntries(
     statuses.map((status) => [
       `status ${status}`,
-      [withDocument((document) => answerBody([204, 205, 304].includes(status) ? '' : document, status)), 'status'],
+      [withDocument((document) => respondWithBody([204, 205, 304].includes(status) ? '' : document, status)), 'status'],
     ]),
   ),
   'status 101': [
@@ -52,18 +53,18 @@ export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, r
     (request, response) => response.writeHead(302, { location: request.url }).end(),
     'status',
   ],
-  'an error page beyond the limit': [answerBody('secret'.repeat(10_000), 500), 'status'],
+  'an error page beyond the limit': [respondWithBody('secret'.repeat(10_000), 500), 'status'],
   'an error page without an end': [(_request, response) => void response.writeHead(500).write('secret'), 'status'],
 
-  HTML: [answerBody('<html>secret</html>'), 'not_json'],
-  nothing: [answerBody(''), 'not_json'],
+  HTML: [respondWithBody('<html>secret</html>'), 'not_json'],
+  nothing: [respondWithBody(''), 'not_json'],
   'half the JSON': [json((document) => document.slice(0, -10)), 'not_json'],
   'two documents': [json((document) => document + document), 'not_json'],
   'JSON with a comment': [json((document) => `// secret\n${document}`), 'not_json'],
   NaN: [json((document) => document.replace(':25,', ':NaN,')), 'not_json'],
   'invalid UTF-8': [json((document) => Buffer.from(document.replace('Spring', 'Spr\u00ffng'), 'latin1')), 'not_json'],
   'UTF-16': [json((document) => Buffer.from(document, 'utf16le')), 'not_json'],
-  'deep nesting without an end': [answerBody('['.repeat(15_000)), 'not_json'],
+  'deep nesting without an end': [respondWithBody('['.repeat(15_000)), 'not_json'],
   'a document cut at the end of the connection': [bytes((document) => ok(document.slice(0, -20))), 'not_json'],
 
   'no HTTP at all': [bytes(() => 'SSH-2.0-OpenSSH_9.2\r\n'), 'not_json'],
@@ -77,13 +78,13 @@ export const failingAnswers: Readonly<Record<string, readonly [answer: Answer, r
   'headers without an end': [bytes(() => `HTTP/1.1 200 OK\r\nX-A: ${'a'.repeat(40_000)}`), 'too_large'],
   'half a head, then the end': [bytes(() => 'HTTP/1.1 200 OK\r\nContent-Le'), 'reset'],
 
-  null: [answerJson(null), 'not_a_campaign'],
-  'a number': [answerJson(1), 'not_a_campaign'],
-  'a string': [answerJson('campaign'), 'not_a_campaign'],
+  null: [respondWithJson(null), 'not_a_campaign'],
+  'a number': [respondWithJson(1), 'not_a_campaign'],
+  'a string': [respondWithJson('campaign'), 'not_a_campaign'],
   'an array with the campaign': [json((document) => `[${document}]`), 'not_a_campaign'],
-  'an empty object': [answerJson({}), 'not_a_campaign'],
-  'deep nesting': [answerBody('['.repeat(5000) + ']'.repeat(5000)), 'not_a_campaign'],
-  'another campaign': [answerJson(campaignDocument('cmp_other', 'ag_1')), 'not_a_campaign'],
+  'an empty object': [respondWithJson({}), 'not_a_campaign'],
+  'deep nesting': [respondWithBody('['.repeat(5000) + ']'.repeat(5000)), 'not_a_campaign'],
+  'another campaign': [respondWithJson(campaignDocument('cmp_other', 'ag_1')), 'not_a_campaign'],
   'its id twice, the last one another': [
     json((document) => document.replace(/\}$/, ',"id":"cmp_other"}')),
     'not_a_campaign',

@@ -1,12 +1,12 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
-import { Embedded } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded.ts';
 import { heapUsed } from '../helpers/heap.ts';
-import type { Answered } from '../helpers/http.ts';
-import { answerBody, answerCampaign, campaignDocument } from '../helpers/upstream.ts';
+import type { HttpResponse } from '../helpers/http.ts';
+import { campaignDocument, respondWithBody, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { failingAnswers, MAX_BODY_BYTES } from './failing-answers.ts';
+import { failingResponses, MAX_BODY_BYTES } from './failing-answers.ts';
 
 /**
  * Each way to fail, for a campaign that nobody has read, for one that is stale, and for one that is fresh in the cache.
@@ -16,11 +16,11 @@ const TIMEOUT_MS = 400;
 /** Far more than any cell needs, and far less than a promise broken would take. */
 const SLOW_MACHINE_MS = 10_000;
 
-let embedded: Embedded;
+let embedded: EmbeddedGateway;
 let resources: number;
 
 beforeAll(async () => {
-  embedded = await Embedded.start({
+  embedded = await EmbeddedGateway.start({
     CAMPAIGN_SERVICE_TIMEOUT_MS: String(TIMEOUT_MS),
     CAMPAIGN_SERVICE_MAX_BODY_BYTES: String(MAX_BODY_BYTES),
     CAMPAIGN_SERVICE_BREAKER_FAILURES: '1000000',
@@ -41,13 +41,13 @@ function heldResources(): number {
   return process.getActiveResourcesInfo().filter((name) => name === 'Timeout' || name === 'TCPSocketWrap').length;
 }
 
-const status = ({ headers }: Answered) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
+const status = ({ headers }: HttpResponse) => headers.get('cache-status')?.replace('campaign-gateway; ', '');
 const asked = () => embedded.upstream.requests.length;
 let campaigns = 0;
 
 /** What has to be so after each cell: the campaign can be read at once, and nothing is left of what failed. */
 async function expectRecovery(id: string): Promise<void> {
-  embedded.upstream.answer = answerCampaign;
+  embedded.upstream.answer = respondWithCampaign;
   const { status: code, body } = await embedded.read(id);
   expect([code, body.data?.['id']]).toEqual([200, id]);
   await until(() => heldResources() <= resources);
@@ -76,11 +76,11 @@ const cells = {
   },
 };
 
-describe.each(Object.keys(failingAnswers))('%s', (how) => {
+describe.each(Object.keys(failingResponses))('%s', (how) => {
   test.each(Object.keys(cells) as (keyof typeof cells)[])('%s', async (state) => {
-    const [answer, reason] = failingAnswers[how] as (typeof failingAnswers)[string];
+    const [answer, reason] = failingResponses[how] as (typeof failingResponses)[string];
     const id = `cmp_${++campaigns}`;
-    embedded.upstream.answer = answerCampaign;
+    embedded.upstream.answer = respondWithCampaign;
     if (state !== 'cold') await embedded.read(id);
     if (state === 'stale') embedded.clock.advance(100_000);
     embedded.upstream.answer = answer;
@@ -92,7 +92,7 @@ describe.each(Object.keys(failingAnswers))('%s', (how) => {
 });
 
 test('however often they fail, memory does not grow', async () => {
-  const quick = Object.values(failingAnswers).filter(([, reason]) => reason !== 'timeout');
+  const quick = Object.values(failingResponses).filter(([, reason]) => reason !== 'timeout');
   const round = async () => {
     for (const [answer] of quick) {
       embedded.upstream.answer = answer;
@@ -121,7 +121,7 @@ describe('a coding that was not asked for is undone', () => {
   ])('%s', async (coding, encode) => {
     const id = `cmp_${++campaigns}`;
     const document = JSON.stringify(campaignDocument(id, 'ag_1'));
-    embedded.upstream.answer = answerBody(encode(document), 200, { 'content-encoding': coding });
+    embedded.upstream.answer = respondWithBody(encode(document), 200, { 'content-encoding': coding });
     const { status: code, body } = await embedded.read(id);
     expect([code, body.data?.['name']]).toEqual([200, 'Spring outreach']);
   });
@@ -130,7 +130,7 @@ describe('a coding that was not asked for is undone', () => {
     const read = async (bytes: number) => {
       const id = `cmp_${++campaigns}`;
       const document = JSON.stringify(campaignDocument(id, 'ag_1')).padEnd(bytes);
-      embedded.upstream.answer = answerBody(gzipSync(document), 200, { 'content-encoding': 'gzip' });
+      embedded.upstream.answer = respondWithBody(gzipSync(document), 200, { 'content-encoding': 'gzip' });
       return (await embedded.read(id)).status;
     };
     expect([await read(MAX_BODY_BYTES), await read(MAX_BODY_BYTES + 1)]).toEqual([200, 502]);
@@ -140,11 +140,11 @@ describe('a coding that was not asked for is undone', () => {
 test('of a name that stands there twice the last one counts, for what is checked and for what is answered', async () => {
   const id = `cmp_${++campaigns}`;
   const document = JSON.stringify(campaignDocument(id, 'ag_1'));
-  const twice = (field: string) => answerBody(document.replace(/\}$/, `,${field}}`));
+  const twice = (field: string) => respondWithBody(document.replace(/\}$/, `,${field}}`));
   embedded.upstream.answer = twice('"accountGroupId":"ag_2"');
   expect((await embedded.read(id)).status).toBe(404);
   const other = `cmp_${++campaigns}`;
-  embedded.upstream.answer = answerBody(
+  embedded.upstream.answer = respondWithBody(
     JSON.stringify(campaignDocument(other, 'ag_1')).replace(/\}$/, ',"name":"the last"}'),
   );
   expect((await embedded.read(other)).body.data?.['name']).toBe('the last');

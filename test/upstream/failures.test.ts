@@ -10,7 +10,7 @@ import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerCampaign, campaignDocument, startRawUpstream } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithCampaign, startRawUpstream } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 /** What no server at the right address does: see failing-answers.ts for the rest. */
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 afterEach(() => {
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 });
 
 const read = (at: RunningGateway, signal?: AbortSignal) =>
@@ -92,7 +92,7 @@ test('TLS: trusted by the CA file and with the client certificate asked for; any
   const start = async (certificate: { key: string; cert: string }) => {
     const service = createTlsServer(
       { ...certificate, ca, requestCert: true, rejectUnauthorized: true },
-      answerCampaign,
+      respondWithCampaign,
     );
     service.listen(0, '127.0.0.1');
     await once(service, 'listening');

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readCampaign } from '../../src/endpoints/read-campaign.ts';
-import { readSettings } from '../../src/read-settings.ts';
+import { loadSettings } from '../../src/read-settings.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import { interpretReply } from '../../src/upstream/interpret.ts';
+import { parseReply } from '../../src/upstream/interpret.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { answerBody, answerJson, campaignDocument } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithBody, respondWithJson } from '../helpers/upstream.ts';
 
 let stack: Stack;
 let gateway: RunningGateway;
@@ -22,10 +22,10 @@ afterAll(() => stack.stop());
 
 const read = () => get(gateway.url + campaignPath, { 'x-api-key': key });
 
-const endpoint = readCampaign(readSettings({ CAMPAIGN_SERVICE_URL: 'http://a' }));
+const endpoint = readCampaign(loadSettings({ CAMPAIGN_SERVICE_URL: 'http://a' }));
 const parameters = { accountGroupId: 'ag_1', campaignId: 'cmp_1' };
 const interpret = (document: unknown) =>
-  interpretReply(endpoint, parameters, {
+  parseReply(endpoint, parameters, {
     outcome: 'answered',
     status: 200,
     headers: {},
@@ -124,7 +124,7 @@ test('whatever the campaign service adds, at any depth and under any name, never
     fc.property(campaign, foreignFields, (document, foreign) => {
       fc.pre(!JSON.stringify(document).includes(marker));
       const body = Buffer.from(mix(document, foreign));
-      const meaning = interpretReply(endpoint, parameters, { outcome: 'answered', status: 200, headers: {}, body });
+      const meaning = parseReply(endpoint, parameters, { outcome: 'answered', status: 200, headers: {}, body });
       if (meaning.outcome !== 'found') throw new Error(meaning.outcome);
       const data = JSON.parse(meaning.data);
       expect(Object.keys(data)).toEqual(publicFields);
@@ -139,7 +139,7 @@ test('the same, over the wire', async () => {
   await fc.assert(
     fc.asyncProperty(campaign, foreignFields, async (document, foreign) => {
       fc.pre(!JSON.stringify(document).includes(marker));
-      stack.upstream.answer = answerBody(mix(document, foreign));
+      stack.upstream.answer = respondWithBody(mix(document, foreign));
       const { status, text, headers, body } = await read();
       expect(status).toBe(200);
       expect(text + JSON.stringify([...headers])).not.toContain(marker);
@@ -227,14 +227,14 @@ test.each(['ag_2', '', null, 1, ['ag_1'], {}])(
 );
 
 test('a new status passes through', async () => {
-  stack.upstream.answer = answerJson({ ...campaignDocument('cmp_1'), status: 'invented tomorrow' });
+  stack.upstream.answer = respondWithJson({ ...campaignDocument('cmp_1'), status: 'invented tomorrow' });
   expect((await read()).body.data?.['status']).toBe('invented tomorrow');
 });
 
 test('the campaign is found where the JSON pointer says, and nowhere else', async () => {
   const pointing = await stack.gateway({ CAMPAIGN_SERVICE_RESULT_POINTER: '/a~1b/0/m~0n' });
   const ask = async (document: unknown) => {
-    stack.upstream.answer = answerJson(document);
+    stack.upstream.answer = respondWithJson(document);
     return (await get(pointing.url + campaignPath, { 'x-api-key': key })).status;
   };
   expect(await ask({ 'a/b': [{ 'm~n': campaignDocument('cmp_1') }] })).toBe(200);

@@ -1,13 +1,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Bulkhead } from '../../src/upstream/bulkhead.ts';
 import { CircuitBreaker } from '../../src/upstream/circuit-breaker.ts';
-import { Abandoned, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
+import { AbortedError, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
 import { RetryBudget } from '../../src/upstream/retry-budget.ts';
 import { ageSharedEntries, Clock } from '../helpers/clock.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { type Answer, answerCampaign, answerJson, heldBack } from '../helpers/upstream.ts';
+import { deferredResponse, type Responder, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 afterEach(() => {
-  stack.upstream.answer = answerCampaign;
+  stack.upstream.answer = respondWithCampaign;
 });
 
 async function read(gateway: RunningGateway) {
@@ -30,31 +30,31 @@ const readMany = (gateway: RunningGateway, count: number) =>
   Promise.all(Array.from({ length: count }, () => read(gateway)));
 
 /** Answers each request with the next of these, and with the last one from then on. */
-function inTurn(...answers: Answer[]): Answer {
+function inTurn(...answers: Responder[]): Responder {
   let i = 0;
   return (request, response) => answers[Math.min(i++, answers.length - 1)]?.(request, response);
 }
-const reset: Answer = (request) => request.socket.resetAndDestroy();
+const reset: Responder = (request) => request.socket.resetAndDestroy();
 
 describe('retries', () => {
-  test.each<[string, Answer]>([
-    ['a 502', answerJson({}, 502)],
-    ['a 503', answerJson({}, 503)],
-    ['a 504', answerJson({}, 504)],
+  test.each<[string, Responder]>([
+    ['a 502', respondWithJson({}, 502)],
+    ['a 503', respondWithJson({}, 503)],
+    ['a 504', respondWithJson({}, 504)],
     ['a reset before the answer', reset],
   ])('%s is tried again, and the client does not notice', async (_what, first) => {
     const gateway = await stack.gateway();
     const asked = stack.upstream.requests.length;
-    stack.upstream.answer = inTurn(first, answerCampaign);
+    stack.upstream.answer = inTurn(first, respondWithCampaign);
     expect((await read(gateway)).status).toBe(200);
     expect(stack.upstream.requests.length - asked).toBe(2);
   });
 
-  test.each<[string, Answer]>([
-    ['a 500', answerJson({}, 500)],
-    ['a 429', answerJson({}, 429)],
-    ['a 404', answerJson({}, 404)],
-    ['a document that is no campaign', answerJson({})],
+  test.each<[string, Responder]>([
+    ['a 500', respondWithJson({}, 500)],
+    ['a 429', respondWithJson({}, 429)],
+    ['a 404', respondWithJson({}, 404)],
+    ['a document that is no campaign', respondWithJson({})],
     [
       'an answer that breaks off',
       (_request, response) =>
@@ -63,7 +63,7 @@ describe('retries', () => {
   ])('%s is not', async (_what, first) => {
     const gateway = await stack.gateway();
     const asked = stack.upstream.requests.length;
-    stack.upstream.answer = inTurn(first, answerCampaign);
+    stack.upstream.answer = inTurn(first, respondWithCampaign);
     expect((await read(gateway)).status).not.toBe(200);
     expect(stack.upstream.requests.length - asked).toBe(1);
   });
@@ -72,7 +72,7 @@ describe('retries', () => {
     for (const retries of [0, 3]) {
       const gateway = await stack.gateway({ CAMPAIGN_SERVICE_RETRIES: String(retries) });
       const asked = stack.upstream.requests.length;
-      stack.upstream.answer = answerJson({}, 503);
+      stack.upstream.answer = respondWithJson({}, 503);
       expect(await read(gateway)).toEqual({ status: 502, reason: 'status' });
       expect(stack.upstream.requests.length - asked).toBe(1 + retries);
     }
@@ -80,7 +80,7 @@ describe('retries', () => {
 
   test('when everything fails, the service is asked at most 1.1 times as often as the gateway', async () => {
     const gateway = await stack.gateway({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '1000000' });
-    stack.upstream.answer = answerJson({}, 503);
+    stack.upstream.answer = respondWithJson({}, 503);
     const asked = stack.upstream.requests.length;
     for (let i = 0; i < 10; i++) await readMany(gateway, 40);
     const attempts = stack.upstream.requests.length - asked;
@@ -97,7 +97,7 @@ describe('retries', () => {
       if (seen.has(request.socket)) return reset(request, response);
       seen.add(request.socket);
       await held.promise;
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     };
     const first = readMany(gateway, 20);
     const asked = stack.upstream.requests.length;
@@ -108,7 +108,7 @@ describe('retries', () => {
     expect((await read(gateway)).status).toBe(200);
     expect(stack.upstream.requests.length - before).toBe(2);
     // The nineteen others were given up with it.
-    stack.upstream.answer = inTurn(answerCampaign);
+    stack.upstream.answer = inTurn(respondWithCampaign);
     expect((await readMany(gateway, 19)).every(({ status }) => status === 200)).toBe(true);
   });
 
@@ -118,7 +118,7 @@ describe('retries', () => {
     stack.upstream.answer = (request, response) => {
       if (seen.has(request.socket)) return reset(request, response);
       seen.add(request.socket);
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     };
     const asked = stack.upstream.requests.length;
     for (let i = 0; i < 100; i++) expect((await read(gateway)).status).toBe(200);
@@ -147,7 +147,7 @@ describe('retries', () => {
     const budget = new RetryBudget(() => now);
     const takeAll = () => {
       let taken = 0;
-      while (budget.take()) taken++;
+      while (budget.tryTake()) taken++;
       return taken;
     };
     expect(takeAll()).toBe(5);
@@ -167,7 +167,7 @@ describe('the circuit breaker', () => {
       CAMPAIGN_SERVICE_BREAKER_OPEN_MS: '300',
       CAMPAIGN_SERVICE_RETRIES: '0',
     });
-    stack.upstream.answer = answerJson({}, 500);
+    stack.upstream.answer = respondWithJson({}, 500);
     for (let i = 0; i < 5; i++) expect(await read(gateway)).toEqual({ status: 502, reason: 'status' });
     const asked = () => stack.upstream.requests.length;
     const before = asked();
@@ -181,7 +181,7 @@ describe('the circuit breaker', () => {
     const held = Promise.withResolvers<void>();
     stack.upstream.answer = async (request, response) => {
       await held.promise;
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     };
     const probe = until(async () => {
       const answered = await read(gateway);
@@ -206,7 +206,7 @@ describe('the circuit breaker', () => {
     clock.advance(100_000);
     await ageSharedEntries(stack.redis.client, 100_000);
     await readCampaign('fresh');
-    stack.upstream.answer = answerJson({}, 500);
+    stack.upstream.answer = respondWithJson({}, 500);
     expect((await readCampaign('cold')).status).toBe(502);
     const asked = stack.upstream.requests.length;
     const statuses = await Promise.all(
@@ -221,7 +221,7 @@ describe('the circuit breaker', () => {
 
   test('stays closed for answers of a good purpose, and for what is wrong with one document', async () => {
     const gateway = await stack.gateway({ CAMPAIGN_SERVICE_BREAKER_FAILURES: '3' });
-    for (const answer of [answerJson({}, 404), answerJson({}), answerJson({}, 410)]) {
+    for (const answer of [respondWithJson({}, 404), respondWithJson({}), respondWithJson({}, 410)]) {
       stack.upstream.answer = answer;
       for (let i = 0; i < 5; i++) expect((await read(gateway)).reason).not.toBe('circuit_open');
     }
@@ -311,7 +311,7 @@ describe('the circuit breaker', () => {
     expect(await run(failed('connect'))).toBe('connect');
     expect(await run(succeeded)).toBe('circuit_open');
     clock.now = 200;
-    await run(() => Promise.reject(new Abandoned()));
+    await run(() => Promise.reject(new AbortedError()));
     expect(await run(succeeded)).toBe('fine');
     expect(changes).toEqual(['open', 'half_open', 'open', 'half_open', 'open', 'half_open', 'closed']);
   });
@@ -327,7 +327,7 @@ describe('the bulkhead', () => {
       most = Math.max(most, ++underWay);
       await held.promise;
       underWay--;
-      answerCampaign(request, response);
+      respondWithCampaign(request, response);
     };
     const answers = readMany(gateway, 30).then((all) => all.map(({ status, reason }) => reason ?? status));
     await until(() => gateway.log.filter(({ reason }) => reason === 'overloaded').length === 20);
@@ -342,7 +342,7 @@ describe('the bulkhead', () => {
     const gateway = await stack.gateway({ CACHE_TTL_MS: '60000', CAMPAIGN_SERVICE_MAX_CONCURRENCY: '1' });
     const readCampaign = (id: string) => get(`${gateway.url}/v1/accounts/ag_1/campaigns/${id}`, { 'x-api-key': key });
     await readCampaign('cached');
-    const slow = heldBack();
+    const slow = deferredResponse();
     stack.upstream.answer = slow;
     const asked = stack.upstream.requests.length;
     const waiting = [readCampaign('slow_1'), readCampaign('slow_2')];
@@ -359,8 +359,10 @@ describe('the bulkhead', () => {
     const bulkhead = new Bulkhead(1, 1);
     const gone = AbortSignal.abort();
     const task = () => Promise.resolve('never');
-    await expect(bulkhead.run({ deadlineAt: Number.MAX_SAFE_INTEGER, signal: gone }, task)).rejects.toThrow(Abandoned);
-    expect([bulkhead.underWay, bulkhead.waiting]).toEqual([0, 0]);
+    await expect(bulkhead.run({ deadlineAt: Number.MAX_SAFE_INTEGER, signal: gone }, task)).rejects.toThrow(
+      AbortedError,
+    );
+    expect([bulkhead.inFlight, bulkhead.queued]).toEqual([0, 0]);
   });
 
   test('a place in the queue is given up at the deadline and when nobody waits any more', async () => {
@@ -376,7 +378,7 @@ describe('the bulkhead', () => {
       Promise.resolve('gone'),
     );
     impatient.abort();
-    await expect(gone).rejects.toThrow(Abandoned);
+    await expect(gone).rejects.toThrow(AbortedError);
     await expect(late).rejects.toMatchObject({ reason: 'overloaded' });
     held.resolve('first');
     expect(await first).toBe('first');

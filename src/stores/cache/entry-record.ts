@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { CacheKey } from '../../cache/entry.ts';
 import type { CachePolicy } from '../../cache/freshness.ts';
-import { entityTag } from '../../upstream/interpret.ts';
+import { computeEtag } from '../../upstream/interpret.ts';
 import type { SharedEntry } from './shared-entries.ts';
 
 const milliseconds = z.number().min(0);
@@ -21,7 +21,7 @@ const recordSchema = z.strictObject({
   }),
 });
 
-export function formatRecord({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
+export function encodeEntry({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
   return JSON.stringify({ path, content, lifetime });
 }
 
@@ -29,24 +29,24 @@ export function formatRecord({ path }: CacheKey, { content, lifetime }: SharedEn
  * Undefined for what is no record of this key with a document that may be sent for it. Of its lifetime no more is taken
  * than `policy` allows: who wrote it may have had other settings.
  */
-export function parseRecord(
+export function decodeEntry(
   text: string,
   key: CacheKey,
   policy: CachePolicy,
-  isOwn: (data: string) => boolean,
+  isValidDocument: (data: string) => boolean,
 ): Omit<SharedEntry, 'ageMs'> | undefined {
   const { data: record } = recordSchema.safeParse(parseJson(text));
   if (record?.path !== key.path) return undefined;
   const { content, lifetime } = record;
-  if (content.outcome === 'found' && !(isOwn(content.data) && content.etag === entityTag(content.data)))
+  if (content.outcome === 'found' && !(isValidDocument(content.data) && content.etag === computeEtag(content.data)))
     return undefined;
-  const most = policy[content.outcome];
+  const ceiling = policy[content.outcome];
   return {
     content,
     lifetime: {
-      freshMs: Math.min(lifetime.freshMs, most.freshMs),
-      staleWhileRevalidateMs: Math.min(lifetime.staleWhileRevalidateMs, most.staleWhileRevalidateMs),
-      staleIfErrorMs: Math.min(lifetime.staleIfErrorMs, most.staleIfErrorMs),
+      freshMs: Math.min(lifetime.freshMs, ceiling.freshMs),
+      staleWhileRevalidateMs: Math.min(lifetime.staleWhileRevalidateMs, ceiling.staleWhileRevalidateMs),
+      staleIfErrorMs: Math.min(lifetime.staleIfErrorMs, ceiling.staleIfErrorMs),
     },
   };
 }

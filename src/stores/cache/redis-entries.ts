@@ -3,25 +3,25 @@ import { z } from 'zod';
 import type { CacheKey } from '../../cache/entry.ts';
 import type { CachePolicy } from '../../cache/freshness.ts';
 import { randomHex } from '../../telemetry/trace-context.ts';
-import { formatActiveSpan, parseSpan } from '../../telemetry/tracing.ts';
+import { parseSpanContext, serializeActiveSpan } from '../../telemetry/tracing.ts';
 import { isFailureReason } from '../../upstream/failure.ts';
-import type { ChangeFeed } from '../changes/change-feed.ts';
-import type { RedisLink } from '../redis-link.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
-import { parseRecord } from './entry-record.ts';
-import { ABANDON, LEASE_MS, RENEW, RedisLease } from './redis-lease.ts';
-import { generationNames, type RedisPurges } from './redis-purges.ts';
+import type { InvalidationFeed } from '../changes/change-feed.ts';
+import type { RedisClient } from '../redis-link.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
+import { decodeEntry } from './entry-record.ts';
+import { LEASE_MS, RELEASE_IF_UNWATCHED, RENEW, RedisLease } from './redis-lease.ts';
+import { generationKeys, type RedisPurger } from './redis-purges.ts';
 import {
   type Lease,
-  type LookUp,
-  type LookUpOptions,
-  type SharedEntries,
+  type LookupOptions,
+  type LookupResult,
+  localLease,
+  type SharedCache,
   type SharedEntry,
-  unsharedLease,
 } from './shared-entries.ts';
 
 /** A cache that takes longer is as none. Redis itself counts as away later: see `RedisLink`. */
-const PATIENCE_MS = 50;
+const CACHE_TIMEOUT_MS = 50;
 
 const lua = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8');
 
@@ -30,67 +30,71 @@ const replySchema = z.union([
   z.tuple([z.literal('noted'), z.string()]),
 ]);
 
-type Names = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
+type CacheKeys = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
 /** It tells the others in whose trace the campaign service is asked, where that is recorded. */
-function newToken(): string {
-  const span = formatActiveSpan();
+function newLeaseToken(): string {
+  const span = serializeActiveSpan();
   return span === undefined ? randomHex(8) : `${randomHex(8)}/${span}`;
 }
 
-interface Asked {
+interface LookupArgs {
   readonly key: CacheKey;
   readonly epoch: string;
   readonly token: string;
-  readonly noteOf: string;
+  readonly leaderToken: string;
 }
 
-type Run = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
 
 /**
  * Entries and leases in Redis, in one slot an account group. Ages are by Redis' clock, whatever the gateways' own say. An
  * entry that is damaged, of another key or of another form counts as none and is written over.
  */
-export class RedisEntries implements SharedEntries {
-  readonly #link: RedisLink;
-  readonly #feed: ChangeFeed;
-  readonly #purges: RedisPurges;
+export class RedisCache implements SharedCache {
+  readonly #redis: RedisClient;
+  readonly #feed: InvalidationFeed;
+  readonly #purges: RedisPurger;
   readonly #policy: CachePolicy;
-  readonly #lookUp: Run;
-  readonly #peek: Run;
-  readonly #scripts: { readonly renew: Run; readonly end: Run; readonly abandon: Run };
+  readonly #lookUp: Script;
+  readonly #peek: Script;
+  readonly #scripts: { readonly renew: Script; readonly end: Script; readonly releaseIfUnwatched: Script };
 
-  constructor(link: RedisLink, feed: ChangeFeed, purges: RedisPurges, policy: CachePolicy) {
-    this.#link = link;
+  constructor(redis: RedisClient, feed: InvalidationFeed, purges: RedisPurger, policy: CachePolicy) {
+    this.#redis = redis;
     this.#feed = feed;
     this.#purges = purges;
     this.#policy = policy;
-    this.#lookUp = link.defineScript('lookUpEntry', lua('look-up.lua'), PATIENCE_MS);
-    this.#peek = link.defineScript('peekEntry', lua('look-up.lua'));
+    this.#lookUp = redis.defineScript('lookUpEntry', lua('look-up.lua'), CACHE_TIMEOUT_MS);
+    this.#peek = redis.defineScript('peekEntry', lua('look-up.lua'));
     this.#scripts = {
-      renew: link.defineScript('renewLease', RENEW, PATIENCE_MS),
-      end: link.defineScript('endLease', lua('end-lease.lua'), PATIENCE_MS),
-      abandon: link.defineScript('abandonLease', ABANDON, PATIENCE_MS),
+      renew: redis.defineScript('renewLease', RENEW, CACHE_TIMEOUT_MS),
+      end: redis.defineScript('endLease', lua('end-lease.lua'), CACHE_TIMEOUT_MS),
+      releaseIfUnwatched: redis.defineScript('abandonLease', RELEASE_IF_UNWATCHED, CACHE_TIMEOUT_MS),
     };
   }
 
-  async lookUp(key: CacheKey, options: LookUpOptions): Promise<LookUp> {
+  async lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult> {
     const { epoch } = this.#feed;
-    if (epoch === undefined || this.#link.state === 'away') {
-      return { state: 'granted', entry: undefined, lease: unsharedLease };
+    if (epoch === undefined || this.#redis.state === 'away') {
+      return { state: 'granted', entry: undefined, lease: localLease };
     }
-    const token = newToken();
+    const token = newLeaseToken();
     const lease = (generation?: string) => this.#lease(key, epoch, token, generation);
-    const how = options.ignoresStored ? 'anew' : options.waitingFor === undefined ? 'first' : 'waiting';
+    const mode = options.skipStored ? 'anew' : options.leader === undefined ? 'first' : 'waiting';
     try {
-      const reply = await this.#ask(this.#lookUp, how, { key, epoch, token, noteOf: options.waitingFor ?? token });
-      if (reply[0] === 'noted') return this.#readNote(reply[1], key, options);
-      const [state, ageMs, kind, text, more] = reply;
-      const entry = ageMs < 0 ? undefined : this.#readEntry(text, ageMs, kind, key, options);
-      if (state === 'held') return { state, entry, holder: more, askedBy: parseSpan(more.split('/')[1] ?? '') };
-      if (state === 'granted') return { state, entry, lease: lease(more) };
-      return entry && state === 'fresh'
-        ? { state, entry }
-        : await this.lookUp(key, { ...options, ignoresStored: true });
+      const reply = await this.#runLookup(this.#lookUp, mode, {
+        key,
+        epoch,
+        token,
+        leaderToken: options.leader ?? token,
+      });
+      if (reply[0] === 'noted') return this.#parseLeaderResult(reply[1], key, options);
+      const [state, ageMs, kind, text, detail] = reply;
+      const entry = ageMs < 0 ? undefined : this.#parseEntry(text, ageMs, kind, key, options);
+      if (state === 'held')
+        return { state, entry, leader: detail, leaderSpan: parseSpanContext(detail.split('/')[1] ?? '') };
+      if (state === 'granted') return { state, entry, lease: lease(detail) };
+      return entry && state === 'fresh' ? { state, entry } : await this.lookup(key, { ...options, skipStored: true });
     } catch {
       // Too late, and perhaps given all the same.
       return { state: 'granted', entry: undefined, lease: lease() };
@@ -98,52 +102,56 @@ export class RedisEntries implements SharedEntries {
   }
 
   /** The entry, whatever its age, without asking for a lease. Rejects with `StoreUnavailable`. */
-  async peek(key: CacheKey, isOwn: (data: string) => boolean): Promise<SharedEntry | undefined> {
+  async peek(key: CacheKey, isValidDocument: (data: string) => boolean): Promise<SharedEntry | undefined> {
     const { epoch } = this.#feed;
-    if (epoch === undefined) throw new StoreUnavailable('the log of changes cannot be read');
-    const reply = await this.#ask(this.#peek, 'peek', { key, epoch, token: '', noteOf: '' });
+    if (epoch === undefined) throw new StoreUnavailableError('the log of changes cannot be read');
+    const reply = await this.#runLookup(this.#peek, 'peek', { key, epoch, token: '', leaderToken: '' });
     if (reply[0] === 'noted') return undefined;
     const [, ageMs, kind, text] = reply;
-    return ageMs < 0 ? undefined : this.#readEntry(text, ageMs, kind, key, { isOwn });
+    return ageMs < 0 ? undefined : this.#parseEntry(text, ageMs, kind, key, { isValidDocument: isValidDocument });
   }
 
-  async #ask(run: Run, how: string, { key, epoch, token, noteOf }: Asked): Promise<z.output<typeof replySchema>> {
+  async #runLookup(
+    run: Script,
+    mode: string,
+    { key, epoch, token, leaderToken }: LookupArgs,
+  ): Promise<z.output<typeof replySchema>> {
     const { found, not_found, uncacheable } = this.#policy;
-    const args = [epoch, token, LEASE_MS, how, found.freshMs, not_found.freshMs, uncacheable.freshMs];
-    return replySchema.parse(await run(this.#names(key, noteOf), args));
+    const args = [epoch, token, LEASE_MS, mode, found.freshMs, not_found.freshMs, uncacheable.freshMs];
+    return replySchema.parse(await run(this.#keys(key, leaderToken), args));
   }
 
-  #readEntry(text: string, ageMs: number, kind: string, key: CacheKey, { isOwn }: LookUpOptions) {
-    const record = parseRecord(text, key, this.#policy, isOwn);
+  #parseEntry(text: string, ageMs: number, kind: string, key: CacheKey, { isValidDocument }: LookupOptions) {
+    const record = decodeEntry(text, key, this.#policy, isValidDocument);
     return record?.content.outcome === kind ? { ...record, ageMs } : undefined;
   }
 
   /** A note is the name of a failure, or the record of an answer that is not kept. */
-  #readNote(note: string, key: CacheKey, options: LookUpOptions): LookUp | Promise<LookUp> {
+  #parseLeaderResult(note: string, key: CacheKey, options: LookupOptions): LookupResult | Promise<LookupResult> {
     if (isFailureReason(note)) return { state: 'failed', reason: note };
-    const record = parseRecord(note, key, this.#policy, options.isOwn);
+    const record = decodeEntry(note, key, this.#policy, options.isValidDocument);
     if (record && record.content.outcome !== 'uncacheable') return { state: 'unkept', result: record.content };
-    return this.lookUp(key, { isOwn: options.isOwn });
+    return this.lookup(key, { isValidDocument: options.isValidDocument });
   }
 
   #lease(key: CacheKey, epoch: string, token: string, generation: string | undefined): Lease {
-    const names = this.#names(key, token);
+    const names = this.#keys(key, token);
     return new RedisLease({
       key,
-      names,
+      keys: names,
       epoch,
       token,
       generation,
       scripts: this.#scripts,
-      isAway: () => this.#link.state === 'away',
-      announce: () => this.#purges.announce(key),
+      isRedisDown: () => this.#redis.state === 'away',
+      broadcastPurge: () => this.#purges.broadcast(key),
     });
   }
 
-  #names(key: CacheKey, noteOf: string): Names {
-    const { group, campaign } = generationNames(key);
+  #keys(key: CacheKey, leaderToken: string): CacheKeys {
+    const { group, campaign } = generationKeys(key);
     const entry = `{cache:${key.accountGroupId}}:${key.path}`;
-    const name = (short: string) => this.#link.key(short);
-    return [name(entry), name(`${entry}:lease`), name(group), name(campaign), name(`${entry}:note:${noteOf}`)];
+    const name = (short: string) => this.#redis.key(short);
+    return [name(entry), name(`${entry}:lease`), name(group), name(campaign), name(`${entry}:note:${leaderToken}`)];
   }
 }

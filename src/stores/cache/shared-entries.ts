@@ -1,12 +1,12 @@
 import type { SpanContext } from '@opentelemetry/api';
-import type { CacheKey, Content } from '../../cache/entry.ts';
+import type { CachedContent, CacheKey } from '../../cache/entry.ts';
 import type { Lifetime } from '../../cache/freshness.ts';
 import type { ReadResult } from '../../exchange.ts';
 import type { FailureReason } from '../../upstream/failure.ts';
 
 /** An entry as it is shared: with its age now, whoever's clock it was made by. */
 export interface SharedEntry {
-  readonly content: Content;
+  readonly content: CachedContent;
   readonly lifetime: Lifetime;
   readonly ageMs: number;
 }
@@ -14,19 +14,19 @@ export interface SharedEntry {
 /** The right to ask the campaign service for all gateways. It ends with one of its calls, or when its holder dies. */
 export interface Lease {
   /** Whether others can know of it, and of what it comes to. */
-  readonly isShared: boolean;
+  readonly isDistributed: boolean;
   /**
    * Puts the entry there for all. `tookDocument`: in the place of a document that other gateways may still have. False
    * where a purge has come since the lease was given: it is not to be kept here either.
    */
-  fill(entry: SharedEntry, tookDocument: boolean): Promise<boolean>;
+  commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean>;
   /** Ends it with nothing. Those who wait for it now are told the failure, if there is one that concerns them; else they ask. */
-  fail(reason: FailureReason | undefined): Promise<void>;
+  release(reason: FailureReason | undefined): Promise<void>;
   /** Ends it only if nobody waits elsewhere; otherwise false, and its holder goes on for them. */
-  abandon(): Promise<boolean>;
+  releaseIfUnwatched(): Promise<boolean>;
 }
 
-export type LookUp =
+export type LookupResult =
   | { readonly state: 'fresh'; readonly entry: SharedEntry }
   /** `entry` is a stale one, if there is any. */
   | { readonly state: 'granted'; readonly entry: SharedEntry | undefined; readonly lease: Lease }
@@ -34,36 +34,36 @@ export type LookUp =
   | {
       readonly state: 'held';
       readonly entry: SharedEntry | undefined;
-      readonly holder: string;
-      readonly askedBy: SpanContext | undefined;
+      readonly leader: string;
+      readonly leaderSpan: SpanContext | undefined;
     }
   /** What the holder had that this asker has waited for: nothing that is kept. */
   | { readonly state: 'unkept'; readonly result: ReadResult }
   | { readonly state: 'failed'; readonly reason: FailureReason };
 
-export interface LookUpOptions {
+export interface LookupOptions {
   /** Whether a document may be sent for this key. */
-  readonly isOwn: (data: string) => boolean;
+  readonly isValidDocument: (data: string) => boolean;
   /** The holder that the asker has been told of before, with the entry. */
-  readonly waitingFor?: string | undefined;
+  readonly leader?: string | undefined;
   /** Takes what is stored as none. */
-  readonly ignoresStored?: boolean;
+  readonly skipStored?: boolean;
 }
 
 /** Entries that all gateways share. Nothing here rejects: a store that is away, or slow, has no entry and grants every lease. */
-export interface SharedEntries {
-  lookUp(key: CacheKey, options: LookUpOptions): Promise<LookUp>;
+export interface SharedCache {
+  lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult>;
 }
 
 /** One that nobody else can know of. */
-export const unsharedLease: Lease = {
-  isShared: false,
-  fill: async () => true,
-  fail: async () => {},
-  abandon: async () => true,
+export const localLease: Lease = {
+  isDistributed: false,
+  commit: async () => true,
+  release: async () => {},
+  releaseIfUnwatched: async () => true,
 };
 
 /** A single process shares nothing. */
-export const noSharedEntries: SharedEntries = {
-  lookUp: async () => ({ state: 'granted', entry: undefined, lease: unsharedLease }),
+export const noSharedCache: SharedCache = {
+  lookup: async () => ({ state: 'granted', entry: undefined, lease: localLease }),
 };

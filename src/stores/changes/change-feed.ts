@@ -1,54 +1,54 @@
-import type { Change } from './change.ts';
+import type { Invalidation } from './change.ts';
 
 /** How many changes a log keeps. A process that has missed more takes everything as changed. */
-export const KEPT_CHANGES = 1000;
+export const LOG_CAPACITY = 1000;
 
 /** Where a log is: `epoch` is another one when the log has been lost, `sequence` counts its changes. */
-export interface LogHead {
+export interface LogPosition {
   readonly epoch: string;
   readonly sequence: number;
 }
 
 /** The changes that all processes are to learn of. Every call rejects when the store is out of reach. */
-export interface ChangeLog {
+export interface InvalidationLog {
   /** Begins a log where there is none. */
-  head(): Promise<LogHead>;
+  position(): Promise<LogPosition>;
   /** Those numbered `from` to `to`, as far as they are there and can be read. */
-  read(from: number, to: number): Promise<readonly (Change | undefined)[]>;
+  read(from: number, to: number): Promise<readonly (Invalidation | undefined)[]>;
   /** Begins another epoch. */
-  restart(): Promise<void>;
+  startNewEpoch(): Promise<void>;
 }
 
 const POLL_MS = 200;
 
-type Listener = (change: Change | 'everything') => void;
+type Listener = (invalidation: Invalidation | 'everything') => void;
 
 /**
  * Reads the log again and again, so that a change is in force here soon, whatever message was lost meanwhile: there are
  * none. Whenever it cannot know what it has missed (a lost log, too long an absence), everything counts as changed.
  */
-export class ChangeFeed {
-  readonly #log: ChangeLog;
-  readonly #onTrouble: (error: Error | undefined) => void;
-  #seen: LogHead | undefined;
+export class InvalidationFeed {
+  readonly #log: InvalidationLog;
+  readonly #onHealthChange: (error: Error | undefined) => void;
+  #position: LogPosition | undefined;
   readonly #listeners: Listener[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isPolling = false;
-  #isTroubled = false;
+  #isFailing = false;
 
   /** `onTrouble` is told once when the log cannot be read, and once when it can be again. */
-  constructor(log: ChangeLog, onTrouble: (error: Error | undefined) => void = () => {}) {
+  constructor(log: InvalidationLog, onHealthChange: (error: Error | undefined) => void = () => {}) {
     this.#log = log;
-    this.#onTrouble = onTrouble;
+    this.#onHealthChange = onHealthChange;
   }
 
   /** Of what has been read so far: entries of another epoch may have missed a purge. */
   get epoch(): string | undefined {
-    return this.#seen?.epoch;
+    return this.#position?.epoch;
   }
 
   /** `listener` is told of each change; it must not throw. */
-  follow(listener: Listener): void {
+  subscribe(listener: Listener): void {
     this.#listeners.push(listener);
   }
 
@@ -66,36 +66,36 @@ export class ChangeFeed {
     if (this.#isPolling) return;
     this.#isPolling = true;
     try {
-      for (const change of await this.#news()) {
-        for (const listener of this.#listeners) listener(change);
+      for (const invalidation of await this.#readNew()) {
+        for (const listener of this.#listeners) listener(invalidation);
       }
-      if (this.#isTroubled) this.#onTrouble(undefined);
-      this.#isTroubled = false;
+      if (this.#isFailing) this.#onHealthChange(undefined);
+      this.#isFailing = false;
     } catch (error) {
       // The next poll begins where this one did.
-      if (!this.#isTroubled) this.#onTrouble(error as Error);
-      this.#isTroubled = true;
+      if (!this.#isFailing) this.#onHealthChange(error as Error);
+      this.#isFailing = true;
     } finally {
       this.#isPolling = false;
     }
   }
 
-  async #news(): Promise<readonly (Change | 'everything')[]> {
-    const seen = this.#seen;
-    const head = await this.#log.head();
-    if (seen && head.epoch === seen.epoch && head.sequence < seen.sequence) {
+  async #readNew(): Promise<readonly (Invalidation | 'everything')[]> {
+    const previous = this.#position;
+    const position = await this.#log.position();
+    if (previous && position.epoch === previous.epoch && position.sequence < previous.sequence) {
       // An older state of the store has come back. What it keeps may have been changed since.
-      await this.#log.restart();
-      this.#seen = await this.#log.head();
+      await this.#log.startNewEpoch();
+      this.#position = await this.#log.position();
       return ['everything'];
     }
-    if (!seen || head.epoch !== seen.epoch || head.sequence - seen.sequence > KEPT_CHANGES) {
-      this.#seen = head;
+    if (!previous || position.epoch !== previous.epoch || position.sequence - previous.sequence > LOG_CAPACITY) {
+      this.#position = position;
       return ['everything'];
     }
-    if (head.sequence === seen.sequence) return [];
-    const changes = await this.#log.read(seen.sequence + 1, head.sequence);
-    this.#seen = head;
-    return changes.every((change) => change !== undefined) ? changes : ['everything'];
+    if (position.sequence === previous.sequence) return [];
+    const invalidations = await this.#log.read(previous.sequence + 1, position.sequence);
+    this.#position = position;
+    return invalidations.every((invalidation) => invalidation !== undefined) ? invalidations : ['everything'];
   }
 }

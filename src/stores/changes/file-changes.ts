@@ -1,73 +1,73 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { z } from 'zod';
-import type { Purge } from '../../cache/entry.ts';
-import { DurableFile } from '../durable-file.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
-import { type Change, formatChange, parseChange } from './change.ts';
-import { type ChangeLog, KEPT_CHANGES, type LogHead } from './change-feed.ts';
+import type { PurgeScope } from '../../cache/entry.ts';
+import { AtomicFile } from '../durable-file.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
+import { formatInvalidation, type Invalidation, parseInvalidation } from './change.ts';
+import { type InvalidationLog, LOG_CAPACITY, type LogPosition } from './change-feed.ts';
 
 /** `purges` are the last ones, the newest of which has the number `sequence`. */
 const fileSchema = z.strictObject({
   format: z.literal(1),
   epoch: z.string().min(1),
   sequence: z.int().min(0),
-  purges: z.array(z.string()).max(KEPT_CHANGES),
+  purges: z.array(z.string()).max(LOG_CAPACITY),
 });
 type Content = z.output<typeof fileSchema>;
 
 const noPurges: Content = { format: 1, epoch: 'first', sequence: 0, purges: [] };
 
 /** The purges of a gateway with embedded stores, in a JSON file beside its keys. No file is a log without a purge. */
-export class FileChanges implements ChangeLog {
+export class FileInvalidationLog implements InvalidationLog {
   readonly #path: string;
-  readonly #file: DurableFile;
+  readonly #file: AtomicFile;
   #content = noPurges;
 
   constructor(keysFile: string) {
     this.#path = `${path.resolve(keysFile)}.purges`;
-    this.#file = new DurableFile(this.#path);
+    this.#file = new AtomicFile(this.#path);
   }
 
-  async purge(purge: Purge): Promise<void> {
+  async purge(purge: PurgeScope): Promise<void> {
     await this.#change(({ epoch, sequence, purges }) => ({
       format: 1,
       epoch,
       sequence: sequence + 1,
-      purges: [...purges, formatChange({ kind: 'purge', ...purge })].slice(-KEPT_CHANGES),
+      purges: [...purges, formatInvalidation({ kind: 'purge', ...purge })].slice(-LOG_CAPACITY),
     }));
   }
 
-  async head(): Promise<LogHead> {
+  async position(): Promise<LogPosition> {
     return this.#read();
   }
 
-  async read(from: number, to: number): Promise<(Change | undefined)[]> {
+  async read(from: number, to: number): Promise<(Invalidation | undefined)[]> {
     const { sequence, purges } = this.#read();
     const first = sequence - purges.length + 1;
-    return Array.from({ length: to - from + 1 }, (_, i) => parseChange(purges[from + i - first]));
+    return Array.from({ length: to - from + 1 }, (_, i) => parseInvalidation(purges[from + i - first]));
   }
 
-  async restart(): Promise<void> {
+  async startNewEpoch(): Promise<void> {
     await this.#change((content) => ({ ...content, epoch: randomUUID() }));
   }
 
   #read(): Content {
     try {
-      const changed = this.#file.readChanged();
+      const changed = this.#file.readIfChanged();
       if (changed) this.#content = changed.text === undefined ? noPurges : parseContent(changed.text);
       return this.#content;
     } catch (error) {
-      throw new StoreUnavailable(`the purge log ${this.#path} cannot be read`, { cause: error });
+      throw new StoreUnavailableError(`the purge log ${this.#path} cannot be read`, { cause: error });
     }
   }
 
   async #change(change: (content: Content) => Content): Promise<void> {
     try {
-      await this.#file.change(() => `${JSON.stringify(change(this.#read()))}\n`);
+      await this.#file.update(() => `${JSON.stringify(change(this.#read()))}\n`);
     } catch (error) {
-      if (error instanceof StoreUnavailable) throw error;
-      throw new StoreUnavailable(`the purge log ${this.#path} cannot be changed`, { cause: error });
+      if (error instanceof StoreUnavailableError) throw error;
+      throw new StoreUnavailableError(`the purge log ${this.#path} cannot be changed`, { cause: error });
     }
   }
 }

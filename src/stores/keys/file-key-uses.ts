@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { DurableFile } from '../durable-file.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
-import { type KeyUses, MINUTE_MS } from './key-uses.ts';
+import { AtomicFile } from '../durable-file.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
+import { type LastUsedStore, MINUTE_MS } from './key-uses.ts';
 
 const fileSchema = z.strictObject({ format: z.literal(1), uses: z.record(z.string(), z.int().min(0)) });
 
 /** In a JSON file beside the keys. One that is damaged tells nothing, and is written anew. */
-export class FileKeyUses implements KeyUses {
+export class FileLastUsedStore implements LastUsedStore {
   readonly #path: string;
-  readonly #file: DurableFile;
+  readonly #file: AtomicFile;
 
   constructor(keysFile: string) {
     this.#path = `${path.resolve(keysFile)}.uses`;
-    this.#file = new DurableFile(this.#path);
+    this.#file = new AtomicFile(this.#path);
   }
 
   async record(agesMs: ReadonlyMap<string, number>): Promise<void> {
@@ -29,7 +29,7 @@ export class FileKeyUses implements KeyUses {
     });
   }
 
-  async lastUses(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
+  async getLastUsed(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
     const uses = this.#read();
     const known = ids.flatMap((id) => {
       const minute = uses.get(id);
@@ -52,13 +52,13 @@ export class FileKeyUses implements KeyUses {
 
   async #change(change: (uses: Map<string, number>) => void): Promise<void> {
     try {
-      await this.#file.change(() => {
+      await this.#file.update(() => {
         const uses = this.#read();
         change(uses);
         return `${JSON.stringify({ format: 1, uses: Object.fromEntries(uses) })}\n`;
       });
     } catch (error) {
-      throw new StoreUnavailable(`the file ${this.#path} cannot be changed`, { cause: error });
+      throw new StoreUnavailableError(`the file ${this.#path} cannot be changed`, { cause: error });
     }
   }
 }

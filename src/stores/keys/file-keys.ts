@@ -1,8 +1,8 @@
 import path from 'node:path';
 import { z } from 'zod';
 import type { CountKeyLookup } from '../../telemetry/store-metrics.ts';
-import { DurableFile } from '../durable-file.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
+import { AtomicFile } from '../durable-file.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-store.ts';
 
@@ -13,9 +13,9 @@ const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySc
  * request. A file that cannot be read, or is damaged in any place, stops all look-ups: better a 500 than a revoked key let
  * in.
  */
-export class FileKeys implements KeyStore, KeyLookup {
+export class FileKeyStore implements KeyStore, KeyLookup {
   readonly #path: string;
-  readonly #file: DurableFile;
+  readonly #file: AtomicFile;
   /** What the file says, or what is wrong with it. */
   #content: ReadonlyMap<string, ApiKey> | Error = new Map();
 
@@ -24,7 +24,7 @@ export class FileKeys implements KeyStore, KeyLookup {
   constructor(file: string, count: CountKeyLookup = () => {}) {
     this.#count = count;
     this.#path = path.resolve(file);
-    this.#file = new DurableFile(this.#path);
+    this.#file = new AtomicFile(this.#path);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
@@ -38,17 +38,17 @@ export class FileKeys implements KeyStore, KeyLookup {
     }
   }
 
-  forget(): void {
+  invalidate(): void {
     // Nothing is kept beyond what the file says now.
   }
 
-  async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
+  async filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const keys = this.#read();
     return new Set(ids.filter((id) => keys.has(id)));
   }
 
   async list(): Promise<KeyList> {
-    return { records: [...this.#read().values()].sort(byCreation), damagedIds: [] };
+    return { records: [...this.#read().values()].sort(byCreation), corruptIds: [] };
   }
 
   async create(record: ApiKey): Promise<void> {
@@ -70,25 +70,25 @@ export class FileKeys implements KeyStore, KeyLookup {
 
   #read(): ReadonlyMap<string, ApiKey> {
     try {
-      const changed = this.#file.readChanged();
+      const changed = this.#file.readIfChanged();
       if (changed) this.#content = changed.text === undefined ? new Map() : parseKeys(changed.text);
       if (this.#content instanceof Error) throw this.#content;
       return this.#content;
     } catch (error) {
-      throw new StoreUnavailable(`the keys file ${this.#path} cannot be read`, { cause: error });
+      throw new StoreUnavailableError(`the keys file ${this.#path} cannot be read`, { cause: error });
     }
   }
 
   /** `change` gives the keys to be written, or nothing to leave the file alone. */
   async #change(change: (keys: Map<string, ApiKey>) => Map<string, ApiKey> | undefined): Promise<void> {
     try {
-      await this.#file.change(() => {
+      await this.#file.update(() => {
         const keys = change(new Map(this.#read()));
         return keys && `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n`;
       });
     } catch (error) {
-      if (error instanceof StoreUnavailable) throw error;
-      throw new StoreUnavailable(`the keys file ${this.#path} cannot be changed`, { cause: error });
+      if (error instanceof StoreUnavailableError) throw error;
+      throw new StoreUnavailableError(`the keys file ${this.#path} cannot be changed`, { cause: error });
     }
   }
 }

@@ -4,7 +4,7 @@ export interface KeyList {
   /** In the order of creation. */
   readonly records: ApiKey[];
   /** Of records that are there and cannot be read. */
-  readonly damagedIds: string[];
+  readonly corruptIds: string[];
 }
 
 /** Where the records of API keys live. Every call rejects with `StoreUnavailable` when the store is out of reach. */
@@ -12,7 +12,7 @@ export interface KeyStore {
   /** Rejects with `DamagedRecord` where there is a record that cannot be read: its key is neither let in nor unknown. */
   find(id: string): Promise<ApiKey | undefined>;
   /** Which of these ids there are records of, in one call whatever their number. */
-  existing(ids: readonly string[]): Promise<ReadonlySet<string>>;
+  filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>>;
   list(): Promise<KeyList>;
   create(record: ApiKey): Promise<void>;
   /** Puts `record` in the place of its predecessor; false, and nothing done, where that is no longer at `version`. */
@@ -27,9 +27,9 @@ export interface KeyLookup {
    * A key that is known is given at once: most requests need not wait. `isDoubtful`: whether the request comes from where
    * many keys have failed, so that it may wait for its look-up.
    */
-  find(id: string, isDoubtful?: () => boolean): ApiKey | Promise<ApiKey | undefined>;
+  find(id: string, isSuspect?: () => boolean): ApiKey | Promise<ApiKey | undefined>;
   /** Makes the next `find` of that key ask the store itself. */
-  forget(id: string): void;
+  invalidate(id: string): void;
 }
 
 export function byCreation(a: ApiKey, b: ApiKey): number {

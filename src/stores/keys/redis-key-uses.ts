@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import type { RedisLink } from '../redis-link.ts';
-import { type KeyUses, MINUTE_MS } from './key-uses.ts';
+import type { RedisClient } from '../redis-link.ts';
+import { type LastUsedStore, MINUTE_MS } from './key-uses.ts';
 
 /** So many keys go into one call. */
-const BATCH = 500;
+const BATCH_SIZE = 500;
 
 /** KEYS[1] the hash of minutes by Redis' own clock, ARGV pairs of an id and how many milliseconds ago it was used. */
 const RECORD = `
@@ -24,30 +24,30 @@ const minuteText = z
   .transform(Number);
 
 /** In one hash, whatever the number of keys: a batch is one call. */
-export class RedisKeyUses implements KeyUses {
-  readonly #link: RedisLink;
-  readonly #name: string;
+export class RedisLastUsedStore implements LastUsedStore {
+  readonly #redis: RedisClient;
+  readonly #key: string;
   readonly #record: (keys: [string], args: (string | number)[]) => Promise<unknown>;
 
-  constructor(link: RedisLink) {
-    this.#link = link;
-    this.#name = link.key('uses');
-    this.#record = link.defineScript('recordUses', RECORD);
+  constructor(redis: RedisClient) {
+    this.#redis = redis;
+    this.#key = redis.key('uses');
+    this.#record = redis.defineScript('recordUses', RECORD);
   }
 
   async record(agesMs: ReadonlyMap<string, number>): Promise<void> {
     for (const batch of inBatches([...agesMs])) {
       await this.#record(
-        [this.#name],
+        [this.#key],
         batch.flatMap(([id, ageMs]) => [id, Math.max(0, Math.round(ageMs))]),
       );
     }
   }
 
-  async lastUses(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
+  async getLastUsed(ids: readonly string[]): Promise<ReadonlyMap<string, Date>> {
     const uses = new Map<string, Date>();
     for (const batch of inBatches(ids)) {
-      const minutes = await this.#link.call('HMGET', (client) => client.hmget(this.#name, ...batch));
+      const minutes = await this.#redis.command('HMGET', (client) => client.hmget(this.#key, ...batch));
       for (const [i, id] of batch.entries()) {
         const { data } = minuteText.safeParse(minutes[i]);
         if (data !== undefined) uses.set(id, new Date(data * MINUTE_MS));
@@ -57,10 +57,12 @@ export class RedisKeyUses implements KeyUses {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#link.call('HDEL', (client) => client.hdel(this.#name, id));
+    await this.#redis.command('HDEL', (client) => client.hdel(this.#key, id));
   }
 }
 
 function inBatches<T>(all: readonly T[]): T[][] {
-  return Array.from({ length: Math.ceil(all.length / BATCH) }, (_, i) => all.slice(i * BATCH, (i + 1) * BATCH));
+  return Array.from({ length: Math.ceil(all.length / BATCH_SIZE) }, (_, i) =>
+    all.slice(i * BATCH_SIZE, (i + 1) * BATCH_SIZE),
+  );
 }

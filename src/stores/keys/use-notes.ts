@@ -1,39 +1,42 @@
-import { type KeyUses, MINUTE_MS } from './key-uses.ts';
+import { type LastUsedStore, MINUTE_MS } from './key-uses.ts';
 
 const FLUSH_MS = 2000;
 
 /** Notes uses as they happen, at the cost of a look into a set, and writes them in batches behind the requests. */
-export class UseNotes {
-  readonly #uses: KeyUses;
+export class LastUsedRecorder {
+  readonly #store: LastUsedStore;
   readonly #now: () => number;
-  readonly #onTrouble: (error: Error | undefined) => void;
-  #isTroubled = false;
+  readonly #onHealthChange: (error: Error | undefined) => void;
+  #isFailing = false;
   readonly #timer: NodeJS.Timeout;
   /** Those of the current minute. */
-  readonly #noted = new Set<string>();
+  readonly #seenThisMinute = new Set<string>();
   #minute = 0;
   /** Noted, and not written yet: when they were used. */
   #pending = new Map<string, number>();
   #writing: Promise<void> | undefined;
 
   /** `onTrouble` is told once when uses cannot be written, and once when they can be again. */
-  constructor(uses: KeyUses, { now = Date.now, onTrouble = (_error: Error | undefined): void => {} } = {}) {
-    this.#uses = uses;
+  constructor(
+    store: LastUsedStore,
+    { now = Date.now, onTrouble: onHealthChange = (_error: Error | undefined): void => {} } = {},
+  ) {
+    this.#store = store;
     this.#now = now;
-    this.#onTrouble = onTrouble;
+    this.#onHealthChange = onHealthChange;
     this.#timer = setInterval(() => void this.flush(), FLUSH_MS).unref();
   }
 
   /** For each request with a valid key. */
-  note(id: string): void {
+  record(id: string): void {
     const now = this.#now();
     const minute = Math.floor(now / MINUTE_MS);
     if (minute !== this.#minute) {
       this.#minute = minute;
-      this.#noted.clear();
+      this.#seenThisMinute.clear();
     }
-    if (this.#noted.has(id)) return;
-    this.#noted.add(id);
+    if (this.#seenThisMinute.has(id)) return;
+    this.#seenThisMinute.add(id);
     this.#pending.set(id, now);
   }
 
@@ -58,12 +61,12 @@ export class UseNotes {
     this.#pending = new Map();
     const now = this.#now();
     try {
-      await this.#uses.record(new Map([...writing].map(([id, usedAt]) => [id, now - usedAt])));
-      if (this.#isTroubled) this.#onTrouble(undefined);
-      this.#isTroubled = false;
+      await this.#store.record(new Map([...writing].map(([id, usedAt]) => [id, now - usedAt])));
+      if (this.#isFailing) this.#onHealthChange(undefined);
+      this.#isFailing = false;
     } catch (error) {
-      if (!this.#isTroubled) this.#onTrouble(error as Error);
-      this.#isTroubled = true;
+      if (!this.#isFailing) this.#onHealthChange(error as Error);
+      this.#isFailing = true;
       // Of the same key a later use counts.
       for (const [id, usedAt] of writing) if (!this.#pending.has(id)) this.#pending.set(id, usedAt);
     }

@@ -1,50 +1,50 @@
 import { LRUCache } from 'lru-cache';
 import type { CountDecision } from '../../telemetry/store-metrics.ts';
-import { apart } from '../../telemetry/tracing.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
-import type { Charge, ChargeAnswer, Limits, RateLimit, Subject } from './limits.ts';
-import { MemoryLimits } from './memory-limits.ts';
+import { withoutSpan } from '../../telemetry/tracing.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
+import type { ConsumeResult, RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './limits.ts';
+import { MemoryLimiter } from './memory-limits.ts';
 
 /** Of so many subjects, the last seen ones, it is known what was left, and what they owe. */
 const MAX_SUBJECTS = 100_000;
 /** How often Redis is told what was admitted without it, as soon as it can be, and for how many subjects at once. */
-const SETTLE_MS = 200;
-const SETTLED_AT_ONCE = 100;
+const RECONCILE_INTERVAL_MS = 200;
+const RECONCILE_BATCH = 100;
 /** So long after it has settled a process keeps to its share too: by then the others have settled. */
-const RETURN_MS = 2000;
+const RECOVERY_OVERLAP_MS = 2000;
 
 type OnRedisFailure = 'local' | 'open' | 'closed';
 
 /** What was known of a subject when the store last answered. */
-interface Known {
-  readonly charge: Charge;
-  readonly at: number;
+interface RemoteState {
+  readonly decision: RateLimitDecision;
+  readonly receivedAt: number;
 }
 
 /** A subject that this process has limited by itself. */
-interface Alone {
+interface LocalState {
   limits: readonly RateLimit[];
   /** The limits as this process has kept them. */
-  shares: readonly RateLimit[];
+  localLimits: readonly RateLimit[];
   /** Requests that were admitted here and that Redis has not counted. */
-  owed: number;
+  unreported: number;
   /** When it last settled, or was last limited here. */
-  settledAt: number;
+  reconciledAt: number;
   /** Whether Redis has answered for it since it was last limited here. */
-  isAnswered: boolean;
+  confirmed: boolean;
   /** Calls under way that tell Redis what is owed. */
-  settling: number;
+  reconciling: number;
 }
 
-export interface FallbackOptions {
-  readonly shared: Limits;
+export interface FallbackLimiterOptions {
+  readonly remote: RateLimiter;
   /** Counts in the store what was admitted without asking it (see `RedisLimits.settle`). */
-  readonly settle: (id: string, limits: readonly RateLimit[], owed: readonly number[]) => Promise<void>;
+  readonly reconcile: (id: string, limits: readonly RateLimit[], unreported: readonly number[]) => Promise<void>;
   /** Whether asking the store is of no use now. */
-  readonly isAway: () => boolean;
+  readonly isRedisDown: () => boolean;
   readonly mode: OnRedisFailure;
   /** How many processes were last seen alive. */
-  readonly processes: () => number;
+  readonly liveProcesses: () => number;
   readonly now?: (() => number) | undefined;
   /** Told of what is decided here; `shared` tells for itself. */
   readonly count?: CountDecision;
@@ -56,58 +56,62 @@ export interface FallbackOptions {
  * Redis last answered, and when Redis is back it counts there what it has admitted. `open`: nothing is limited. `closed`:
  * the request fails.
  */
-export class FallbackLimits implements Limits {
-  readonly #options: FallbackOptions;
-  readonly #own: MemoryLimits;
-  readonly #known = new LRUCache<string, Known>({ max: MAX_SUBJECTS });
-  readonly #alone = new LRUCache<string, Alone>({ max: MAX_SUBJECTS });
+export class FallbackLimiter implements RateLimiter {
+  readonly #options: FallbackLimiterOptions;
+  readonly #memory: MemoryLimiter;
+  readonly #lastRemote = new LRUCache<string, RemoteState>({ max: MAX_SUBJECTS });
+  readonly #local = new LRUCache<string, LocalState>({ max: MAX_SUBJECTS });
   readonly #now: () => number;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: FallbackOptions) {
+  constructor(options: FallbackLimiterOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    this.#own = new MemoryLimits({ now: this.#now });
+    this.#memory = new MemoryLimiter({ now: this.#now });
   }
 
-  charge(subject: Subject): Promise<ChargeAnswer> {
-    const { mode, isAway } = this.#options;
-    if (mode === 'local' && isAway()) return Promise.resolve(this.#chargeOwn(subject, false));
-    const alone = this.#alone.get(subject.id);
-    return alone ? this.#chargeBoth(subject, alone) : this.#chargeShared(subject);
+  consume(subject: RateLimitSubject): Promise<ConsumeResult> {
+    const { mode, isRedisDown } = this.#options;
+    if (mode === 'local' && isRedisDown()) return Promise.resolve(this.#consumeLocal(subject, false));
+    const local = this.#local.get(subject.id);
+    return local ? this.#consumeBoth(subject, local) : this.#consumeRemote(subject);
   }
 
-  async #chargeBoth(subject: Subject, alone: Alone): Promise<ChargeAnswer> {
-    const own = await this.#chargeAfterReturn(subject, alone);
-    if (own?.outcome === 'limited') return this.#decided(own);
-    const answered = () => {
-      alone.isAnswered = true;
+  async #consumeBoth(subject: RateLimitSubject, local: LocalState): Promise<ConsumeResult> {
+    const localDecision = await this.#consumeDuringRecovery(subject, local);
+    if (localDecision?.outcome === 'limited') return this.#count(localDecision);
+    const onConfirmed = () => {
+      local.confirmed = true;
     };
-    return this.#chargeShared(subject, own, answered);
+    return this.#consumeRemote(subject, localDecision, onConfirmed);
   }
 
   /** `own`: what this process has charged for the request already. */
-  #chargeShared(subject: Subject, own?: Charge, answered?: () => void): Promise<ChargeAnswer> {
-    const { shared, mode } = this.#options;
-    return shared.charge(subject).then(
-      (answer) => {
-        answered?.();
-        if (mode === 'local' && answer.outcome !== 'key_changed') {
-          this.#known.set(subject.id, { charge: answer, at: this.#now() });
+  #consumeRemote(
+    subject: RateLimitSubject,
+    localDecision?: RateLimitDecision,
+    onConfirmed?: () => void,
+  ): Promise<ConsumeResult> {
+    const { remote, mode } = this.#options;
+    return remote.consume(subject).then(
+      (result) => {
+        onConfirmed?.();
+        if (mode === 'local' && result.outcome !== 'key_changed') {
+          this.#lastRemote.set(subject.id, { decision: result, receivedAt: this.#now() });
         }
-        return answer;
+        return result;
       },
       (error: unknown) => {
-        if (!(error instanceof StoreUnavailable) || mode === 'closed') throw error;
-        if (mode === 'open') return this.#decided({ outcome: 'allowed', states: [] });
-        return this.#chargeOwn(subject, error.isUncertain, own);
+        if (!(error instanceof StoreUnavailableError) || mode === 'closed') throw error;
+        if (mode === 'open') return this.#count({ outcome: 'allowed', states: [] });
+        return this.#consumeLocal(subject, error.mayHaveExecuted, localDecision);
       },
     );
   }
 
-  #decided(charge: Charge): Charge {
-    this.#options.count?.(charge.outcome, 'fallback');
-    return charge;
+  #count(decision: RateLimitDecision): RateLimitDecision {
+    this.#options.count?.(decision.outcome, 'fallback');
+    return decision;
   }
 
   stop(): void {
@@ -115,83 +119,92 @@ export class FallbackLimits implements Limits {
   }
 
   /** `charged`: what this process has charged for the request already. */
-  #chargeOwn(subject: Subject, isUncertain: boolean, charged?: Charge): Charge {
+  #consumeLocal(subject: RateLimitSubject, mayHaveExecuted: boolean, consumed?: RateLimitDecision): RateLimitDecision {
     const { id, limits } = subject;
-    const shares = this.#sharesOf(subject);
-    const known = this.#known.get(id);
-    if (known) {
-      this.#known.delete(id); // Once an outage: from here on this process counts by itself.
-      const left = known.charge.states.map(({ remaining }) => Math.floor(remaining / this.#processes));
-      this.#own.begin(id, shares, left, known.at);
+    const localLimits = this.#localLimitsFor(subject);
+    const remote = this.#lastRemote.get(id);
+    if (remote) {
+      this.#lastRemote.delete(id); // Once an outage: from here on this process counts by itself.
+      const left = remote.decision.states.map(({ remaining }) => Math.floor(remaining / this.#liveProcesses));
+      this.#memory.seed(id, localLimits, left, remote.receivedAt);
     }
-    const charge = charged ?? this.#own.chargeNow(id, shares);
+    const decision = consumed ?? this.#memory.consumeSync(id, localLimits);
     // What Redis may have counted without saying so is not owed: rather not at all than twice.
-    const owed = charge.outcome === 'allowed' && !isUncertain ? 1 : 0;
-    const alone = this.#alone.get(id);
-    const { settling = 0, owed: before = 0 } = alone ?? {};
-    const now: Alone = { limits, shares, owed: before + owed, settledAt: this.#now(), isAnswered: false, settling };
-    if (alone) Object.assign(alone, now);
-    else this.#alone.set(id, now);
-    this.#timer ??= apart(() => setInterval(() => void this.#settleAll(), SETTLE_MS).unref());
-    return this.#decided(charge);
+    const unreported = decision.outcome === 'allowed' && !mayHaveExecuted ? 1 : 0;
+    const local = this.#local.get(id);
+    const { reconciling = 0, unreported: before = 0 } = local ?? {};
+    const now: LocalState = {
+      limits,
+      localLimits: localLimits,
+      unreported: before + unreported,
+      reconciledAt: this.#now(),
+      confirmed: false,
+      reconciling: reconciling,
+    };
+    if (local) Object.assign(local, now);
+    else this.#local.set(id, now);
+    this.#timer ??= withoutSpan(() => setInterval(() => void this.#reconcileAll(), RECONCILE_INTERVAL_MS).unref());
+    return this.#count(decision);
   }
 
   /** Right after an outage a process keeps to its share besides. Nothing where that is over. */
-  async #chargeAfterReturn(subject: Subject, alone: Alone): Promise<Charge | undefined> {
-    await this.#settle(subject.id, alone);
-    if (this.#forgetInTime(subject.id, alone)) return undefined;
-    return this.#own.chargeNow(subject.id, this.#sharesOf(subject));
+  async #consumeDuringRecovery(subject: RateLimitSubject, local: LocalState): Promise<RateLimitDecision | undefined> {
+    await this.#reconcile(subject.id, local);
+    if (this.#evictIfReconciled(subject.id, local)) return undefined;
+    return this.#memory.consumeSync(subject.id, this.#localLimitsFor(subject));
   }
 
   /** Without waiting for their next requests, which may go to other processes. */
-  async #settleAll(): Promise<void> {
-    if (this.#options.isAway()) return;
-    const all = [...this.#alone.entries()];
-    for (let i = 0; i < all.length; i += SETTLED_AT_ONCE) {
-      await Promise.all(all.slice(i, i + SETTLED_AT_ONCE).map(([id, alone]) => this.#settle(id, alone)));
+  async #reconcileAll(): Promise<void> {
+    if (this.#options.isRedisDown()) return;
+    const all = [...this.#local.entries()];
+    for (let i = 0; i < all.length; i += RECONCILE_BATCH) {
+      await Promise.all(all.slice(i, i + RECONCILE_BATCH).map(([id, local]) => this.#reconcile(id, local)));
     }
-    for (const [id, alone] of all) this.#forgetInTime(id, alone);
-    if (this.#alone.size > 0) return;
+    for (const [id, local] of all) this.#evictIfReconciled(id, local);
+    if (this.#local.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
   /** Counts in the store what is owed, but for what has been given back meanwhile. */
-  async #settle(id: string, alone: Alone): Promise<void> {
-    const { limits, shares, owed: requests } = alone;
+  async #reconcile(id: string, local: LocalState): Promise<void> {
+    const { limits, localLimits, unreported: requests } = local;
     if (requests === 0) return;
-    alone.owed = 0; // Nobody else settles it meanwhile.
-    alone.settling++;
-    const owed = this.#own.unreturned(id, shares).map((unreturned) => Math.min(unreturned, requests));
+    local.unreported = 0; // Nobody else settles it meanwhile.
+    local.reconciling++;
+    const unreported = this.#memory.outstanding(id, localLimits).map((unreturned) => Math.min(unreturned, requests));
     try {
-      await this.#options.settle(id, limits, owed);
-      alone.settledAt = this.#now();
-      alone.isAnswered = true;
+      await this.#options.reconcile(id, limits, unreported);
+      local.reconciledAt = this.#now();
+      local.confirmed = true;
     } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error;
-      if (!error.isUncertain) alone.owed += requests;
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      if (!error.mayHaveExecuted) local.unreported += requests;
     } finally {
-      alone.settling--;
+      local.reconciling--;
     }
   }
 
   /** When Redis answers for it again and the others have settled, or when nothing is left to remember. */
-  #forgetInTime(id: string, alone: Alone): boolean {
-    if (alone.owed > 0 || alone.settling > 0 || this.#now() - alone.settledAt < RETURN_MS) return false;
-    if (!alone.isAnswered && this.#own.unreturned(id, alone.shares).some((requests) => requests > 0)) return false;
+  #evictIfReconciled(id: string, local: LocalState): boolean {
+    if (local.unreported > 0 || local.reconciling > 0 || this.#now() - local.reconciledAt < RECOVERY_OVERLAP_MS)
+      return false;
+    if (!local.confirmed && this.#memory.outstanding(id, local.localLimits).some((requests) => requests > 0))
+      return false;
     // Perhaps there has been another outage since.
-    if (this.#alone.get(id) !== alone) return false;
-    this.#alone.delete(id);
-    this.#own.forget(id);
+    if (this.#local.get(id) !== local) return false;
+    this.#local.delete(id);
+    this.#memory.forget(id);
     return true;
   }
 
-  get #processes(): number {
-    return Math.max(1, this.#options.processes());
+  get #liveProcesses(): number {
+    return Math.max(1, this.#options.liveProcesses());
   }
 
-  #sharesOf({ limits }: Subject): RateLimit[] {
-    const processes = this.#processes;
-    return limits.map((limit) => ({ ...limit, quota: Math.max(1, Math.floor(limit.quota / processes)) }));
+  #localLimitsFor({ limits }: RateLimitSubject): RateLimit[] {
+    const liveProcesses = this.#liveProcesses;
+    return limits.map((limit) => ({ ...limit, quota: Math.max(1, Math.floor(limit.quota / liveProcesses)) }));
   }
 }

@@ -1,4 +1,4 @@
-import type { Charge, LimitState, RateLimit } from './limits.ts';
+import type { LimitState, RateLimit, RateLimitDecision } from './limits.ts';
 
 /**
  * The generic cell rate algorithm in its continuous-state leaky bucket form (ITU-T I.371, annex A; ATM Forum TM 4.1,
@@ -14,25 +14,25 @@ export function leak(limit: RateLimit, level: number, elapsedMs: number): number
 }
 
 /** How many requests fit into every bucket at once. */
-export function room(limits: readonly RateLimit[], levels: readonly number[]): number {
+export function admissible(limits: readonly RateLimit[], levels: readonly number[]): number {
   return Math.min(...limits.map((limit, i) => Math.floor((capacity(limit) - (levels[i] ?? 0)) / limit.windowMs)));
 }
 
-export function pour(limits: readonly RateLimit[], levels: readonly number[], requests: number): number[] {
+export function fill(limits: readonly RateLimit[], levels: readonly number[], requests: number): number[] {
   return limits.map((limit, i) => (levels[i] ?? 0) + requests * limit.windowMs);
 }
 
 /** The answer for a request after which the buckets stand at `levels`. */
-export function describeCharge(
-  outcome: Charge['outcome'],
+export function toDecision(
+  outcome: RateLimitDecision['outcome'],
   limits: readonly RateLimit[],
   levels: readonly number[],
-): Charge {
-  return { outcome, states: limits.map((limit, i) => describeBucket(limit, levels[i] ?? 0)) };
+): RateLimitDecision {
+  return { outcome, states: limits.map((limit, i) => toState(limit, levels[i] ?? 0)) };
 }
 
-function describeBucket(limit: RateLimit, level: number): LimitState {
+function toState(limit: RateLimit, level: number): LimitState {
   const free = capacity(limit) - level;
   const remaining = Math.floor(free / limit.windowMs);
-  return { limit, remaining, nextMs: Math.ceil(((remaining + 1) * limit.windowMs - free) / limit.quota) };
+  return { limit, remaining, nextAvailableMs: Math.ceil(((remaining + 1) * limit.windowMs - free) / limit.quota) };
 }

@@ -10,7 +10,7 @@ export interface RateLimit {
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** `N/Ws`, `N/Wm`, `N/Wh` or `N/Wd`, such as `600/60s`: the product of quota and milliseconds has to stay exact. */
-export const rateLimitText = z
+export const rateLimitSchema = z
   .string()
   .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, {
     error: 'must be a rate such as 600/60s (requests/window; s, m, h or d; at most 10 and 7 digits)',
@@ -36,12 +36,12 @@ function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
 }
 
 /** The limits of a key, which has the default one where it has none of its own. */
-export function limitsOfKey(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
+export function keyRateLimits(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
   return texts.length === 0 ? [defaultLimit] : parseRateLimits(texts);
 }
 
 /** Whom a request is counted against. `keyVersion` is the version of the key record that this process relies on. */
-export interface Subject {
+export interface RateLimitSubject {
   readonly id: string;
   readonly limits: readonly RateLimit[];
   readonly keyVersion?: string;
@@ -51,19 +51,19 @@ export interface Subject {
 export interface LimitState {
   readonly limit: RateLimit;
   readonly remaining: number;
-  readonly nextMs: number;
+  readonly nextAvailableMs: number;
 }
 
 /** `states` is empty where nothing was counted (`RATE_LIMIT_ON_REDIS_FAILURE=open`). */
-export type Charge = {
+export type RateLimitDecision = {
   readonly outcome: 'allowed' | 'limited';
   readonly states: readonly LimitState[];
 };
 
 /** `key_changed`: nothing was counted, because the key record in the store is no longer the one the caller relies on. */
-export type ChargeAnswer = Charge | { readonly outcome: 'key_changed' };
+export type ConsumeResult = RateLimitDecision | { readonly outcome: 'key_changed' };
 
 /** Counts requests. Rejects with `StoreUnavailable` when the store is out of reach and nothing stands in for it. */
-export interface Limits {
-  charge(subject: Subject): Promise<ChargeAnswer>;
+export interface RateLimiter {
+  consume(subject: RateLimitSubject): Promise<ConsumeResult>;
 }

@@ -1,14 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import type { CountDecision } from '../../telemetry/store-metrics.ts';
-import { describeCharge, leak, pour, room } from './gcra.ts';
-import type { Charge, Limits, RateLimit, Subject } from './limits.ts';
+import { admissible, fill, leak, toDecision } from './gcra.ts';
+import type { RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './limits.ts';
 
 interface Buckets {
-  at: number;
+  updatedAt: number;
   levels: readonly number[];
 }
 
-interface MemoryLimitsOptions {
+interface MemoryLimiterOptions {
   readonly maxSubjects?: number;
   readonly now?: () => number;
   /** Told of each `charge`. */
@@ -19,21 +19,21 @@ interface MemoryLimitsOptions {
  * Limits of one process. It remembers at most `maxSubjects`, the most recently seen ones: past that, the one unseen for
  * longest starts again with its full quota.
  */
-export class MemoryLimits implements Limits {
+export class MemoryLimiter implements RateLimiter {
   readonly #buckets: LRUCache<string, Buckets>;
   readonly #now: () => number;
   readonly #count: CountDecision;
 
-  constructor({ maxSubjects = 100_000, now = Date.now, count = () => {} }: MemoryLimitsOptions = {}) {
+  constructor({ maxSubjects = 100_000, now = Date.now, count = () => {} }: MemoryLimiterOptions = {}) {
     this.#count = count;
     this.#buckets = new LRUCache({ max: maxSubjects });
     this.#now = now;
   }
 
-  async charge(subject: Subject): Promise<Charge> {
-    const charge = this.chargeNow(subject.id, subject.limits);
-    this.#count(charge.outcome, 'memory');
-    return charge;
+  async consume(subject: RateLimitSubject): Promise<RateLimitDecision> {
+    const decision = this.consumeSync(subject.id, subject.limits);
+    this.#count(decision.outcome, 'memory');
+    return decision;
   }
 
   forget(id: string): void {
@@ -41,29 +41,29 @@ export class MemoryLimits implements Limits {
   }
 
   /** Sets what was left of each limit at a moment, in the place of what is known. */
-  begin(id: string, limits: readonly RateLimit[], remaining: readonly number[], at: number): void {
+  seed(id: string, limits: readonly RateLimit[], remaining: readonly number[], updatedAt: number): void {
     const levels = limits.map(({ quota, windowMs }, i) => Math.max(0, quota - (remaining[i] ?? quota)) * windowMs);
-    this.#buckets.set(id, { at, levels });
+    this.#buckets.set(id, { updatedAt: updatedAt, levels });
   }
 
   /** How many requests have been admitted that each limit has not given back yet, rounded up. */
-  unreturned(id: string, limits: readonly RateLimit[]): number[] {
+  outstanding(id: string, limits: readonly RateLimit[]): number[] {
     return this.#levelsNow(id, limits).map((level, i) => Math.ceil(level / (limits[i]?.windowMs ?? 1)));
   }
 
-  chargeNow(id: string, limits: readonly RateLimit[]): Charge {
+  consumeSync(id: string, limits: readonly RateLimit[]): RateLimitDecision {
     const now = this.#now();
     const levels = this.#levelsNow(id, limits);
-    const allowed = room(limits, levels) >= 1;
-    const after = allowed ? pour(limits, levels, 1) : levels;
-    this.#buckets.set(id, { at: now, levels: after });
-    return describeCharge(allowed ? 'allowed' : 'limited', limits, after);
+    const allowed = admissible(limits, levels) >= 1;
+    const after = allowed ? fill(limits, levels, 1) : levels;
+    this.#buckets.set(id, { updatedAt: now, levels: after });
+    return toDecision(allowed ? 'allowed' : 'limited', limits, after);
   }
 
   #levelsNow(id: string, limits: readonly RateLimit[]): number[] {
     const buckets = this.#buckets.get(id);
     // A clock that was set back leaks nothing; a charge dates the state anew, so the next request counts from there.
-    const elapsed = buckets ? Math.max(0, this.#now() - buckets.at) : 0;
+    const elapsed = buckets ? Math.max(0, this.#now() - buckets.updatedAt) : 0;
     return limits.map((limit, i) => leak(limit, buckets?.levels[i] ?? 0, elapsed));
   }
 }

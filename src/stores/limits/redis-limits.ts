@@ -1,23 +1,23 @@
 import { readFileSync } from 'node:fs';
-import type { RedisLink } from '../redis-link.ts';
-import { StoreUnavailable } from '../store-unavailable.ts';
-import { describeCharge, pour, room } from './gcra.ts';
-import type { Charge, ChargeAnswer, Limits, RateLimit, Subject } from './limits.ts';
+import type { RedisClient } from '../redis-link.ts';
+import { StoreUnavailableError } from '../store-unavailable.ts';
+import { admissible, fill, toDecision } from './gcra.ts';
+import type { ConsumeResult, RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './limits.ts';
 
 const script = readFileSync(new URL('redis-limits.lua', import.meta.url), 'utf8');
 const KEY_CHANGED = -1;
 
 /** So many subjects go into one call: nobody else has an answer of Redis meanwhile. */
-const MAX_SUBJECTS = 32;
+const MAX_BATCH = 32;
 
 /** The requests of one subject in one turn of the event loop. */
 interface Batch {
-  readonly subject: Subject;
-  readonly waiting: PromiseWithResolvers<ChargeAnswer>[];
+  readonly subject: RateLimitSubject;
+  readonly waiting: PromiseWithResolvers<ConsumeResult>[];
 }
 
-interface Question {
-  readonly subject: Subject;
+interface ConsumeRequest {
+  readonly subject: RateLimitSubject;
   readonly requests: number;
   readonly owed?: readonly number[];
 }
@@ -28,22 +28,22 @@ type Reply = [admitted: number, levels: number[]];
  * Limits that all gateways share, exact for any number of them: one script decides, on Redis' clock. What comes in one turn of
  * the event loop goes to Redis as one call; in a cluster as one for each subject, which may be on different nodes.
  */
-export class RedisLimits implements Limits {
-  readonly #link: RedisLink;
-  readonly #charge: (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+export class RedisLimiter implements RateLimiter {
+  readonly #redis: RedisClient;
+  readonly #consume: (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
   /** Whether one call can reach one subject alone. */
-  #isSharded: boolean;
+  #isCluster: boolean;
   #batches = new Map<string, Batch>();
 
-  constructor(link: RedisLink) {
-    this.#link = link;
-    this.#isSharded = link.isSharded;
-    this.#charge = link.defineScript('chargeLimits', script);
+  constructor(redis: RedisClient) {
+    this.#redis = redis;
+    this.#isCluster = redis.isCluster;
+    this.#consume = redis.defineScript('chargeLimits', script);
   }
 
-  charge(subject: Subject): Promise<ChargeAnswer> {
-    const waiter = Promise.withResolvers<ChargeAnswer>();
-    this.#link.atEndOfTurn(this.#flush);
+  consume(subject: RateLimitSubject): Promise<ConsumeResult> {
+    const waiter = Promise.withResolvers<ConsumeResult>();
+    this.#redis.beforeFlush(this.#flush);
     // Two requests of one turn may rely on different versions of the same key: each version is a batch of its own.
     const batchKey = `${subject.id} ${subject.keyVersion}`;
     const batch = this.#batches.get(batchKey);
@@ -53,14 +53,14 @@ export class RedisLimits implements Limits {
   }
 
   /** What would be answered now, counting nothing and whatever the version of the key. */
-  async peek({ id, limits }: Subject): Promise<Charge> {
-    const [[, levels]] = await this.#ask([{ subject: { id, limits }, requests: 0 }]);
-    return describeCharge(room(limits, levels) >= 1 ? 'allowed' : 'limited', limits, levels);
+  async peek({ id, limits }: RateLimitSubject): Promise<RateLimitDecision> {
+    const [[, levels]] = await this.#runScript([{ subject: { id, limits }, requests: 0 }]);
+    return toDecision(admissible(limits, levels) >= 1 ? 'allowed' : 'limited', limits, levels);
   }
 
   /** Counts requests that were admitted without asking: so many against each limit, as far as its bucket goes. */
-  async settle(id: string, limits: readonly RateLimit[], owed: readonly number[]): Promise<void> {
-    await this.#ask([{ subject: { id, limits }, requests: 0, owed }]);
+  async reconcile(id: string, limits: readonly RateLimit[], owed: readonly number[]): Promise<void> {
+    await this.#runScript([{ subject: { id, limits }, requests: 0, owed }]);
   }
 
   readonly #flush = () => {
@@ -70,22 +70,24 @@ export class RedisLimits implements Limits {
   };
 
   #sendAll(batches: readonly Batch[]): void {
-    const together = this.#isSharded ? 1 : MAX_SUBJECTS;
-    for (let i = 0; i < batches.length; i += together) void this.#send(batches.slice(i, i + together));
+    const batchSize = this.#isCluster ? 1 : MAX_BATCH;
+    for (let i = 0; i < batches.length; i += batchSize) void this.#send(batches.slice(i, i + batchSize));
   }
 
   async #send(batches: readonly Batch[]): Promise<void> {
     try {
-      const replies = await this.#ask(batches.map(({ subject, waiting }) => ({ subject, requests: waiting.length })));
+      const replies = await this.#runScript(
+        batches.map(({ subject, waiting }) => ({ subject, requests: waiting.length })),
+      );
       for (const [i, { subject, waiting }] of batches.entries()) {
         const [admitted, levels] = replies[i] as Reply;
         for (const [position, waiter] of waiting.entries()) {
-          waiter.resolve(answer(subject, admitted, levels, position));
+          waiter.resolve(positionedDecision(subject, admitted, levels, position));
         }
       }
     } catch (error) {
-      if (batches.length > 1 && isOfSeveralSlots(error)) {
-        this.#isSharded = true; // There is a cluster behind what looks like one Redis.
+      if (batches.length > 1 && isCrossSlotError(error)) {
+        this.#isCluster = true; // There is a cluster behind what looks like one Redis.
         this.#sendAll(batches);
         return;
       }
@@ -94,44 +96,51 @@ export class RedisLimits implements Limits {
   }
 
   /** A reply for each question. */
-  async #ask(questions: readonly Question[]): Promise<[Reply, ...Reply[]]> {
+  async #runScript(requests: readonly ConsumeRequest[]): Promise<[Reply, ...Reply[]]> {
     const keys: string[] = [];
     const args: (string | number)[] = [];
-    for (const { subject, requests, owed = [] } of questions) {
+    for (const { subject, requests: count, owed = [] } of requests) {
       const { id, keyVersion = '', limits } = subject;
-      keys.push(this.#link.key(`{${id}}:key`), this.#link.key(`{${id}}:limit`));
-      args.push(keyVersion, requests, limits.length);
+      keys.push(this.#redis.key(`{${id}}:key`), this.#redis.key(`{${id}}:limit`));
+      args.push(keyVersion, count, limits.length);
       for (const [i, { quota, windowMs }] of limits.entries()) args.push(quota, windowMs, owed[i] ?? 0);
     }
-    const replies = await this.#charge(keys, args);
-    if (!Array.isArray(replies) || replies.length !== questions.length) throw nonsense();
-    return questions.map(({ subject }, i) => readReply(replies[i], subject)) as [Reply, ...Reply[]];
+    const replies = await this.#consume(keys, args);
+    if (!Array.isArray(replies) || replies.length !== requests.length) throw invalidReply();
+    return requests.map(({ subject }, i) => parseReply(replies[i], subject)) as [Reply, ...Reply[]];
   }
 }
 
-function readReply(reply: unknown, subject: Subject): Reply {
+function parseReply(reply: unknown, subject: RateLimitSubject): Reply {
   const numbers = Array.isArray(reply) ? reply : [];
   const complete = numbers[0] === KEY_CHANGED || numbers.length === 1 + subject.limits.length;
-  if (!complete || !numbers.every(Number.isSafeInteger)) throw nonsense();
+  if (!complete || !numbers.every(Number.isSafeInteger)) throw invalidReply();
   const [admitted, ...levels] = numbers as [number, ...number[]];
   return [admitted, levels];
 }
 
 /** Redis has refused the call as a whole: nothing of it was done. */
-function isOfSeveralSlots(error: unknown): boolean {
+function isCrossSlotError(error: unknown): boolean {
   return (
-    error instanceof StoreUnavailable && error.cause instanceof Error && error.cause.message.startsWith('CROSSSLOT')
+    error instanceof StoreUnavailableError &&
+    error.cause instanceof Error &&
+    error.cause.message.startsWith('CROSSSLOT')
   );
 }
 
-function nonsense(): StoreUnavailable {
-  return new StoreUnavailable('the limit script answered nonsense');
+function invalidReply(): StoreUnavailableError {
+  return new StoreUnavailableError('the limit script answered nonsense');
 }
 
 /** The answer for the request that came as number `position` (from 0) of its batch. */
-function answer(subject: Subject, admitted: number, levels: number[], position: number): ChargeAnswer {
+function positionedDecision(
+  subject: RateLimitSubject,
+  admitted: number,
+  levels: number[],
+  position: number,
+): ConsumeResult {
   if (admitted === KEY_CHANGED) return { outcome: 'key_changed' };
   const allowed = position < admitted;
-  const after = pour(subject.limits, levels, allowed ? position + 1 : admitted);
-  return describeCharge(allowed ? 'allowed' : 'limited', subject.limits, after);
+  const after = fill(subject.limits, levels, allowed ? position + 1 : admitted);
+  return toDecision(allowed ? 'allowed' : 'limited', subject.limits, after);
 }

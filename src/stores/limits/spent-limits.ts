@@ -1,16 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { CountDecision } from '../../telemetry/store-metrics.ts';
-import type { Charge, ChargeAnswer, Limits, Subject } from './limits.ts';
+import type { ConsumeResult, RateLimitDecision, RateLimiter, RateLimitSubject } from './limits.ts';
 
 /** A subject that was refused, and until when it would be refused again. */
-interface Spent {
+interface OverLimit {
   readonly keyVersion: string | undefined;
-  readonly charge: Charge;
-  readonly at: number;
-  readonly until: number;
+  readonly decision: RateLimitDecision;
+  readonly decidedAt: number;
+  readonly limitedUntil: number;
 }
 
-interface SpentLimitsOptions {
+interface OverLimitCacheOptions {
   readonly now?: () => number;
   readonly maxSubjects?: number;
   readonly count?: CountDecision;
@@ -20,63 +20,69 @@ interface SpentLimitsOptions {
  * Remembers who was refused: until a request of theirs can be let in again, the store need not be asked. A bucket only
  * leaks, so the answer would be the same.
  */
-export class SpentLimits implements Limits {
-  readonly #limits: Limits;
+export class OverLimitCache implements RateLimiter {
+  readonly #limiter: RateLimiter;
   readonly #now: () => number;
   readonly #count: CountDecision;
-  readonly #spent: LRUCache<string, Spent>;
+  readonly #overLimit: LRUCache<string, OverLimit>;
 
   constructor(
-    limits: Limits,
-    { now = () => performance.now(), maxSubjects = 10_000, count = () => {} }: SpentLimitsOptions = {},
+    limiter: RateLimiter,
+    { now = () => performance.now(), maxSubjects = 10_000, count = () => {} }: OverLimitCacheOptions = {},
   ) {
-    this.#limits = limits;
+    this.#limiter = limiter;
     this.#count = count;
     this.#now = now;
-    this.#spent = new LRUCache({ max: maxSubjects });
+    this.#overLimit = new LRUCache({ max: maxSubjects });
   }
 
-  charge(subject: Subject): Promise<ChargeAnswer> {
-    const spent = this.#spent.get(subject.id);
+  consume(subject: RateLimitSubject): Promise<ConsumeResult> {
+    const overLimit = this.#overLimit.get(subject.id);
     const now = this.#now();
-    if (spent) {
-      if (spent.keyVersion === subject.keyVersion && now < spent.until) {
+    if (overLimit) {
+      if (overLimit.keyVersion === subject.keyVersion && now < overLimit.limitedUntil) {
         this.#count('limited', 'memory');
-        return Promise.resolve(later(spent.charge, now - spent.at));
+        return Promise.resolve(advance(overLimit.decision, now - overLimit.decidedAt));
       }
-      this.#spent.delete(subject.id);
+      this.#overLimit.delete(subject.id);
     }
-    return this.#limits.charge(subject).then((answer) => {
-      if (answer.outcome !== 'key_changed') this.#count(answer.outcome, 'redis');
+    return this.#limiter.consume(subject).then((result) => {
+      if (result.outcome !== 'key_changed') this.#count(result.outcome, 'redis');
       // From when it was asked: counted from the reply, it would be refused for longer than it was told.
-      if (answer.outcome === 'limited') this.#remember(subject, answer, now);
-      return answer;
+      if (result.outcome === 'limited') this.#remember(subject, result, now);
+      return result;
     });
   }
 
   /** Whether a subject would be refused now, as far as this process knows. */
-  isSpent(id: string): boolean {
-    const spent = this.#spent.get(id);
-    return spent !== undefined && this.#now() < spent.until;
+  isOverLimit(id: string): boolean {
+    const overLimit = this.#overLimit.get(id);
+    return overLimit !== undefined && this.#now() < overLimit.limitedUntil;
   }
 
   /** For a key whose record has changed: the store says what holds now. */
-  forget(id: string): void {
-    this.#spent.delete(id);
+  invalidate(id: string): void {
+    this.#overLimit.delete(id);
   }
 
-  forgetAll(): void {
-    this.#spent.clear();
+  invalidateAll(): void {
+    this.#overLimit.clear();
   }
 
-  #remember({ id, keyVersion }: Subject, charge: Charge, at: number): void {
+  #remember({ id, keyVersion }: RateLimitSubject, decision: RateLimitDecision, decidedAt: number): void {
     // The time until all of them let a request in again.
-    const waitMs = Math.max(0, ...charge.states.filter(({ remaining }) => remaining < 1).map(({ nextMs }) => nextMs));
-    this.#spent.set(id, { keyVersion, charge, at, until: at + waitMs });
+    const waitMs = Math.max(
+      0,
+      ...decision.states.filter(({ remaining }) => remaining < 1).map(({ nextAvailableMs: nextMs }) => nextMs),
+    );
+    this.#overLimit.set(id, { keyVersion, decision: decision, decidedAt: decidedAt, limitedUntil: decidedAt + waitMs });
   }
 }
 
 /** The same answer so much later. */
-function later({ outcome, states }: Charge, ms: number): Charge {
-  return { outcome, states: states.map((state) => ({ ...state, nextMs: Math.max(1, Math.ceil(state.nextMs - ms)) })) };
+function advance({ outcome, states }: RateLimitDecision, ms: number): RateLimitDecision {
+  return {
+    outcome,
+    states: states.map((state) => ({ ...state, nextMs: Math.max(1, Math.ceil(state.nextAvailableMs - ms)) })),
+  };
 }

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
-import { readSettings } from '../../../src/read-settings.ts';
+import { loadSettings } from '../../../src/read-settings.ts';
 import { openKeyStore } from '../../../src/stores/open-stores.ts';
 import { makeKey } from '../../helpers/keys.ts';
 import { freePort, RedisServer } from '../../helpers/redis.ts';
@@ -48,7 +48,7 @@ export class Rig {
   }
 
   async #makeKeys(count: number): Promise<void> {
-    const settings = readSettings({ REDIS_URL: this.#redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const settings = loadSettings({ REDIS_URL: this.#redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     const store = await openKeyStore(settings, pino({ level: 'silent' }));
     const made = Array.from({ length: count }, () => makeKey({ rateLimits: ['100000000/60s'] }));
     for (let i = 0; i < count; i += 500) {

@@ -1,4 +1,4 @@
-import { type Answer, answerJson, campaignDocument, idsOf } from '../upstream.ts';
+import { campaignDocument, type Responder, requestIds, respondWithJson } from '../upstream.ts';
 import type { Interval } from './observation.ts';
 
 /** What the campaign service has of a campaign: its document, nothing, or a fault. */
@@ -40,11 +40,15 @@ export class Campaigns {
   }
 
   /** Answers, after a while, of what was true when it was asked. */
-  readonly answer: Answer = (request, response) => {
-    const { accountGroupId, campaignId } = idsOf(request);
+  readonly answer: Responder = (request, response) => {
+    const { accountGroupId, campaignId } = requestIds(request);
     const version = this.#versionsOf(`${accountGroupId}/${campaignId}`).length - 1;
     const document = { ...campaignDocument(campaignId, accountGroupId), name: `v${version}` };
-    const answers = { there: answerJson(document), gone: answerJson({}, 404), sick: answerJson({}, 500) };
+    const answers = {
+      there: respondWithJson(document),
+      gone: respondWithJson({}, 404),
+      sick: respondWithJson({}, 500),
+    };
     setTimeout(() => answers[this.stateOf(campaignId, version)](request, response), ANSWER_MS);
   };
 

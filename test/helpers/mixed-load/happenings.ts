@@ -1,6 +1,6 @@
 import { pino } from 'pino';
-import { readSettings } from '../../../src/read-settings.ts';
-import { openPurges } from '../../../src/stores/open-stores.ts';
+import { loadSettings } from '../../../src/read-settings.ts';
+import { openPurger } from '../../../src/stores/open-stores.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Clients, newClient } from './clients.ts';
 import type { ElasticFleet } from './elastic-fleet.ts';
@@ -77,8 +77,8 @@ async function changeFleet(fleet: ElasticFleet, { isOver, answers }: Course): Pr
  * read anew after a purge is still on its way at the next.
  */
 async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, course: Course): Promise<void> {
-  const settings = readSettings({ REDIS_URL: fleet.stack.redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { purge, close } = await openPurges(settings, pino({ level: 'silent' }));
+  const settings = loadSettings({ REDIS_URL: fleet.stack.redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+  const { purge, close } = await openPurger(settings, pino({ level: 'silent' }));
   try {
     for (let i = 0; !course.isOver(); i++) {
       const accountGroupId = i % 7 === 6 ? 'ag_2' : 'ag_1';

@@ -1,5 +1,5 @@
 import { identifier } from '../../../src/endpoints/identifier.ts';
-import { checkDescribed } from '../described.ts';
+import { checkAgainstOpenApi } from '../described.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Client, during, type Interval, type Observation } from './observation.ts';
 import type { Trouble } from './trouble.ts';
@@ -112,7 +112,7 @@ function versionIn({ status, method, text }: Observation): number | undefined {
 /** That an answer is described as it is, and is that of the campaign that was asked for. */
 function faultOfForm({ method, path, status, header, text }: Observation): string | undefined {
   try {
-    checkDescribed({ method, path, status, header, headerNames: [], body: text });
+    checkAgainstOpenApi({ method, path, status, header, headerNames: [], body: text });
   } catch (error) {
     return String(error);
   }
