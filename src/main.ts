@@ -5,15 +5,15 @@ import { setFlagsFromString } from 'node:v8';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
 import { createOperations } from './operations/operations.ts';
-import { loadSettings, SettingsError } from './read-settings.ts';
-import type { Settings } from './settings.ts';
-import { createStores } from './stores/open-stores.ts';
+import type { Settings } from './settings/definitions.ts';
+import { loadSettings, SettingsError } from './settings/load.ts';
+import { createStores } from './stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
-import { joinWorkerGroup } from './workers/group.ts';
-import { superviseWorkers } from './workers.ts';
+import { superviseWorkers } from './workers/supervisor.ts';
+import { joinWorkerGroup } from './workers/worker-group.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;

@@ -7,7 +7,7 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const { seed } = this.ctx.config.sequence;
     const placeOf = ({ moduleId }: TestSpecification) =>
-      moduleId.endsWith('/mixed-load.test.ts') ? '' : hash('sha1', `${seed} ${moduleId}`);
+      moduleId.endsWith('/chaos.test.ts') ? '' : hash('sha1', `${seed} ${moduleId}`);
     return files.toSorted((a, b) => (placeOf(a) < placeOf(b) ? -1 : 1));
   }
 }

@@ -1,4 +1,4 @@
-import type { HeaderList } from '../errors.ts';
+import type { HeaderList } from '../http/errors.ts';
 import type { FailureReason } from '../upstream/failure.ts';
 
 /** Why a request went to the campaign service: nothing was stored, or only something stale. */

@@ -1,13 +1,13 @@
-import type { ReadResult } from '../exchange.ts';
-import type { InvalidationFeed } from '../stores/changes/change-feed.ts';
+import type { ReadResult } from '../middleware/request-context.ts';
 import { linkActiveSpan } from '../telemetry/tracing.ts';
 import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
+import type { Origin } from '../upstream/origin.ts';
 import type { CacheOutcome } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
-import type { FetchResult } from './flight.ts';
-import { SingleFlight, type SingleFlightOptions } from './flights.ts';
-import { LocalCache } from './local-entries.ts';
-import type { Origin } from './source.ts';
+import type { InvalidationFeed } from './invalidation-feed.ts';
+import { LocalCache } from './local-cache.ts';
+import type { FetchResult } from './shared-fetch.ts';
+import { SingleFlight, type SingleFlightOptions } from './single-flight.ts';
 
 export type CacheResult = { readonly outcome: CacheOutcome } & (
   | { readonly result: ReadResult }

@@ -1,4 +1,4 @@
-import type { ReadResult } from '../exchange.ts';
+import type { ReadResult } from '../middleware/request-context.ts';
 import type { Lifetime } from './freshness.ts';
 
 /**

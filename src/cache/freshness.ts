@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Settings } from '../settings.ts';
+import type { Settings } from '../settings/definitions.ts';
 import { parseCacheControl, parseDeltaSeconds } from './cache-control.ts';
 import type { CachedContent } from './entry.ts';
 

@@ -1,7 +1,7 @@
 import type { PurgeScope } from '../cache/entry.ts';
 import { identifier } from '../endpoints/identifier.ts';
-import { loadSettings } from '../read-settings.ts';
-import { openPurger } from '../stores/open-stores.ts';
+import { loadSettings } from '../settings/load.ts';
+import { openPurger } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson } from './command.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';

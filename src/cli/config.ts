@@ -1,4 +1,4 @@
-import { loadSettings, redactSettings } from '../read-settings.ts';
+import { loadSettings, redactSettings } from '../settings/load.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
 

@@ -1,12 +1,12 @@
 import { cachePolicy } from '../cache/freshness.ts';
-import { publicEndpoints } from '../endpoints/public-endpoints.ts';
-import { serverLimits } from '../http/limits.ts';
-import { type Explanation, explain } from '../pipeline/explain.ts';
-import { loadSettings } from '../read-settings.ts';
-import { parseRateLimit } from '../stores/limits/limits.ts';
-import { openInspector } from '../stores/open-stores.ts';
+import { publicEndpoints } from '../endpoints/index.ts';
+import { serverLimits } from '../http/server-limits.ts';
+import { parseRateLimit } from '../rate-limit/rate-limiter.ts';
+import { loadSettings } from '../settings/load.ts';
+import { openInspector } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
+import { type Explanation, explain } from './explain-stages.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
 import { findKey } from './key-command.ts';
 

@@ -1,6 +1,6 @@
-import { type ApiKey, type KeyChange, keyStatus } from '../stores/keys/api-key.ts';
-import type { KeyStore } from '../stores/keys/key-store.ts';
-import type { LastUsedStore } from '../stores/keys/key-uses.ts';
+import { type ApiKey, type KeyChange, keyStatus } from '../keys/api-key.ts';
+import type { KeyStore } from '../keys/key-store.ts';
+import type { LastUsedStore } from '../keys/last-used-store.ts';
 import { CommandError } from './command.ts';
 
 /** What a command about keys works with. */

@@ -1,14 +1,14 @@
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
-import { loadSettings } from '../read-settings.ts';
-import { type ApiKey, actorSchema, keyStatus, withChange } from '../stores/keys/api-key.ts';
-import type { KeyStore } from '../stores/keys/key-store.ts';
-import { openKeyStore } from '../stores/open-stores.ts';
-import { CorruptRecordError } from '../stores/store-unavailable.ts';
+import { type ApiKey, actorSchema, keyStatus, withChange } from '../keys/api-key.ts';
+import type { KeyStore } from '../keys/key-store.ts';
+import { CorruptRecordError } from '../redis/store-errors.ts';
+import { loadSettings } from '../settings/load.ts';
+import { openKeyStore } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
+import { createKey, rotateKey } from './create-key.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
-import { createKey, rotateKey } from './issue-key.ts';
 import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
 
 interface KeyAction {

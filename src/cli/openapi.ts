@@ -1,6 +1,6 @@
-import { publicEndpoints } from '../endpoints/public-endpoints.ts';
-import { loadSettings } from '../read-settings.ts';
-import { buildOpenApiDocument } from '../reference/describe-api.ts';
+import { publicEndpoints } from '../endpoints/index.ts';
+import { buildOpenApiDocument } from '../openapi/document.ts';
+import { loadSettings } from '../settings/load.ts';
 import { CommandError, printJson } from './command.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Settings } from '../settings.ts';
+import type { Settings } from '../settings/definitions.ts';
 import type { Endpoint } from './endpoint.ts';
 import { identifier } from './identifier.ts';
 import { rfc3339Timestamp } from './rfc3339.ts';

@@ -1,5 +1,12 @@
-import type { GatewayError } from '../errors.ts';
-import { badRequest, bodyTooLarge, headersTooLarge, requestTimeout, serverLimits, targetTooLong } from './limits.ts';
+import type { GatewayError } from './errors.ts';
+import {
+  badRequest,
+  bodyTooLarge,
+  headersTooLarge,
+  requestTimeout,
+  serverLimits,
+  targetTooLong,
+} from './server-limits.ts';
 
 /** What Node's parser, or its clock, has against a request. */
 export function fromParserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): GatewayError {

@@ -84,9 +84,13 @@ async function start(program: string, environment: Record<string, string>, up: R
 async function createDemoKey(): Promise<string> {
   const words =
     'keys create --name demo --permission campaigns:read --account-group ag_north --account-group ag_south --json';
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, 'src/cli.ts'), ...words.split(' ')], {
-    env: { PATH: process.env['PATH'], ...settings },
-  });
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [path.join(root, 'src/cli/main.ts'), ...words.split(' ')],
+    {
+      env: { PATH: process.env['PATH'], ...settings },
+    },
+  );
   return JSON.parse(stdout).key;
 }
 

@@ -1,5 +1,5 @@
 import { type Attributes, metrics } from '@opentelemetry/api';
-import { toAttributes } from './durations.ts';
+import { toAttributes } from './histogram.ts';
 
 const meter = () => metrics.getMeter('campaign-gateway');
 

@@ -1,7 +1,7 @@
 import type { WriteStream } from 'node:tty';
 import { type DestinationStream, type Logger, pino, symbols } from 'pino';
-import type { Settings } from '../settings.ts';
-import { formatPretty } from './log-for-people.ts';
+import type { Settings } from '../settings/definitions.ts';
+import { formatPretty } from './pretty-log.ts';
 
 /**
  * JSON lines; on a terminal, lines for people. What is logged is chosen field by field where it

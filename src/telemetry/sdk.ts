@@ -18,9 +18,9 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
-import type { Settings } from '../settings.ts';
+import type { Settings } from '../settings/definitions.ts';
 import { version } from '../version.ts';
-import { createHistogramProducer } from './durations.ts';
+import { createHistogramProducer } from './histogram.ts';
 import { randomHex } from './trace-context.ts';
 import { enableTracing, nextIds } from './tracing.ts';
 

@@ -10,7 +10,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
-import type { Settings } from '../settings.ts';
+import type { Settings } from '../settings/definitions.ts';
 import { BoundedBody } from './bounded-body.ts';
 import { AbortedError, type AttemptPhase, classifyFailure, UpstreamFailure } from './failure.ts';
 

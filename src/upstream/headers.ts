@@ -1,4 +1,4 @@
-import type { Exchange } from '../exchange.ts';
+import type { Exchange } from '../middleware/request-context.ts';
 import { formatTraceparent } from '../telemetry/trace-context.ts';
 import { version } from '../version.ts';
 

@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Settings } from '../settings.ts';
-import { instrumentAttempts } from '../telemetry/attempts.ts';
-import type { UpstreamState } from '../telemetry/upstream-metrics.ts';
+import type { Settings } from '../settings/definitions.ts';
+import { instrumentAttempts } from './attempt-telemetry.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { AbortedError, UpstreamFailure } from './failure.ts';
 import { createForwarder, type UpstreamReply, type UpstreamRequest } from './forward.ts';
+import type { UpstreamState } from './metrics.ts';
 import { RetryBudget } from './retry-budget.ts';
 
 /** The campaign service, as the gateway sees it. */

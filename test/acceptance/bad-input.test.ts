@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { errorDefinitions } from '../../src/errors.ts';
+import { errorDefinitions } from '../../src/http/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, parseResponses } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { type BadRequest, badRequests } from './bad-requests.ts';
 

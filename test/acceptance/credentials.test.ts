@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import type { RedisTopology } from '../helpers/redis.ts';
-import { redisTopologies } from '../helpers/redis-forms.ts';
+import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
 describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {

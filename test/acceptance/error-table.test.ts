@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { errorEnvelope } from '../../src/envelope.ts';
-import { errorDefinitions, GatewayError, toGatewayError } from '../../src/errors.ts';
+import { errorEnvelope } from '../../src/http/envelope.ts';
+import { errorDefinitions, GatewayError, toGatewayError } from '../../src/http/errors.ts';
 
 test('the README lists the errors of the table, each with its status', async () => {
   const text = await readFile(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');

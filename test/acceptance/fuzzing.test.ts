@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 

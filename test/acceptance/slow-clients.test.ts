@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { serverLimits } from '../../src/http/limits.ts';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { serverLimits } from '../../src/http/server-limits.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { get } from '../helpers/http.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type ErrorCode, errorDefinitions } from '../../src/errors.ts';
+import { type ErrorCode, errorDefinitions } from '../../src/http/errors.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, type HttpResponse, parseResponses, rateLimitState } from '../helpers/http.ts';
 import type { RedisTopology } from '../helpers/redis.ts';
-import { redisTopologies } from '../helpers/redis-forms.ts';
+import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -141,7 +141,7 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
     const expired = await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' });
     const revoked = await stack.key({ revokedAt: '2026-01-01T00:00:00.000Z' });
     const unknown = (await stack.key()).replace(/^cgw_.{16}/, 'cgw_0000000000000000');
-    const { generateKey } = await import('../../src/stores/keys/api-key.ts');
+    const { generateKey } = await import('../../src/keys/api-key.ts');
     const shown = [undefined, '', 'cgw_nonsense', unknown, generateKey().key, expired, revoked];
     const answers = await Promise.all(
       shown.map((it) => read(campaignPath, it === undefined ? {} : { 'x-api-key': it })),

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { Stack } from '../helpers/stack.ts';
 import { openLoop, percentile, read, residentMegabytes } from './load.ts';
-import { seededRandom, zipf } from './speed/draw.ts';
+import { seededRandom, zipf } from './speed/zipf.ts';
 
 /**
  * What the cache spares the campaign service, and what it takes for that: two gateway processes on one Redis, campaigns

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { campaignDocument, respondWithBody } from '../helpers/upstream.ts';
 
 /** Fresh for a minute at most, and never stale, but for what a row says. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Entry } from '../../src/cache/entry.ts';
-import { LocalCache } from '../../src/cache/local-entries.ts';
+import { LocalCache } from '../../src/cache/local-cache.ts';
 import { heapUsed } from '../helpers/heap.ts';
 
 const keyOf = (i: number) => ({

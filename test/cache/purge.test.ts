@@ -2,9 +2,9 @@ import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { loadSettings } from '../../src/read-settings.ts';
-import { openPurger } from '../../src/stores/open-stores.ts';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { loadSettings } from '../../src/settings/load.ts';
+import { openPurger } from '../../src/stores.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { type Environment, type RunningGateway, runProgram } from '../helpers/gateway.ts';
 import { get, type HttpResponse } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
@@ -17,7 +17,7 @@ const logName = 'campaign-gateway:changes';
 const entryName = 'campaign-gateway:{cache:ag_1}:/v1/accounts/ag_1/campaigns/cmp_1';
 
 function cli(environment: Environment, ...args: string[]) {
-  return runProgram('src/cli.ts', ['cache', 'purge', ...args], environment);
+  return runProgram('src/cli/main.ts', ['cache', 'purge', ...args], environment);
 }
 async function purge(environment: Environment, group: string, campaign?: string): Promise<void> {
   const args = ['--account-group', group, ...(campaign === undefined ? [] : ['--campaign', campaign])];

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { HttpResponse } from '../helpers/http.ts';
 import {
   campaignDocument,

@@ -3,9 +3,9 @@ import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { loadSettings } from '../../src/read-settings.ts';
-import { type ApiKey, withChange } from '../../src/stores/keys/api-key.ts';
-import { openKeyStore } from '../../src/stores/open-stores.ts';
+import { type ApiKey, withChange } from '../../src/keys/api-key.ts';
+import { loadSettings } from '../../src/settings/load.ts';
+import { openKeyStore } from '../../src/stores.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 
@@ -33,7 +33,7 @@ const rights = '--account-group ag_1 --rate-limit 10/1s --rate-limit 5000/1h --e
 const create = ['keys', 'create', '--name', 'Acme', '--permission', 'campaigns:read'];
 
 describe.each(stores)('keys in %s', (_name, environment) => {
-  const cli = (...args: string[]) => runProgram('src/cli.ts', args, environment());
+  const cli = (...args: string[]) => runProgram('src/cli/main.ts', args, environment());
   const json = async (...args: string[]) => {
     const { code, stdout, stderr } = await cli(...args, '--json');
     // The log of what was changed, and nothing else.
@@ -154,7 +154,7 @@ describe.each(stores)('keys in %s', (_name, environment) => {
 
   test('there is no change without its line, whatever LOG_LEVEL is', async () => {
     const quiet = { ...environment(), LOG_LEVEL: 'silent' };
-    const { code, stderr } = await runProgram('src/cli.ts', [...create, '--all-account-groups'], quiet);
+    const { code, stderr } = await runProgram('src/cli/main.ts', [...create, '--all-account-groups'], quiet);
     expect([code, JSON.parse(stderr).msg]).toEqual([0, 'key changed']);
   });
 
@@ -185,7 +185,7 @@ describe.each(stores)('keys in %s', (_name, environment) => {
 
 test('a damaged record is listed as such, named when shown, and removed by revoking it', async () => {
   const environment = { REDIS_URL: redis.url, REDIS_KEY_PREFIX: 'damaged' };
-  const cli = (...args: string[]) => runProgram('src/cli.ts', args, environment);
+  const cli = (...args: string[]) => runProgram('src/cli/main.ts', args, environment);
   const { id } = JSON.parse((await cli(...create, '--all-account-groups', '--json')).stdout);
   await redis.client.hset(`damaged:{${id}}:key`, 'record', '{"hunter2":');
   expect(JSON.parse((await cli('keys', 'list', '--json')).stdout)).toEqual([{ id, status: 'damaged' }]);
@@ -251,7 +251,7 @@ test.each(wrongUses.map((args) => [args.join(' '), args] as const))(
   'a wrong use, "%s": 64, one sentence, nothing created',
   async (_words, args) => {
     const file = path.join(folder, `wrong-${runs}.json`);
-    const { code, stdout, stderr } = await runProgram('src/cli.ts', [...args, '--json'], {
+    const { code, stdout, stderr } = await runProgram('src/cli/main.ts', [...args, '--json'], {
       KEYS_FILE: file,
       CAMPAIGN_SERVICE_URL: 'http://a',
     });
@@ -263,17 +263,17 @@ test.each(wrongUses.map((args) => [args.join(' '), args] as const))(
 
 test('a store out of reach: 69 and one sentence, without its password', async () => {
   const environment = { REDIS_URL: `redis://:hunter2@127.0.0.1:${await freePort()}` };
-  const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', 'list', '--json'], environment);
+  const { code, stdout, stderr } = await runProgram('src/cli/main.ts', ['keys', 'list', '--json'], environment);
   expect([code, stdout]).toEqual([69, '']);
   expect(stderr).toMatch(/^The store is out of reach[^\n]*\.\n$/);
   expect(stderr).not.toContain('hunter2');
-  const unreadable = await runProgram('src/cli.ts', ['keys', 'list'], { KEYS_FILE: folder });
+  const unreadable = await runProgram('src/cli/main.ts', ['keys', 'list'], { KEYS_FILE: folder });
   expect([unreadable.code, unreadable.stderr]).toEqual([69, expect.stringMatching(/^[^\n]+\.\n$/)]);
 });
 
 test('config shows the settings in force, secrets masked; bad ones exit 78', async () => {
   const environment = { CAMPAIGN_SERVICE_URL: 'http://a:1/base', CAMPAIGN_SERVICE_TOKEN: 'hunter2', PORT: '1234' };
-  const { code, stdout } = await runProgram('src/cli.ts', ['config', '--json'], environment);
+  const { code, stdout } = await runProgram('src/cli/main.ts', ['config', '--json'], environment);
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({
     PORT: 1234,
@@ -282,15 +282,15 @@ test('config shows the settings in force, secrets masked; bad ones exit 78', asy
     REDIS_URL: null,
     RATE_LIMIT_DEFAULT: '600/60s',
   });
-  const people = await runProgram('src/cli.ts', ['config'], environment);
+  const people = await runProgram('src/cli/main.ts', ['config'], environment);
   expect(people.stdout).toMatch(/^PORT +1234$/m);
   expect(people.stdout + stdout).not.toContain('hunter2');
-  const bad = await runProgram('src/cli.ts', ['config'], { PORT: 'x' });
+  const bad = await runProgram('src/cli/main.ts', ['config'], { PORT: 'x' });
   expect([bad.code, bad.stdout]).toEqual([78, '']);
 });
 
 test('--help tells the commands', async () => {
-  const { code, stdout } = await runProgram('src/cli.ts', ['--help'], {});
+  const { code, stdout } = await runProgram('src/cli/main.ts', ['--help'], {});
   expect(code).toBe(0);
   for (const words of ['keys create', 'keys list', 'keys show', 'keys revoke', 'config'])
     expect(stdout).toContain(words);

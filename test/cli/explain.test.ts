@@ -6,11 +6,11 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { cachePolicy } from '../../src/cache/freshness.ts';
-import { publicEndpoints } from '../../src/endpoints/public-endpoints.ts';
-import { type Explanation, explain } from '../../src/pipeline/explain.ts';
-import { loadSettings } from '../../src/read-settings.ts';
-import { parseRateLimit } from '../../src/stores/limits/limits.ts';
-import { openInspector, type StoreInspector } from '../../src/stores/open-stores.ts';
+import { type Explanation, explain } from '../../src/cli/explain-stages.ts';
+import { publicEndpoints } from '../../src/endpoints/index.ts';
+import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
+import { loadSettings } from '../../src/settings/load.ts';
+import { openInspector, type StoreInspector } from '../../src/stores.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
 import { type GatewayInside, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
@@ -211,7 +211,7 @@ describe('explaining', () => {
 
 describe('the command', () => {
   const cli = (args: string[], more: Record<string, string> = {}) =>
-    runProgram('src/cli.ts', ['explain', ...args], { ...environment, ...more });
+    runProgram('src/cli/main.ts', ['explain', ...args], { ...environment, ...more });
 
   test('tells people a table and an answer, programs one JSON value', async () => {
     const key = await stack.key({ accountGroupIds: ['ag_9'] });
@@ -237,7 +237,7 @@ describe('the command', () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-explain-'));
     const own = { REDIS_URL: '', KEYS_FILE: path.join(folder, 'keys.json') };
     const create = 'keys create --name a --permission campaigns:read --account-group ag_1 --json'.split(' ');
-    const { id } = JSON.parse((await runProgram('src/cli.ts', create, own)).stdout);
+    const { id } = JSON.parse((await runProgram('src/cli/main.ts', create, own)).stdout);
     const { stdout } = await cli(['--key-id', id, '--path', campaignPath], own);
     expect(stdout).toMatch(/^limit +unknown/m);
     expect(stdout).toMatch(/^cache +unknown/m);

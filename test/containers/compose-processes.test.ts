@@ -24,7 +24,7 @@ const startGateways = () => Promise.all(gatewayAddresses.map((address) => compos
 
 async function createKey(): Promise<string> {
   const rights = '--permission campaigns:read --account-group ag_north --rate-limit 10000000/60s';
-  const said = await compose.exec(['node', 'src/cli.ts', ...`keys create --name a ${rights} --json`.split(' ')]);
+  const said = await compose.exec(['node', 'src/cli/main.ts', ...`keys create --name a ${rights} --json`.split(' ')]);
   return /"key":\s*"(cgw_[^"]+)"/.exec(said)?.[1] ?? '';
 }
 

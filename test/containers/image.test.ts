@@ -1,8 +1,8 @@
 import { chmod, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { defaultText, loadSettings } from '../../src/read-settings.ts';
-import { settingNames } from '../../src/settings.ts';
+import { settingNames } from '../../src/settings/definitions.ts';
+import { defaultText, loadSettings } from '../../src/settings/load.ts';
 import { version } from '../../src/version.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
 import { readDockerfile, readImage, root, type Stage } from '../helpers/dockerfile.ts';

@@ -1,4 +1,4 @@
-import type { EventLoopProbe } from '../../src/event-loop-probe.ts';
+import type { EventLoopProbe } from '../../src/overload/event-loop-probe.ts';
 
 /** A request's part in the work of an event loop, in milliseconds. */
 export interface Costs {

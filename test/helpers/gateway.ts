@@ -6,8 +6,8 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { createGateway, type GatewayOptions } from '../../src/gateway.ts';
-import { loadSettings } from '../../src/read-settings.ts';
-import { createStores } from '../../src/stores/open-stores.ts';
+import { loadSettings } from '../../src/settings/load.ts';
+import { createStores } from '../../src/stores.ts';
 import { until } from './wait.ts';
 
 type LogLine = Record<string, unknown> & { msg?: string; level?: string };

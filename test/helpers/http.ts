@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { checkAgainstOpenApi } from './described.ts';
+import { checkAgainstOpenApi } from './openapi-contract.ts';
 
 interface Envelope {
   success: boolean;

@@ -1,4 +1,4 @@
-import { type ApiKey, generateKey, hashKey, newVersion } from '../../src/stores/keys/api-key.ts';
+import { type ApiKey, generateKey, hashKey, newVersion } from '../../src/keys/api-key.ts';
 
 export type KeyRights = Partial<
   Pick<ApiKey, 'permissions' | 'accountGroupIds' | 'rateLimits' | 'expiresAt' | 'revokedAt'>

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { expect } from 'vitest';
-import { type ErrorCode, errorDefinitions } from '../../src/errors.ts';
+import { type ErrorCode, errorDefinitions } from '../../src/http/errors.ts';
 import { parseResponses, type RawResponse } from './http.ts';
 import { until } from './wait.ts';
 

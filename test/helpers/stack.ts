@@ -1,8 +1,8 @@
 import { pino } from 'pino';
 import type { GatewayOptions } from '../../src/gateway.ts';
-import { loadSettings } from '../../src/read-settings.ts';
-import type { KeyStore } from '../../src/stores/keys/key-store.ts';
-import { openKeyStore } from '../../src/stores/open-stores.ts';
+import type { KeyStore } from '../../src/keys/key-store.ts';
+import { loadSettings } from '../../src/settings/load.ts';
+import { openKeyStore } from '../../src/stores.ts';
 import {
   type Environment,
   type GatewayInside,

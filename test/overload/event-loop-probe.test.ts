@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { openEventLoopProbe } from '../../src/event-loop-probe.ts';
-import { OverloadDetector } from '../../src/overload.ts';
+import { OverloadDetector } from '../../src/overload/detector.ts';
+import { openEventLoopProbe } from '../../src/overload/event-loop-probe.ts';
 
 /** More than libuv takes at a time; a turn goes on for 48 times that. */
 const BUSY = 1100;

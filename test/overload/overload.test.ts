@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { OverloadDetector } from '../../src/overload.ts';
+import { OverloadDetector } from '../../src/overload/detector.ts';
 import { type Costs, EventLoopModel } from '../helpers/event-loop-model.ts';
 
 /** About what a cached read, a read at the campaign service and a refusal cost. */

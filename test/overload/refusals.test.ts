@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { errorDefinitions } from '../../src/errors.ts';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { errorDefinitions } from '../../src/http/errors.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { campaignPath } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Fleet } from '../helpers/fleet.ts';
 import type { RedisServer } from '../helpers/redis.ts';
-import { type RedisCluster, startCluster } from '../helpers/redis-forms.ts';
+import { type RedisCluster, startCluster } from '../helpers/redis-topologies.ts';
 import { until } from '../helpers/wait.ts';
 
 let fleet: Fleet<RedisCluster>;

@@ -36,7 +36,7 @@ test('a rotated key: both work during the overlap; without one the old is refuse
   const rotate = async (key: string, overlap: string) => {
     const id = key.split('_')[1] ?? '';
     const { stdout } = await runProgram(
-      'src/cli.ts',
+      'src/cli/main.ts',
       ['keys', 'rotate', id, '--overlap', overlap, '--json'],
       stack.environment,
     );
@@ -91,7 +91,7 @@ test('a key that is made, changed, rotated or revoked where no message of it get
   await stack.redis.client.acl('SETUSER', 'quiet', ...rights);
   const quiet = { ...stack.environment, REDIS_URL: `redis://quiet:quiet@127.0.0.1:${port}` };
   const cli = async (...args: string[]) => {
-    const { code, stdout, stderr } = await runProgram('src/cli.ts', ['keys', ...args, '--json'], quiet);
+    const { code, stdout, stderr } = await runProgram('src/cli/main.ts', ['keys', ...args, '--json'], quiet);
     expect([code, stderr]).toEqual([0, expect.stringContaining('key changed')]);
     return JSON.parse(stdout);
   };

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { envelopeContentType } from '../../src/envelope.ts';
-import { errorDefinitions } from '../../src/errors.ts';
+import { envelopeContentType } from '../../src/http/envelope.ts';
+import { errorDefinitions } from '../../src/http/errors.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import type { HttpResponse } from '../helpers/http.ts';

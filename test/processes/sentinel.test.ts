@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Fleet } from '../helpers/fleet.ts';
-import { startSentinel, type WatchedRedis } from '../helpers/redis-forms.ts';
+import { startSentinel, type WatchedRedis } from '../helpers/redis-topologies.ts';
 import { until } from '../helpers/wait.ts';
 
 let fleet: Fleet<WatchedRedis>;

@@ -2,8 +2,8 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { defaultText, loadSettings, redactSettings, SettingsError } from '../../src/read-settings.ts';
-import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings.ts';
+import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings/definitions.ts';
+import { defaultText, loadSettings, redactSettings, SettingsError } from '../../src/settings/load.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { runProgram } from '../helpers/gateway.ts';
 

@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { startExercisedGateways } from '../helpers/busy-gateways.ts';
+import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
+import { addSeries, buildCatalog, findUnknownSeries, type MetricCatalog } from '../helpers/metric-catalog.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { selectorsOf } from '../helpers/promql.ts';
-import { addSeries, buildCatalog, findUnknownSeries, type MetricCatalog } from '../helpers/vocabulary.ts';
 import {
   configFolder,
   type Panel,

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { startExercisedGateways } from '../helpers/busy-gateways.ts';
+import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
 import { ensurePrometheus, PrometheusServer, promtool } from '../helpers/prometheus-server.ts';
 import { until } from '../helpers/wait.ts';
 import { configFolder, readDashboard, readPrometheusConfig, readRules } from '../helpers/watch-files.ts';

@@ -1,12 +1,12 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
-import { EmbeddedGateway } from '../helpers/embedded.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { heapUsed } from '../helpers/heap.ts';
 import type { HttpResponse } from '../helpers/http.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { failingResponses, MAX_BODY_BYTES } from './failing-answers.ts';
+import { failingResponses, MAX_BODY_BYTES } from './failing-responses.ts';
 
 /**
  * Each way to fail, for a campaign that nobody has read, for one that is stale, and for one that is fresh in the cache.

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readCampaign } from '../../src/endpoints/read-campaign.ts';
-import { loadSettings } from '../../src/read-settings.ts';
+import { loadSettings } from '../../src/settings/load.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import { parseReply } from '../../src/upstream/interpret.ts';
+import { parseReply } from '../../src/upstream/parse-document.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';

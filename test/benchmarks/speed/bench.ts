@@ -3,11 +3,11 @@ import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Scenario } from './client.ts';
-import { growth } from './growth.ts';
+import { atRest, tail } from './latency.ts';
 import { barChart } from './plot.ts';
 import { redisShare } from './redis-share.ts';
 import { type Figures, Rig, type Target } from './rig.ts';
-import { atRest, tail } from './tail.ts';
+import { growth } from './scaling.ts';
 
 /**
  * What a request costs, beside the floor of the runtime and, with `--nginx`, beside Debian's nginx with Lua doing the same job.

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { seededRandom, zipf } from './draw.ts';
+import { seededRandom, zipf } from './zipf.ts';
 
 /** What a client process is told, as JSON in its first argument. */
 export interface Wanted {

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { computeEtag } from '../upstream/parse-document.ts';
+import type { CacheKey } from './entry.ts';
+import type { CachePolicy } from './freshness.ts';
+import type { SharedEntry } from './shared-cache.ts';
+
+const milliseconds = z.number().min(0);
+
+/** What an entry is in Redis, beside its age: what is not like this, to the letter, was written by no gateway. */
+const recordSchema = z.strictObject({
+  path: z.string(),
+  content: z.discriminatedUnion('outcome', [
+    z.strictObject({ outcome: z.literal('found'), data: z.string(), etag: z.string() }),
+    z.strictObject({ outcome: z.literal('not_found') }),
+    z.strictObject({ outcome: z.literal('uncacheable') }),
+  ]),
+  lifetime: z.strictObject({
+    freshMs: milliseconds,
+    staleWhileRevalidateMs: milliseconds,
+    staleIfErrorMs: milliseconds,
+  }),
+});
+
+export function encodeEntry({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
+  return JSON.stringify({ path, content, lifetime });
+}
+
+/**
+ * Undefined for what is no record of this key with a document that may be sent for it. Of its lifetime no more is taken
+ * than `policy` allows: who wrote it may have had other settings.
+ */
+export function decodeEntry(
+  text: string,
+  key: CacheKey,
+  policy: CachePolicy,
+  isValidDocument: (data: string) => boolean,
+): Omit<SharedEntry, 'ageMs'> | undefined {
+  const { data: record } = recordSchema.safeParse(parseJson(text));
+  if (record?.path !== key.path) return undefined;
+  const { content, lifetime } = record;
+  if (content.outcome === 'found' && !(isValidDocument(content.data) && content.etag === computeEtag(content.data)))
+    return undefined;
+  const ceiling = policy[content.outcome];
+  return {
+    content,
+    lifetime: {
+      freshMs: Math.min(lifetime.freshMs, ceiling.freshMs),
+      staleWhileRevalidateMs: Math.min(lifetime.staleWhileRevalidateMs, ceiling.staleWhileRevalidateMs),
+      staleIfErrorMs: Math.min(lifetime.staleIfErrorMs, ceiling.staleIfErrorMs),
+    },
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

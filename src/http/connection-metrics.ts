@@ -1,0 +1,33 @@
+import type { Logger } from 'pino';
+import { zeroedCounter } from '../telemetry/instruments.ts';
+
+const dropReasons = ['max_connections', 'pipelining', 'unread_answer'] as const;
+/** Why a connection was closed without an answer. */
+export type DropReason = (typeof dropReasons)[number];
+
+const LOG_EVERY_MS = 1000;
+
+/** Counts connections that were closed without an answer, and logs those beyond the limit: once a second, for they come in floods. */
+export function createConnectionDropCounter(log: Logger): (reason: DropReason) => void {
+  const count = zeroedCounter(
+    'campaign_gateway.connections.cut',
+    'Connections closed without an answer, by the reason',
+    'reason',
+    dropReasons,
+  );
+  let dropped = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const logDropped = () => {
+    timer = undefined;
+    if (dropped === 0) return;
+    log.warn({ dropped }, 'connections beyond MAX_CONNECTIONS were closed');
+    dropped = 0;
+    timer = setTimeout(logDropped, LOG_EVERY_MS).unref();
+  };
+  return (reason) => {
+    count(reason);
+    if (reason !== 'max_connections') return;
+    dropped++;
+    if (!timer) logDropped();
+  };
+}

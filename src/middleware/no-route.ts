@@ -1,0 +1,14 @@
+import { GatewayError } from '../http/errors.ts';
+
+/** Ends a request whose path no endpoint has. */
+export function routeNotFound(): never {
+  throw new GatewayError('NOT_FOUND', 'There is nothing at this path.', { reason: 'route' });
+}
+
+/** Ends a request to an endpoint's path by another method. */
+export function methodNotAllowed(): never {
+  throw new GatewayError('METHOD_NOT_ALLOWED', 'Use GET or HEAD.', {
+    reason: 'method',
+    headers: ['Allow', 'GET, HEAD'],
+  });
+}

@@ -1,9 +1,0 @@
-import { GatewayError } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
-
-/** Lets keys pass that were given the account group in the path. */
-export function requireAccountGroup(exchange: Pick<Exchange, 'authenticatedKey' | 'parameters'>): void {
-  const { accountGroupIds } = exchange.authenticatedKey;
-  if (accountGroupIds === '*' || accountGroupIds.includes(exchange.parameters['accountGroupId'] ?? '')) return;
-  throw new GatewayError('FORBIDDEN', 'This key has no access to this account group.', { reason: 'account_group' });
-}

@@ -1,0 +1,25 @@
+import { SpanKind } from '@opentelemetry/api';
+import { durationHistogram } from '../telemetry/histogram.ts';
+import { endSpan, startSpan } from '../telemetry/tracing.ts';
+
+type RedisErrorType = 'timeout' | 'refused' | 'closed';
+
+/**
+ * Makes each call to Redis a measurement and a client span (semantic conventions for databases, stable). The call begins
+ * when its name is told, which is the command's or the script's; what that gives is told the end, and what went wrong.
+ */
+export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType) => void {
+  const measure = durationHistogram('db.client.operation.duration', 'Duration of calls to Redis', [
+    'db.system.name',
+    'db.operation.name',
+    'error.type',
+  ]);
+  return (name) => {
+    const startedAt = performance.now();
+    const span = startSpan(name, SpanKind.CLIENT);
+    return (errorType) => {
+      if (span) endSpan(span, { 'db.system.name': 'redis', 'db.operation.name': name }, errorType);
+      measure((performance.now() - startedAt) / 1000, 'redis', name, errorType ?? '');
+    };
+  };
+}

@@ -1,0 +1,62 @@
+import { STATUS_CODES } from 'node:http';
+import { type Attributes, SpanKind } from '@opentelemetry/api';
+import { durationHistogram } from '../telemetry/histogram.ts';
+import { withSpanId } from '../telemetry/trace-context.ts';
+import { endSpan, startSpan } from '../telemetry/tracing.ts';
+import { getErrorType, UpstreamFailure } from './failure.ts';
+import type { UpstreamReply, UpstreamRequest } from './forward.ts';
+
+/**
+ * Makes each attempt at the campaign service a measurement and a client span, which the campaign service continues
+ * (semantic conventions for HTTP clients, stable). `resends`: how many attempts there were before it.
+ */
+export function instrumentAttempts(
+  target: URL,
+  forward: (request: UpstreamRequest) => Promise<UpstreamReply>,
+): (request: UpstreamRequest, previousAttempts: number) => Promise<UpstreamReply> {
+  const measure = durationHistogram('http.client.request.duration', 'Duration of attempts at the campaign service', [
+    'http.request.method',
+    'server.address',
+    'server.port',
+    'http.response.status_code',
+    'error.type',
+  ]);
+  const base = target.href.replace(/\/$/, '');
+  const address = target.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
+
+  return async function attempt(request, previousAttempts) {
+    const startedAt = performance.now();
+    const span = startSpan('GET', SpanKind.CLIENT);
+    const end = (receivedStatus: number | undefined, errorType?: string) => {
+      const status = knownStatus(receivedStatus);
+      measure((performance.now() - startedAt) / 1000, 'GET', address, port, status ?? '', errorType ?? '');
+      if (!span) return;
+      const attributes: Attributes = {
+        'http.request.method': 'GET',
+        'server.address': address,
+        'server.port': port,
+        'url.full': base + request.path,
+        'http.response.status_code': status,
+        'http.request.resend_count': previousAttempts > 0 ? previousAttempts : undefined,
+      };
+      endSpan(span, attributes, errorType);
+    };
+    try {
+      const { traceparent = '' } = request.headers;
+      const headers = span && { ...request.headers, traceparent: withSpanId(traceparent, span.spanContext().spanId) };
+      const reply = await forward(headers ? { ...request, headers } : request);
+      end(reply.status);
+      return reply;
+    } catch (error) {
+      if (error instanceof UpstreamFailure) end(error.status, getErrorType(error));
+      else end(undefined, 'bug');
+      throw error;
+    }
+  };
+}
+
+/** A status that HTTP knows: a label takes nothing that a server may make up. */
+function knownStatus(status: number | undefined): number | undefined {
+  return status !== undefined && status in STATUS_CODES ? status : undefined;
+}

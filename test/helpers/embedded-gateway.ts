@@ -1,0 +1,69 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { GatewayOptions } from '../../src/gateway.ts';
+import { FileKeyStore } from '../../src/keys/file-key-store.ts';
+import type { OverloadOptions } from '../../src/overload/detector.ts';
+import { Clock } from './clock.ts';
+import { type Environment, type GatewayInside, startGateway } from './gateway.ts';
+import { get, type HttpResponse } from './http.ts';
+import { makeKey } from './keys.ts';
+import { Upstream } from './upstream.ts';
+import { until } from './wait.ts';
+
+/** One gateway with embedded stores, a key that may read every campaign, and a clock that the test moves for its cache. */
+export class EmbeddedGateway {
+  readonly clock: Clock;
+  readonly upstream: Upstream;
+  readonly gateway: GatewayInside;
+  readonly keysFile: string;
+  readonly #key: string;
+
+  private constructor(clock: Clock, upstream: Upstream, gateway: GatewayInside, keysFile: string, key: string) {
+    this.clock = clock;
+    this.upstream = upstream;
+    this.gateway = gateway;
+    this.keysFile = keysFile;
+    this.#key = key;
+  }
+
+  static async start(environment: Environment = {}, parts: Partial<GatewayOptions> = {}): Promise<EmbeddedGateway> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-embedded-'));
+    const keysFile = path.join(folder, 'keys.json');
+    const { key, record } = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
+    await new FileKeyStore(keysFile).create(record);
+    const [clock, upstream] = [new Clock(), await Upstream.start()];
+    const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...environment };
+    const gateway = await startGateway(settings, { monotonicNow: clock.now, ...parts });
+    return new EmbeddedGateway(clock, upstream, gateway, keysFile, key);
+  }
+
+  /** One for which every request is one too many. */
+  static async startOverloaded(): Promise<EmbeddedGateway> {
+    const createOverload = ({ onStart: began, onEnd: ended }: OverloadOptions) => ({
+      shouldAdmit: () => false,
+      start() {
+        began();
+        return ended;
+      },
+    });
+    const embedded = await EmbeddedGateway.start({}, { createOverload });
+    await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overloaded')));
+    return embedded;
+  }
+
+  read(campaignId = 'cmp_1', headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
+    const url = `${this.gateway.url}/v1/accounts/ag_1/campaigns/${campaignId}`;
+    return get(url, { ...this.credentials, ...headers }, method);
+  }
+
+  get credentials(): Record<string, string> {
+    return { 'x-api-key': this.#key };
+  }
+
+  async stop(): Promise<void> {
+    await this.gateway.stop();
+    await this.upstream.stop();
+    await rm(path.dirname(this.keysFile), { recursive: true });
+  }
+}

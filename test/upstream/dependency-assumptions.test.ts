@@ -1,0 +1,80 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express from 'express';
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { createClientAddressResolver, parseTrustProxy, throttlingNetwork } from '../../src/http/client-address.ts';
+import { exchangeBytes } from '../helpers/http.ts';
+
+/** What the code takes for granted of its dependencies. */
+
+test.each(['false', 'true', '1', '2', 'loopback', '10.0.0.0/8, 127.0.0.1', '::1, fe80::/10'])(
+  'the client address under TRUST_PROXY=%s is that of Express',
+  async (text) => {
+    const app = express();
+    app.set('trust proxy', parseTrustProxy(text));
+    const read = createClientAddressResolver(parseTrustProxy(text));
+    const pairs: [string, string | undefined][] = [];
+    app.use((request, response) => {
+      pairs.push([read(request), request.ip]);
+      response.end();
+    });
+    const server = app.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    for (const chain of [
+      '',
+      '203.0.113.7',
+      '203.0.113.7, 10.1.2.3',
+      '198.51.100.1, 203.0.113.7, 10.9.9.9',
+      '2001:db8::1, 10.1.2.3',
+    ]) {
+      await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {
+        headers: { 'x-forwarded-for': chain },
+      });
+    }
+    server.close();
+    expect(pairs).toHaveLength(5);
+    for (const [ours, theirs] of pairs) expect(ours).toBe(theirs);
+  },
+);
+
+test('an IPv6 address is its /64, an IPv4 address itself', () => {
+  expect(throttlingNetwork('192.0.2.1')).toBe('192.0.2.1');
+  for (const address of [
+    '2001:db8:1:2:3:4:5:6',
+    '2001:DB8:1:2::',
+    '2001:db8:1:2::6',
+    '2001:0db8:0001:0002::192.0.2.1',
+  ]) {
+    expect(throttlingNetwork(address)).toBe('2001:db8:1:2::/64');
+  }
+  expect(throttlingNetwork('::ffff:102:304')).not.toBe(throttlingNetwork('::ffff:102:305'));
+  expect(throttlingNetwork('::1')).toBe('0:0:0:0::/64');
+  expect(throttlingNetwork('fe80::1%eth0')).toBe('fe80:0:0:0::/64');
+  expect(throttlingNetwork('1::')).toBe('1:0:0:0::/64');
+});
+
+test('Node joins several X-API-Key headers with a comma and shows the first of several Authorization headers alone', async () => {
+  const seen = Promise.withResolvers<IncomingMessage>();
+  const server = createServer((request, response) => {
+    seen.resolve(request);
+    response.end();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await exchangeBytes(
+    url,
+    'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: a\r\nX-API-Key: b\r\nAuthorization: c\r\nAuthorization: d\r\n\r\n',
+  );
+  const { headers, rawHeaders } = await seen.promise;
+  expect([headers['x-api-key'], headers.authorization]).toEqual(['a, b', 'c']);
+  expect(rawHeaders.filter((text) => text === 'Authorization')).toHaveLength(2);
+  server.close();
+});
+
+test('zod gives the fields of an object in the order of its schema, and drops the others', () => {
+  const schema = z.object({ b: z.int(), a: z.string().nullable().default(null) });
+  expect(JSON.stringify(schema.parse(JSON.parse('{"__proto__":1,"c":2,"a":"x","b":3}')))).toBe('{"b":3,"a":"x"}');
+  expect(JSON.stringify(schema.parse({ b: 3 }))).toBe('{"b":3,"a":null}');
+});
