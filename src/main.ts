@@ -29,7 +29,7 @@ const settings = loadSettingsOrExit();
 const log = createLog(settings);
 
 process.on('uncaughtException', (error) => {
-  log.fatal({ err: error }, 'a bug: the process cannot go on');
+  log.fatal({ err: error }, 'uncaught exception');
   process.exit(1);
 });
 
@@ -51,7 +51,9 @@ process.on('SIGTERM', shutDown);
 process.on('SIGINT', cluster.isWorker ? () => {} : shutDown); // Ctrl-C reaches the workers too; theirs comes from the primary.
 process.on(
   'SIGHUP',
-  cluster.isWorker ? () => {} : () => log.warn('SIGHUP has no effect: one process has nobody to take over (WORKERS=1)'),
+  cluster.isWorker
+    ? () => {}
+    : () => log.warn('SIGHUP ignored: a single process cannot restart its workers (WORKERS=1)'),
 );
 
 const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(failStartup);
@@ -111,7 +113,7 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
 async function retire(): Promise<void> {
   if (ending) return;
   ending = true;
-  log.info('giving way to a new worker');
+  log.info('retiring: replaced by a new worker');
   const graceMs = settings.SHUTDOWN_GRACE_MS;
   await Promise.all([gateway.drain({ graceMs }), drain(operations, { graceMs })]);
   await exit();

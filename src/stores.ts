@@ -155,7 +155,7 @@ async function openRedisStores(redis: RedisClient, settings: Settings): Promise<
       new FallbackLimiter({
         ...of,
         reconcile: (id, rates, owed) => redisLimiter.reconcile(id, rates, owed),
-        isRedisDown: () => redis.state === 'away',
+        isRedisDown: () => redis.state === 'down',
         mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
         liveProcesses: () => heartbeat.liveProcesses,
       }),
@@ -196,7 +196,7 @@ async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   await keys.list(); // A damaged file is found at the start, not at the first request.
   /** Redis has its own line in the log. */
   const logHealth = (dependency: string, what: string) => (error: Error | undefined) => {
-    if (error) log.warn({ dependency, state: 'away', cause: error.message }, `${what} cannot be reached`);
+    if (error) log.warn({ dependency, state: 'down', cause: error.message }, `${what} cannot be reached`);
     else log.info({ dependency, state: 'up' }, `${what} can be reached again`);
   };
   const invalidations = new InvalidationFeed(

@@ -75,7 +75,7 @@ export class RedisCache implements SharedCache {
 
   async lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult> {
     const { epoch } = this.#feed;
-    if (epoch === undefined || this.#redis.state === 'away') {
+    if (epoch === undefined || this.#redis.state === 'down') {
       return { state: 'granted', entry: undefined, lease: localLease };
     }
     const token = newLeaseToken();
@@ -143,7 +143,7 @@ export class RedisCache implements SharedCache {
       token,
       generation,
       scripts: this.#scripts,
-      isRedisDown: () => this.#redis.state === 'away',
+      isRedisDown: () => this.#redis.state === 'down',
       broadcastPurge: () => this.#purges.broadcast(key),
     });
   }

@@ -84,6 +84,6 @@ export class RedisLease implements Lease {
   async #release(args: readonly (string | number)[]): Promise<unknown> {
     clearInterval(this.#renewal);
     const { scripts, keys, epoch, token, generation = '' } = this.#options;
-    return scripts.end(keys, [epoch, token, generation, ...args]).catch(() => 'away');
+    return scripts.end(keys, [epoch, token, generation, ...args]).catch(() => 'unavailable');
   }
 }

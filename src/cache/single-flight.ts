@@ -183,7 +183,7 @@ export class SingleFlight {
       endSpan(fetch.span, { outcome: response.result.outcome });
       await this.#storeResult(key, fetch, response, stale, this.#local.now() - fetchStartedAt);
     } catch (error) {
-      endSpan(fetch.span, {}, error instanceof UpstreamFailure ? getErrorType(error) : 'bug');
+      endSpan(fetch.span, {}, error instanceof UpstreamFailure ? getErrorType(error) : 'internal');
       const failure = error instanceof UpstreamFailure ? error : undefined;
       void lease.release(failure && isOriginFailure(failure) ? failure.reason : undefined);
       if (!failure) throw error;
@@ -235,7 +235,7 @@ const ORIGIN_FAILURES: ReadonlySet<FailureReason> = new Set([
   'status',
   'too_large',
   'not_json',
-  'not_a_campaign',
+  'invalid_document',
 ]);
 
 function isOriginFailure(failure: UpstreamFailure): boolean {

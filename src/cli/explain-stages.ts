@@ -57,7 +57,7 @@ export async function explain(record: ApiKey, path: string, deps: ExplainDeps): 
   const stages: StageResult[] = [explainKey(record, deps.now()), await explainLimit(record, deps)];
   const match = createRouter(deps.endpoints)(path);
   if (match) stages.push(...(await explainEndpoint(record, match.route, match.rawParameters, deps)));
-  else stages.push(rejected('path', new GatewayError('NOT_FOUND', 'There is nothing at this path.')));
+  else stages.push(rejected('path', new GatewayError('NOT_FOUND', 'No route matches this path.')));
   return { keyId: record.id, path, stages, response: finalResponse(stages) };
 }
 

@@ -98,7 +98,7 @@ const listKeys: KeyCommand = async ({ store, uses, json }) => {
   const lastUses = await uses.getLastUsed(records.map(({ id }) => id));
   if (json) {
     const fields = records.map((record) => publicView(record, lastUses.get(record.id)));
-    return printJson([...fields, ...damagedIds.map((id) => ({ id, status: 'damaged' }))]);
+    return printJson([...fields, ...damagedIds.map((id) => ({ id, status: 'corrupt' }))]);
   }
   if (records.length + damagedIds.length === 0) return 'There are no keys yet.\n';
   const rows = records.map((record) => {
@@ -106,7 +106,7 @@ const listKeys: KeyCommand = async ({ store, uses, json }) => {
     const used = formatUse(lastUses.get(record.id));
     return [record.id, keyStatus(record, Date.now()), used, record.name, record.permissions.join(' '), groups];
   });
-  const damaged = damagedIds.map((id) => [id, 'damaged']);
+  const damaged = damagedIds.map((id) => [id, 'corrupt']);
   return printTable([['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'], ...rows, ...damaged]);
 };
 

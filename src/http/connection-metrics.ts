@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { zeroedCounter } from '../telemetry/instruments.ts';
 
-const dropReasons = ['max_connections', 'pipelining', 'unread_answer'] as const;
+const dropReasons = ['max_connections', 'pipelining', 'stalled_reader'] as const;
 /** Why a connection was closed without an answer. */
 export type DropReason = (typeof dropReasons)[number];
 
@@ -10,8 +10,8 @@ const LOG_EVERY_MS = 1000;
 /** Counts connections that were closed without an answer, and logs those beyond the limit: once a second, for they come in floods. */
 export function createConnectionDropCounter(log: Logger): (reason: DropReason) => void {
   const count = zeroedCounter(
-    'campaign_gateway.connections.cut',
-    'Connections closed without an answer, by the reason',
+    'campaign_gateway.connections.dropped',
+    'Connections closed without a response, by reason',
     'reason',
     dropReasons,
   );
@@ -20,7 +20,7 @@ export function createConnectionDropCounter(log: Logger): (reason: DropReason) =
   const logDropped = () => {
     timer = undefined;
     if (dropped === 0) return;
-    log.warn({ dropped }, 'connections beyond MAX_CONNECTIONS were closed');
+    log.warn({ dropped }, 'connections above MAX_CONNECTIONS dropped');
     dropped = 0;
     timer = setTimeout(logDropped, LOG_EVERY_MS).unref();
   };

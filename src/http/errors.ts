@@ -3,18 +3,18 @@
  * nothing else decides a status.
  */
 export const errorDefinitions = {
-  VALIDATION_ERROR: { status: 400, message: 'The request is not valid.' },
+  VALIDATION_ERROR: { status: 400, message: 'The request is invalid.' },
   UNAUTHORIZED: { status: 401, message: 'A valid API key is required.' },
-  FORBIDDEN: { status: 403, message: 'This API key is not allowed to do that.' },
-  NOT_FOUND: { status: 404, message: 'There is no such resource.' },
-  METHOD_NOT_ALLOWED: { status: 405, message: 'This method is not allowed here.' },
-  REQUEST_TIMEOUT: { status: 408, message: 'The request did not arrive in time.' },
+  FORBIDDEN: { status: 403, message: 'This API key does not have access.' },
+  NOT_FOUND: { status: 404, message: 'The resource was not found.' },
+  METHOD_NOT_ALLOWED: { status: 405, message: 'This method is not allowed.' },
+  REQUEST_TIMEOUT: { status: 408, message: 'The request timed out.' },
   PAYLOAD_TOO_LARGE: { status: 413, message: 'The request body is too large.' },
   URI_TOO_LONG: { status: 414, message: 'The request target is too long.' },
   RATE_LIMITED: { status: 429, message: 'Too many requests.' },
   HEADERS_TOO_LARGE: { status: 431, message: 'The request headers are too large.' },
-  INTERNAL_ERROR: { status: 500, message: 'The gateway failed to serve the request.' },
-  UPSTREAM_ERROR: { status: 502, message: 'The campaign service did not give a usable answer.' },
+  INTERNAL_ERROR: { status: 500, message: 'The gateway failed to process the request.' },
+  UPSTREAM_ERROR: { status: 502, message: 'The campaign service did not return a usable response.' },
   OVERLOADED: { status: 503, message: 'The gateway is overloaded.' },
 } as const satisfies Record<string, { status: number; message: string }>;
 
@@ -53,8 +53,8 @@ export class GatewayError extends Error {
 /** What a stage threw, as an error with a public face: anything that is no `GatewayError` is a bug and says nothing outside. */
 export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
-  return new GatewayError('INTERNAL_ERROR', 'Try again; if it stays, report the trace id.', {
-    reason: 'bug',
+  return new GatewayError('INTERNAL_ERROR', 'Try again. If the error persists, report the trace id.', {
+    reason: 'internal',
     cause: thrown,
   });
 }

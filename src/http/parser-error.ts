@@ -18,7 +18,7 @@ export function fromParserError(error: NodeJS.ErrnoException & { rawPacket?: Buf
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return bodyTooLarge();
     default:
-      return badRequest('This is no HTTP request that can be served.');
+      return badRequest('Malformed HTTP request.');
   }
 }
 

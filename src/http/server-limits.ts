@@ -40,7 +40,7 @@ export function badRequest(details: string): GatewayError {
 }
 
 export function requestTimeout(): GatewayError {
-  return new GatewayError('REQUEST_TIMEOUT', 'Send the whole request sooner.', { reason: 'http' });
+  return new GatewayError('REQUEST_TIMEOUT', 'The request was not received in time.', { reason: 'http' });
 }
 
 export function bodyTooLarge(): GatewayError {

@@ -119,7 +119,7 @@ export function createPublicServer({
     else sendRawError(socket, error);
   };
   server.on('connect', (_request, socket: Duplex) =>
-    sendRawErrorInOrder(socket, badRequest('CONNECT is not served here.')),
+    sendRawErrorInOrder(socket, badRequest('CONNECT is not supported.')),
   );
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (failedSockets.has(socket)) return;
@@ -134,7 +134,7 @@ export function createPublicServer({
   server.on('drop', () => onConnectionDropped('max_connections'));
   server.on('listening', () => {
     const watch = watchStalledReaders(connections, effectiveLimits.readTimeoutMs, (socket) =>
-      dropConnection(socket, 'unread_answer'),
+      dropConnection(socket, 'stalled_reader'),
     );
     server.once('close', () => watch.stop());
   });

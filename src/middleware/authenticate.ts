@@ -70,7 +70,7 @@ function verifyKey(key: string, record: ApiKey | undefined, now: number): ApiKey
 
 function toKeyStoreError(error: unknown): never {
   if (!(error instanceof StoreUnavailableError)) throw error;
-  throw new GatewayError('INTERNAL_ERROR', 'Keys cannot be checked at the moment. Try again soon.', {
+  throw new GatewayError('INTERNAL_ERROR', 'API keys cannot be verified right now. Try again shortly.', {
     reason: 'key_store_unavailable',
     cause: error,
   });
@@ -88,14 +88,14 @@ async function recordFailedKey(
     throw error;
   });
   if (decision?.outcome !== 'limited') return;
-  throw rateLimitedError(decision, 'This address has sent too many keys that failed.', {
+  throw rateLimitedError(decision, 'Too many failed API keys from this address.', {
     reason: `failed_keys_${reason}`,
     headers: rateLimitHeaders(decision),
   });
 }
 
 export function unauthorized(reason: AuthFailureReason): GatewayError {
-  return new GatewayError('UNAUTHORIZED', 'Send one valid API key, as X-API-Key or as Authorization: Bearer.', {
+  return new GatewayError('UNAUTHORIZED', 'Send one valid API key as X-API-Key or as Authorization: Bearer.', {
     reason,
     headers: ['WWW-Authenticate', 'Bearer realm="campaign-gateway"'],
   });

@@ -7,6 +7,6 @@ export function authorize(
 ): (exchange: { readonly authenticatedKey: Pick<ApiKey, 'permissions'> }) => void {
   return function authorize(exchange) {
     if (exchange.authenticatedKey.permissions.includes(permission)) return;
-    throw new GatewayError('FORBIDDEN', `This key lacks the permission ${permission}.`, { reason: 'permission' });
+    throw new GatewayError('FORBIDDEN', `This API key lacks the permission ${permission}.`, { reason: 'permission' });
   };
 }

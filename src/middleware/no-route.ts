@@ -2,7 +2,7 @@ import { GatewayError } from '../http/errors.ts';
 
 /** Ends a request whose path no endpoint has. */
 export function routeNotFound(): never {
-  throw new GatewayError('NOT_FOUND', 'There is nothing at this path.', { reason: 'route' });
+  throw new GatewayError('NOT_FOUND', 'No route matches this path.', { reason: 'route' });
 }
 
 /** Ends a request to an endpoint's path by another method. */

@@ -73,12 +73,15 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticate 
 }
 
 export function keyRateLimited(decision: RateLimitDecision): GatewayError {
-  return rateLimitedError(decision, 'The rate limit of this key is used up.', { reason: 'key_limit', headers: [] });
+  return rateLimitedError(decision, 'The rate limit of this API key is exhausted.', {
+    reason: 'key_limit',
+    headers: [],
+  });
 }
 
 function toLimiterError(error: unknown): never {
   if (!(error instanceof StoreUnavailableError)) throw error;
-  throw new GatewayError('INTERNAL_ERROR', 'Requests cannot be counted at the moment. Try again soon.', {
+  throw new GatewayError('INTERNAL_ERROR', 'Rate limits cannot be checked right now. Try again shortly.', {
     reason: 'limit_store_unavailable',
     cause: error,
   });

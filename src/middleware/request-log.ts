@@ -23,9 +23,9 @@ export function logRequest(log: Logger, exchange: Exchange, { status, code, reas
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
-  if (status === 500) writeFields(log, 'error', line, 'request');
-  else if (status > 500 || cache?.outcome === 'stale_if_error') writeFields(log, 'warn', line, 'request');
-  else writeFields(log, 'info', line, 'request');
+  if (status === 500) writeFields(log, 'error', line, 'request completed');
+  else if (status > 500 || cache?.outcome === 'stale_if_error') writeFields(log, 'warn', line, 'request completed');
+  else writeFields(log, 'info', line, 'request completed');
 }
 
 /** A request that the HTTP parser refused. */
@@ -37,14 +37,14 @@ export function logRejectedRequest(log: Logger, error: GatewayError, traceId: st
       code: error.code,
       reason: error.reason,
     },
-    'request',
+    'request completed',
   );
 }
 
 /** Of a bug the whole stack; of a failed dependency its own words. */
 function describeCause({ cause, reason }: GatewayError): string {
   if (!(cause instanceof Error)) return String(cause);
-  if (reason === 'bug') return cause.stack ?? cause.message;
+  if (reason === 'internal') return cause.stack ?? cause.message;
   return cause.cause instanceof Error ? `${cause.message}: ${cause.cause.message}` : cause.message;
 }
 

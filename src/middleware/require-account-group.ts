@@ -5,5 +5,5 @@ import type { Exchange } from './request-context.ts';
 export function requireAccountGroup(exchange: Pick<Exchange, 'authenticatedKey' | 'parameters'>): void {
   const { accountGroupIds } = exchange.authenticatedKey;
   if (accountGroupIds === '*' || accountGroupIds.includes(exchange.parameters['accountGroupId'] ?? '')) return;
-  throw new GatewayError('FORBIDDEN', 'This key has no access to this account group.', { reason: 'account_group' });
+  throw new GatewayError('FORBIDDEN', 'This API key has no access to this account group.', { reason: 'account_group' });
 }

@@ -40,7 +40,7 @@ export function endpointErrors(endpoint: Endpoint): readonly ErrorExample[] {
       example: documentNotFound(endpoint),
     },
     { when: 'The request used another method than GET or HEAD.', example: catchGatewayError(methodNotAllowed) },
-    { when: 'The request did not arrive in time.', example: requestTimeout() },
+    { when: 'The request timed out.', example: requestTimeout() },
     { when: 'The request announced a body that is too large; none is wanted.', example: bodyTooLarge() },
     { when: 'The request target is too long.', example: targetTooLong() },
     {

@@ -18,7 +18,11 @@ export interface OverloadLog {
  */
 export function createOverloadLog(log: Logger): OverloadLog {
   let totalRejected = 0;
-  observableCounter('campaign_gateway.overload.refused', 'Requests refused because of overload', () => totalRejected);
+  observableCounter(
+    'campaign_gateway.overload.rejected',
+    'Requests rejected because the gateway is overloaded',
+    () => totalRejected,
+  );
   let startedAt = 0;
   let rejectedBefore = 0;
   let traceIds: string[] = [];
@@ -28,13 +32,13 @@ export function createOverloadLog(log: Logger): OverloadLog {
     timer = undefined;
     const line = { status, code, reason, onRejected: traceIds.length, trace_ids: traceIds.join(' ') };
     traceIds = [];
-    log.warn(line, 'requests');
+    log.warn(line, 'requests rejected');
   };
   return {
     onStart: () => {
       startedAt = performance.now();
       rejectedBefore = totalRejected;
-      log.warn('overloaded: requests beyond what can be served in time are refused');
+      log.warn('overload started: rejecting requests');
     },
     onRejected: (error, traceId) => {
       totalRejected++;
@@ -44,7 +48,7 @@ export function createOverloadLog(log: Logger): OverloadLog {
     },
     onEnd: () => {
       const durationMs = Math.round(performance.now() - startedAt);
-      log.warn({ onRejected: totalRejected - rejectedBefore, duration_ms: durationMs }, 'no longer overloaded');
+      log.warn({ rejected: totalRejected - rejectedBefore, duration_ms: durationMs }, 'overload ended');
     },
   };
 }

@@ -10,7 +10,7 @@ import { extractTraceId } from '../telemetry/trace-context.ts';
 const RETRY_AFTER_S = [1, 2, 3];
 
 export function overloadedError(retryAfterS: number): GatewayError {
-  return new GatewayError('OVERLOADED', 'Try again when Retry-After says.', {
+  return new GatewayError('OVERLOADED', 'Retry after the delay given in Retry-After.', {
     reason: 'event_loop',
     headers: ['Retry-After', String(retryAfterS)],
   });

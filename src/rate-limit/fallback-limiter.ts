@@ -51,9 +51,9 @@ export interface FallbackLimiterOptions {
 }
 
 /**
- * What stands in while Redis is away. `local`: this process limits by itself, at its share of the quota among the
+ * What stands in while Redis is unavailable. `local`: this process limits by itself, at its share of the quota among the
  * processes last seen alive (rounded down, at least one request a window). It begins with its share of what was left when
- * Redis last answered, and when Redis is back it counts there what it has admitted. `open`: nothing is limited. `closed`:
+ * Redis last answered, and when Redis has recovered it counts there what it has admitted. `open`: nothing is limited. `closed`:
  * the request fails.
  */
 export class FallbackLimiter implements RateLimiter {

@@ -20,7 +20,7 @@ export interface RedisClientOptions {
 type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
 
 /** `degraded`: Redis answers, but has answered with an error (no memory, no right, read-only …) a moment ago. */
-export type RedisState = 'up' | 'degraded' | 'away';
+export type RedisState = 'up' | 'degraded' | 'down';
 
 const PING_INTERVAL_MS = 200;
 /** A connection that has not answered a PING for so long is one in name only: it is made anew. */
@@ -42,7 +42,7 @@ export class RedisClient {
   readonly #log: Logger;
   /** How long a call may take whose caller has no patience of its own. */
   readonly timeoutMs: number;
-  #connection: 'connecting' | 'up' | 'away' | 'closed' = 'connecting';
+  #connection: 'connecting' | 'up' | 'down' | 'closed' = 'connecting';
   #degraded: NodeJS.Timeout | undefined;
   #lastError: Error | undefined;
   /** Runs for as long as Redis is not up. */
@@ -78,7 +78,7 @@ export class RedisClient {
   }
 
   get state(): RedisState {
-    if (this.#connection !== 'up') return 'away';
+    if (this.#connection !== 'up') return 'down';
     return this.#degraded ? 'degraded' : 'up';
   }
 
@@ -179,9 +179,9 @@ export class RedisClient {
   }
 
   #markDown(cause: Error): void {
-    if (this.#connection === 'closed' || this.#connection === 'away') return;
-    this.#log.warn({ dependency: 'redis', state: 'away', cause: cause.message }, 'Redis is away');
-    this.#connection = 'away';
+    if (this.#connection === 'closed' || this.#connection === 'down') return;
+    this.#log.warn({ dependency: 'redis', state: 'down', cause: cause.message }, 'Redis is unavailable');
+    this.#connection = 'down';
     this.#silentSince = performance.now();
     this.#check ??= setInterval(() => this.#checkConnection(), PING_INTERVAL_MS);
     this.#sendPing();
@@ -219,7 +219,7 @@ export class RedisClient {
 
   #markUp(): void {
     if (this.#connection === 'closed' || this.#connection === 'up') return;
-    if (this.#connection === 'away') this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis is back');
+    if (this.#connection === 'down') this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis has recovered');
     this.#connection = 'up';
     this.#lastError = undefined;
     clearInterval(this.#check);
@@ -234,13 +234,13 @@ export class RedisClient {
     }
     // The first word in capitals is the code of an error reply; the rest may quote what was sent.
     const code = /\b[A-Z]{3,}\b/.exec(reply.message)?.[0] ?? 'CLOSED';
-    this.#log.warn({ dependency: 'redis', state: 'degraded', code }, 'Redis answers with errors');
+    this.#log.warn({ dependency: 'redis', state: 'degraded', code }, 'Redis returns errors');
     this.#degraded = setTimeout(() => {
       this.#degraded = undefined;
-      this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis answers without errors again');
+      this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis no longer returns errors');
     }, DEGRADED_MS).unref();
   }
 }
 
-/** One for all: while Redis is away, a stack for each request would cost more than the rest of it. */
-const redisDown = new StoreUnavailableError('Redis is away');
+/** One for all: while Redis is unavailable, a stack for each request would cost more than the rest of it. */
+const redisDown = new StoreUnavailableError('Redis is unavailable');

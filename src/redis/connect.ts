@@ -2,7 +2,7 @@ import { Cluster, Redis } from 'ioredis';
 import type { RedisAddress } from './url.ts';
 
 /**
- * ioredis' defaults would queue commands while Redis is away, for more than a minute, and send again a script whose reply
+ * ioredis' defaults would queue commands while Redis is unavailable, for more than a minute, and send again a script whose reply
  * was lost, which counts twice.
  */
 export const connectionOptions = {

@@ -26,7 +26,7 @@ export class Heartbeat {
     this.#timer = setInterval(() => void this.beat(), BEAT_MS).unref();
   }
 
-  /** The processes last seen alive, this one included; while Redis is away, those of before. */
+  /** The processes last seen alive, this one included; while Redis is unavailable, those of before. */
   get liveProcesses(): number {
     return this.#liveProcesses;
   }
@@ -36,7 +36,7 @@ export class Heartbeat {
       const count = await this.#beat([this.#link.key('processes')], [this.#processId, PROCESS_TTL_MS]);
       if (typeof count === 'number' && count >= 1) this.#liveProcesses = count;
     } catch {
-      // The link has logged that Redis is away; the number of before stands.
+      // The link has logged that Redis is unavailable; the number of before stands.
     }
   }
 

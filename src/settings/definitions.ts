@@ -92,7 +92,7 @@ export const settingDefinitions = {
   RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Limit of a key that has none of its own.'],
   RATE_LIMIT_ON_REDIS_FAILURE: [
     oneOf('local', 'open', 'closed').default('local'),
-    'While Redis is away: local limits each process to its share, open limits nothing, closed answers 500.',
+    'While Redis is unavailable: local limits each process to its share, open limits nothing, closed answers 500.',
   ],
   AUTH_FAILURE_LIMIT: [rateSchema.default('60/60s'), 'Failed keys of one client address.'],
   KEY_CACHE_TTL_MS: [

@@ -17,6 +17,6 @@ export function changeLevel(log: Logger, level: LogLevel): void {
   const mostVerbose = logLevels[Math.max(logLevels.indexOf(previous), logLevels.indexOf(level))] ?? 'silent';
   log.level = mostVerbose;
   const loggedAt = logLevels[Math.min(logLevels.indexOf(mostVerbose), logLevels.indexOf('info'))] ?? 'silent';
-  log[loggedAt]({ level_before: previous, level_now: level }, 'the log level is changed');
+  log[loggedAt]({ previous_level: previous, new_level: level }, 'log level changed');
   log.level = level;
 }

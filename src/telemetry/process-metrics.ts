@@ -38,5 +38,5 @@ export function registerProcessMetrics(): void {
   const memory = { description: 'Resident memory', unit: 'By' };
   gauge('process.memory.usage', memory, () => process.memoryUsage.rss());
   const build = { description: 'Always 1; the versions are in the labels' };
-  gauge('campaign_gateway.build', build, () => 1, { version, node: process.version });
+  gauge('campaign_gateway.build_info', build, () => 1, { version, node: process.version });
 }

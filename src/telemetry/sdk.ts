@@ -147,8 +147,9 @@ function logExporterHealth<Batch, E extends Exporter<Batch>>(exporter: E, depend
   exporter.export = (batch, done) =>
     send(batch, (result) => {
       const failed = result.code !== 0;
-      if (failed && !isDown) log.warn({ dependency, state: 'away', cause: result.error?.message }, 'telemetry is lost');
-      if (!failed && isDown) log.info({ dependency, state: 'up' }, 'telemetry is taken again');
+      if (failed && !isDown)
+        log.warn({ dependency, state: 'down', cause: result.error?.message }, 'telemetry export failed');
+      if (!failed && isDown) log.info({ dependency, state: 'up' }, 'telemetry export recovered');
       isDown = failed;
       done(result);
     });

@@ -50,8 +50,8 @@ type HistogramValue = z.output<typeof histogramValue>;
 
 /** Gauges of which the sum over several processes would mean nothing. All others are amounts. */
 const MAX_AGGREGATED = new Set([
-  'campaign_gateway.build',
-  'campaign_gateway.processes',
+  'campaign_gateway.build_info',
+  'campaign_gateway.instances',
   'nodejs.eventloop.delay.p50',
   'nodejs.eventloop.delay.p99',
   'nodejs.eventloop.delay.max',

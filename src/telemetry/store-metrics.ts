@@ -9,9 +9,9 @@ export type CountDecision = (outcome: 'allowed' | 'limited', source: 'redis' | '
 /** For the limits of keys and for those of client addresses on failed keys. */
 export function limitDecisionCounters(): Readonly<Record<'key' | 'address', CountDecision>> {
   const count = counter(
-    'campaign_gateway.limit.decisions',
+    'campaign_gateway.rate_limit.decisions',
     'Decisions on limits, by whose limit it is and who decided',
-    ['subject', 'outcome', 'by'],
+    ['subject', 'outcome', 'source'],
   );
   return {
     key: (outcome, source) => count('key', outcome, source),
@@ -26,12 +26,12 @@ export function keyLookupCounter(): CountKeyLookup {
   return counter('campaign_gateway.key.lookups', 'Look-ups of API keys, by what came of them', ['outcome']);
 }
 
-export function registerRedisState(state: () => 'up' | 'degraded' | 'away'): void {
+export function registerRedisState(state: () => 'up' | 'degraded' | 'down'): void {
   const description = 'Redis: 1 for the state that it is in';
-  stateGauge('campaign_gateway.redis.state', description, ['up', 'degraded', 'away'], state);
+  stateGauge('campaign_gateway.redis.state', description, ['up', 'degraded', 'down'], state);
 }
 
 export function registerProcessCount(processes: () => number): void {
   const description = 'Gateway processes that are alive on this Redis, this one included';
-  gauge('campaign_gateway.processes', { description }, processes);
+  gauge('campaign_gateway.instances', { description }, processes);
 }

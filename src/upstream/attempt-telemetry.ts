@@ -50,7 +50,7 @@ export function instrumentAttempts(
       return reply;
     } catch (error) {
       if (error instanceof UpstreamFailure) end(error.status, getErrorType(error));
-      else end(undefined, 'bug');
+      else end(undefined, 'internal');
       throw error;
     }
   };

@@ -32,7 +32,7 @@ export function createDocumentOrigin(
     if (parsed.outcome !== 'foreign_account_group') return { result: parsed, headers: reply.headers };
     log.warn(
       { security: true, trace_id: trace.traceId, ...parameters },
-      'the campaign service answered with a document of another account group',
+      'the campaign service returned a document of another account group',
     );
     return { result: { outcome: 'not_found' }, headers: reply.headers };
   }

@@ -1,17 +1,17 @@
 /** Why the campaign service gave no usable answer: one word for envelope, log, span and metric, one sentence for the caller. */
 const failureReasons = {
-  dns: 'the address of the campaign service could not be found',
+  dns: 'the host name of the campaign service could not be resolved',
   connect: 'the campaign service could not be reached',
-  tls: 'no trusted connection to the campaign service could be made',
-  timeout: 'the campaign service did not answer in time',
-  reset: 'the campaign service broke the connection off before its answer began',
-  truncated: 'the campaign service broke off in the middle of its answer',
-  status: 'the campaign service answered with an unexpected status',
-  too_large: 'the campaign service answered with more than is accepted',
-  not_json: 'the campaign service answered with something that is not JSON',
-  not_a_campaign: 'the campaign service answered with something that is not the campaign asked for',
-  circuit_open: 'the campaign service has failed repeatedly and is being given a pause',
-  overloaded: 'too many requests to the campaign service are under way',
+  tls: 'a trusted TLS connection to the campaign service could not be established',
+  timeout: 'the campaign service did not respond in time',
+  reset: 'the campaign service closed the connection before responding',
+  truncated: 'the campaign service closed the connection before the response was complete',
+  status: 'the campaign service returned an unexpected status',
+  too_large: 'the response of the campaign service is too large',
+  not_json: 'the campaign service returned something other than JSON',
+  invalid_document: 'the campaign service returned a document that does not match the request or its schema',
+  circuit_open: 'the campaign service keeps failing and is not called for a moment',
+  overloaded: 'too many requests to the campaign service are in flight',
 } as const satisfies Record<string, string>;
 
 export type FailureReason = keyof typeof failureReasons;

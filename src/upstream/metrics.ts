@@ -16,9 +16,9 @@ export function registerUpstreamGauges(state: () => UpstreamState): void {
     () => state().circuit,
   );
   const inFlight = { description: 'Requests at the campaign service' };
-  gauge('campaign_gateway.upstream.requests_under_way', inFlight, () => state().inFlight);
+  gauge('campaign_gateway.upstream.requests_in_flight', inFlight, () => state().inFlight);
   const queued = { description: 'Requests that wait for a place at the campaign service' };
-  gauge('campaign_gateway.upstream.requests_waiting', queued, () => state().queued);
+  gauge('campaign_gateway.upstream.requests_queued', queued, () => state().queued);
 }
 
 /** Counts reads at the campaign service by what came of them: `found`, `not_found`, `abandoned`, or the reason of the failure. */

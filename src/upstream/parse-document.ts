@@ -44,10 +44,10 @@ function validateAndFilter(
   const checked = endpoint.response.safeParse(document);
   if (!checked.success) {
     const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
-    throw new UpstreamFailure('not_a_campaign', `not as the schema asks: ${fields}`);
+    throw new UpstreamFailure('invalid_document', `not as the schema asks: ${fields}`);
   }
   if (checked.data['id'] !== parameters[endpoint.idParameter]) {
-    throw new UpstreamFailure('not_a_campaign', 'the id is another than the one asked for');
+    throw new UpstreamFailure('invalid_document', 'the id is another than the one asked for');
   }
   return JSON.stringify(checked.data);
 }

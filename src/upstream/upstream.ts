@@ -98,6 +98,6 @@ async function backOff(
 /** When it opens and when it closes; not each probe in between. */
 function logCircuitChange(log: Logger, state: string, before: string): void {
   const fields = { dependency: 'campaign_service', state };
-  if (before === 'closed') log.warn(fields, 'the campaign service fails: the circuit is open');
-  if (state === 'closed') log.info(fields, 'the campaign service answers again: the circuit is closed');
+  if (before === 'closed') log.warn(fields, 'circuit opened: the campaign service keeps failing');
+  if (state === 'closed') log.info(fields, 'circuit closed: the campaign service has recovered');
 }

@@ -56,7 +56,7 @@ export async function superviseWorkers(settings: WorkerSettings, log: Logger): P
     signalAll('SIGTERM');
     const patienceMs = SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + SHUTDOWN_MARGIN_MS;
     setTimeout(() => {
-      log.error({ workers: running().length }, 'workers do not end and are killed');
+      log.error({ workers: running().length }, 'shutdown timed out, killing workers');
       signalAll('SIGKILL');
     }, patienceMs).unref();
     await Promise.all(ended);
@@ -73,12 +73,12 @@ export async function superviseWorkers(settings: WorkerSettings, log: Logger): P
     for (const slot of slots) {
       if (shuttingDown || !(await slot.replace(SHUTDOWN_GRACE_MS + SHUTDOWN_MARGIN_MS))) return;
     }
-    log.info({ workers: WORKERS }, 'all workers have been replaced');
+    log.info({ workers: WORKERS }, 'all workers replaced');
   }
   const requestRollingRestart = serializeAndCoalesce(allReady.promise, rollingRestart);
   process.on('SIGHUP', () => {
     const isNew = requestRollingRestart();
-    log.info({ signal: 'SIGHUP' }, isNew ? 'workers are to be replaced' : 'workers are about to be replaced already');
+    log.info({ signal: 'SIGHUP' }, isNew ? 'rolling restart requested' : 'rolling restart already pending');
   });
   log.info({ workers: WORKERS }, 'workers started');
   return new Promise(() => {});

@@ -42,7 +42,7 @@ export function joinWorkerGroup(collect: Collect, log: Logger): WorkerGroup {
     } catch (error) {
       log.error(
         { cause: error instanceof Error ? error.message : error },
-        'the metrics of this process cannot be told',
+        'failed to send metrics to the primary process',
       );
     }
   };

@@ -60,7 +60,7 @@ export class WorkerProcess {
     if (this.#isReady) sendToWorker(this.worker, { kind: 'retire' });
     else this.kill();
     const late = setTimeout(() => {
-      this.#log.error({ worker_pid: this.pid }, 'a worker that was replaced does not end and is killed');
+      this.#log.error({ worker_pid: this.pid }, 'replaced worker did not exit in time, killing it');
       this.kill();
     }, timeoutMs);
     await this.exited;

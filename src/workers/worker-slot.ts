@@ -39,7 +39,7 @@ export class WorkerSlot {
       const exit = await successor.exited;
       if (shouldRestart(exit)) {
         const fields = { worker: workerId, worker_pid: successor.pid, ...exit.cause };
-        log.error(fields, 'a new worker did not start: those that have not been replaced stay');
+        log.error(fields, 'a new worker failed to start: rolling restart stopped');
       }
       return false;
     }
@@ -58,8 +58,8 @@ export class WorkerSlot {
       if (current !== this.#current) continue;
       if (!shouldRestart(exit)) return;
       if (exit.uptimeMs > HEALTHY_MS) restartDelayMs = MIN_RESTART_DELAY_MS;
-      const fields = { worker: workerId, worker_pid: current.pid, ...exit.cause, pause_ms: restartDelayMs };
-      log.error(fields, 'a worker has ended and is replaced');
+      const fields = { worker: workerId, worker_pid: current.pid, ...exit.cause, restart_delay_ms: restartDelayMs };
+      log.error(fields, 'worker exited, restarting it');
       await pause(restartDelayMs);
       restartDelayMs = Math.min(MAX_RESTART_DELAY_MS, restartDelayMs * 2);
       if (!shouldRestart(exit)) return;

@@ -18,7 +18,7 @@ test('the README lists the errors of the table, each with its status', async () 
 test('anything thrown that is no GatewayError is a 500 that says nothing of the inside', () => {
   for (const thrown of [new TypeError('secret at 10.0.0.7'), 'secret', null, undefined, { code: 'UNAUTHORIZED' }]) {
     const error = toGatewayError(thrown);
-    expect([error.status, error.reason]).toEqual([500, 'bug']);
+    expect([error.status, error.reason]).toEqual([500, 'internal']);
     expect(errorEnvelope(error, 'a'.repeat(32))).not.toMatch(/secret|10\.0/);
   }
   const known = new GatewayError('NOT_FOUND', 'There is nothing here.');

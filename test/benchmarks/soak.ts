@@ -28,7 +28,7 @@ const [EVERY_MS, AWAY_MS] = values.redis ? [14_000, 10_000] : [7000, 1500];
 const MAX_RATE = 2000;
 /** After a recovery all has to be well within this time. */
 const PATIENCE_MS = 2000;
-/** While Redis is away an answer may take so much longer. */
+/** While Redis is unavailable an answer may take so much longer. */
 const REDIS_AWAY_MS = 20;
 
 const root = path.resolve(import.meta.dirname, '../..');

@@ -178,7 +178,7 @@ describe('stale windows', () => {
       const reasons = {
         'a closed connection': 'reset',
         'half an answer': 'truncated',
-        'no campaign': 'not_a_campaign',
+        'no campaign': 'invalid_document',
       };
       const reason = (reasons as Record<string, string>)[how] ?? 'status';
       expect(await answeredAfter({}, 150, how)).toEqual({

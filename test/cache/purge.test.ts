@@ -300,7 +300,7 @@ describe('embedded', () => {
   test('a log that cannot be read takes everything as purged, and the next purge repairs it', async () => {
     const log = `${embedded.keysFile}.purges`;
     await purge(environment(), 'ag_2');
-    for (const damage of ['damaged', '{}']) {
+    for (const damage of ['corrupt', '{}']) {
       embedded.upstream.answer = respondWithName(`before it was ${damage}`);
       await until(async () => nameOf(await embedded.read(damage.replace(/\W/g, '_'))) === `before it was ${damage}`);
       embedded.upstream.answer = respondWithName('new');
@@ -320,7 +320,7 @@ describe('embedded', () => {
     expect((await embedded.read()).status).toBe(200);
     await rmdir(log);
     await until(() => said().length === 2);
-    expect(said()).toEqual(['away', 'up']);
+    expect(said()).toEqual(['down', 'up']);
   });
 
   test('what was asked for before a purge is neither kept nor shared with those who ask after it', async () => {

@@ -42,7 +42,7 @@ test('every answer out of the cache has a trace id, a log line and a RateLimit o
   expect(answers.map(({ headers }) => headers.get('x-trace-id'))).toEqual(traceIds);
   const remaining = answers.map(({ headers }) => Number(/r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1]));
   expect(remaining.every(Number.isInteger)).toBe(true);
-  const requests = () => embedded.gateway.log.filter(({ msg }) => msg === 'request');
+  const requests = () => embedded.gateway.log.filter(({ msg }) => msg === 'request completed');
   await until(() => requests().length === 3);
   const lines = requests();
   expect(lines.map((line) => line['trace_id'])).toEqual(traceIds);

@@ -60,7 +60,7 @@ test.each(Object.keys(outages))(
     const other = await stack.gateway({ CACHE_TTL_MS: '600000' });
     stack.upstream.answer = respondWithCampaign;
     let n = 0;
-    // As soon as Redis is back, what the one reads the other has.
+    // As soon as Redis has recovered, what the one reads the other has.
     await until(async () => {
       const campaign = `again_${n++}`;
       await read(gateway, campaign);

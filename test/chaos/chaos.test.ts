@@ -56,7 +56,7 @@ test.skipIf(!hasNginx)(
     expect(verdict.statuses).toMatchObject(Object.fromEntries(statuses.map((status) => [status, expect.any(Number)])));
     expect(verdict.excused).toBeLessThan(load.observations.length / 2);
     for (const { admitted, calm } of verdict.limits) expect(calm).toBeGreaterThan(admitted / 4);
-    expect(fleet.everyone.filter(({ log }) => !log.some(({ msg }) => msg === 'request'))).toEqual([]);
+    expect(fleet.everyone.filter(({ log }) => !log.some(({ msg }) => msg === 'request completed'))).toEqual([]);
     expect(fleet.died).toEqual([]);
     expect(passedOn).toBeGreaterThan(0);
   },

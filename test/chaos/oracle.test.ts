@@ -121,7 +121,7 @@ describe('the judge of the mixed load', () => {
 
   const line = (state: string, ms: number) => ({ dependency: 'redis', state, time: new Date(ms).toISOString() });
   const served = { trace_id: traceId };
-  const away = [line('away', 9000), line('up', 9500), served];
+  const away = [line('down', 9000), line('up', 9500), served];
 
   test.each<[string, Said]>([
     ['what it was before a purge', { version: 0 }],
@@ -130,8 +130,8 @@ describe('the judge of the mixed load', () => {
     ['a failure', { status: 502, details: 'timeout: a' }],
   ])('takes %s from a gateway that had no Redis, and only then', async (_what, said) => {
     expect(await faultOf(said, away)).toBeUndefined();
-    expect(await faultOf(said, [line('away', 8000), line('up', 8900), served])).toEqual(expect.any(String));
-    expect(await faultOf(said, [line('away', 9000), line('up', 9500)])).toEqual(expect.any(String));
+    expect(await faultOf(said, [line('down', 8000), line('up', 8900), served])).toEqual(expect.any(String));
+    expect(await faultOf(said, [line('down', 9000), line('up', 9500)])).toEqual(expect.any(String));
   });
 
   test.each<[string, Said]>([

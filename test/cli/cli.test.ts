@@ -184,11 +184,11 @@ describe.each(stores)('keys in %s', (_name, environment) => {
 });
 
 test('a damaged record is listed as such, named when shown, and removed by revoking it', async () => {
-  const environment = { REDIS_URL: redis.url, REDIS_KEY_PREFIX: 'damaged' };
+  const environment = { REDIS_URL: redis.url, REDIS_KEY_PREFIX: 'corrupt' };
   const cli = (...args: string[]) => runProgram('src/cli/main.ts', args, environment);
   const { id } = JSON.parse((await cli(...create, '--all-account-groups', '--json')).stdout);
   await redis.client.hset(`damaged:{${id}}:key`, 'record', '{"hunter2":');
-  expect(JSON.parse((await cli('keys', 'list', '--json')).stdout)).toEqual([{ id, status: 'damaged' }]);
+  expect(JSON.parse((await cli('keys', 'list', '--json')).stdout)).toEqual([{ id, status: 'corrupt' }]);
   expect((await cli('keys', 'list')).stdout).toContain(`${id}  damaged`);
   const shown = await cli('keys', 'show', id);
   expect([shown.code, shown.stderr]).toEqual([

@@ -87,7 +87,7 @@ async function doWithoutRedis(stack: Stack, gateway: GatewayProcess, closed: Gat
     (await (await fetch(`${operationsUrl}/readyz`)).text()).includes(`"${state}"`);
   const both = async (state: string) => (await sees(gateway, state)) && (await sees(closed, state));
   stack.redis.freeze();
-  await until(() => both('away'));
+  await until(() => both('down'));
   await read(gateway, key);
   await read(gateway, makeKey().key);
   await read(closed, key);

@@ -90,7 +90,7 @@ test('what is no record of uses tells nothing and is written over', async () => 
   expect((await uses.getLastUsed(['a'])).size).toBe(0);
   await uses.record(new Map([['a', 0]]));
   expect((await uses.getLastUsed(['a'])).size).toBe(1);
-  expect((await readdir(folder)).filter((name) => name.startsWith('damaged'))).toEqual(['damaged.json.uses']);
+  expect((await readdir(folder)).filter((name) => name.startsWith('corrupt'))).toEqual(['damaged.json.uses']);
 });
 
 test('however many requests, a key is written once a minute, all keys in one call; what could not be written is kept', async () => {
@@ -119,7 +119,7 @@ test('however many requests, a key is written once a minute, all keys in one cal
   expect([first, await calls()]).toEqual([1, 1]);
 
   await server.kill();
-  await until(() => own.state === 'away');
+  await until(() => own.state === 'down');
   clock.now += 60_000;
   use();
   await notes.flush();

@@ -145,7 +145,7 @@ test('every status that it has is answered, as it says', async () => {
   expect(await raw(`GET /${'a'.repeat(9000)} HTTP/1.1`, ...head)).toEqual([414]);
   expect(await raw(`GET ${path} HTTP/1.1`, ...head, `X-Long: ${'a'.repeat(20_000)}`)).toEqual([431]);
   expect(await raw(`GET ${path} HTTP/1.1`, ...head, 'Content-Length: 9999999')).toEqual([413]);
-  await writeFile(own.keysFile, 'damaged');
+  await writeFile(own.keysFile, 'corrupt');
   await own.read();
   const overloaded = await EmbeddedGateway.startOverloaded();
   onTestFinished(() => overloaded.stop());

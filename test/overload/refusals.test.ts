@@ -34,7 +34,7 @@ test('a refusal is the same for all: whoever asks, for whatever, by whichever me
       error: {
         code: 'OVERLOADED',
         message: errorDefinitions.OVERLOADED.message,
-        details: 'Try again when Retry-After says.',
+        details: 'Retry after the delay given in Retry-After.',
       },
       traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
     });
@@ -95,12 +95,14 @@ test.each([
 
 test('the log has the trace id of each refused request, many in a line, and no line for each', async () => {
   const answers = await Promise.all(Array.from({ length: 40 }, () => get(url)));
-  const lines = () => embedded.gateway.log.filter(({ msg }) => msg === 'requests');
+  const lines = () => embedded.gateway.log.filter(({ msg }) => msg === 'requests rejected');
   const told = () => new Set(lines().flatMap((line) => String(line['trace_ids']).split(' ')));
   await until(() => answers.every(({ body }) => told().has(body.traceId)));
   expect(lines()[0]).toMatchObject({ level: 'warn', status: 503, code: 'OVERLOADED', reason: 'event_loop' });
   for (const line of lines()) expect(line['refused']).toBe(String(line['trace_ids']).split(' ').length);
-  expect(embedded.gateway.log.filter(({ msg, code }) => msg === 'request' && code === 'OVERLOADED')).toEqual([]);
+  expect(embedded.gateway.log.filter(({ msg, code }) => msg === 'request completed' && code === 'OVERLOADED')).toEqual(
+    [],
+  );
 });
 
 test('what the parser refuses is answered as ever', async () => {
@@ -111,7 +113,7 @@ test('a gateway that shuts down ends the connection with its answer, and says ho
   const own = await EmbeddedGateway.startOverloaded();
   for (let i = 0; i < 3; i++) expect((await get(own.gateway.url)).status).toBe(503);
   await own.stop();
-  expect(own.gateway.log.find(({ msg }) => msg === 'no longer overloaded')).toMatchObject({
+  expect(own.gateway.log.find(({ msg }) => msg === 'overload ended')).toMatchObject({
     level: 'warn',
     refused: 3,
   });

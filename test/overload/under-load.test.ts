@@ -79,19 +79,19 @@ test('under more load than it can take all answers are right ones or whole refus
   expect(refused).toBeGreaterThan(0);
   expect([...seen].sort()).toEqual(['/livez 200', '/metrics 200', '/readyz 200']);
 
-  await until(() => told('no longer overloaded').length === told('overloaded').length, PATIENCE_MS);
+  await until(() => told('overload ended').length === told('overloaded').length, PATIENCE_MS);
   for (let i = 0; i < 100; i++) expect((await read()).status).toBe(200);
   await allAreToldOf(refused);
 });
 
 async function allAreToldOf(refused: number): Promise<void> {
   const scrape = await scrapeFrom(gateway);
-  expect(readValue(scrape, 'campaign_gateway_overload_refused_total')).toBe(refused);
+  expect(readValue(scrape, 'campaign_gateway_overload_rejected_total')).toBe(refused);
   const labels = { status: '503', code: 'OVERLOADED', reason: 'event_loop' };
   expect(readValue(scrape, 'campaign_gateway_requests_total', labels)).toBe(refused);
-  const traceIds = () => told('requests').flatMap((line) => String(line['trace_ids']).split(' '));
+  const traceIds = () => told('requests rejected').flatMap((line) => String(line['trace_ids']).split(' '));
   await until(() => traceIds().length === refused);
   expect(new Set(traceIds()).size).toBe(refused);
-  const ends = told('no longer overloaded').map((line) => Number(line['refused']));
+  const ends = told('overload ended').map((line) => Number(line['refused']));
   expect(ends.reduce((sum, count) => sum + count, 0)).toBe(refused);
 }

@@ -17,7 +17,8 @@ afterEach(() => stack.stop());
 
 const manyAnswers = { rateLimits: ['1000000/1s'] };
 const keysFor = (clients: number) => Promise.all(Array.from({ length: clients }, () => stack.key(manyAnswers)));
-const served = ({ log }: GatewayProcess) => log.filter(({ msg }) => msg === 'request').map(({ status }) => status);
+const served = ({ log }: GatewayProcess) =>
+  log.filter(({ msg }) => msg === 'request completed').map(({ status }) => status);
 
 /** What it has read is what has been answered. */
 async function untilLogged(gateway: GatewayProcess, { 200: found = 0, 500: failed = 0 }: Tally): Promise<void> {

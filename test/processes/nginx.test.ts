@@ -24,7 +24,7 @@ afterEach(() => Promise.all([nginx?.stop(), stack.stop()]));
 test.skipIf(!hasNginx)('the gateway learns the address of a client from nginx, and not from the client', async () => {
   const headers = { 'x-api-key': await stack.key(), 'x-forwarded-for': '203.0.113.9' };
   expect((await fetch(`${nginx?.url}${campaignPath}`, { headers })).status).toBe(200);
-  const line = await until(() => gateway.log.find(({ msg }) => msg === 'request'));
+  const line = await until(() => gateway.log.find(({ msg }) => msg === 'request completed'));
   expect(line['client_address']).toBe('127.0.0.1');
 });
 

@@ -18,8 +18,8 @@ const statusOf = async (gateway: RunningGateway, key: string) =>
 const policyOf = async (gateway: RunningGateway, key: string) =>
   String((await get(gateway.url + campaignPath, { 'x-api-key': key })).headers.get('ratelimit-policy'));
 
-const saysAway = (gateway: RunningGateway) => until(() => gateway.log.find(({ state }) => state === 'away'));
-const saysBack = (gateway: RunningGateway) => until(() => gateway.log.find(({ msg }) => msg === 'Redis is back'));
+const saysAway = (gateway: RunningGateway) => until(() => gateway.log.find(({ state }) => state === 'down'));
+const saysBack = (gateway: RunningGateway) => until(() => gateway.log.find(({ msg }) => msg === 'Redis has recovered'));
 
 /** Two ways for Redis to be away, and the way back. */
 const outages = {
@@ -64,7 +64,7 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
       await saysAway(gateway);
       const statuses = await Promise.all(Array.from({ length: 30 }, () => statusOf(gateway, key)));
       const admitted = statuses.filter((status) => status === 200).length;
-      // Half of the 18 or 19 that were left, of which one was spent to find out that Redis is away.
+      // Half of the 18 or 19 that were left, of which one was spent to find out that Redis is unavailable.
       expect(admitted).toBe(8);
       expect(statuses.filter((status) => status === 429)).toHaveLength(30 - admitted);
     }
@@ -87,7 +87,7 @@ describe.each(['killed', 'frozen'] as const)('Redis %s', (how) => {
     expect(admitted).toBeLessThanOrEqual(44); // 1.1 times the limit.
   });
 
-  test('local: what was let in meanwhile counts when Redis is back, on every process', async () => {
+  test('local: what was let in meanwhile counts when Redis has recovered, on every process', async () => {
     const fleet = [await stack.gateway(), await stack.gateway()];
     const key = await stack.key({ rateLimits: ['60/3600s'] });
     const other = await stack.key();
@@ -183,14 +183,14 @@ test('a known key is trusted for KEY_CACHE_STALE_MS after its TTL, and no longer
   await until(async () => (await statusOf(gateway, key)) === 500);
 });
 
-test('a gateway starts without Redis, says that it is ready and that Redis is away, and serves once it is there', async () => {
+test('a gateway starts without Redis, says that it is ready and that Redis is unavailable, and serves once it is there', async () => {
   const key = await stack.key();
   await stack.redis.kill();
   const gateway = await stack.gatewayProcess();
   const readyz = await fetch(`${gateway.operationsUrl}/readyz`);
   expect([readyz.status, await readyz.json()]).toEqual([
     200,
-    { status: 'ready', dependencies: { redis: 'away', campaignServiceCircuit: 'closed' } },
+    { status: 'ready', dependencies: { redis: 'down', campaignServiceCircuit: 'closed' } },
   ]);
   expect(await statusOf(gateway, key)).toBe(500);
   await stack.redis.launch();

@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 const lines = ({ log }: GatewayProcess, msg: string) => log.filter((line) => line.msg === msg);
-const rounds = (gateway: GatewayProcess) => lines(gateway, 'all workers have been replaced').length;
+const rounds = (gateway: GatewayProcess) => lines(gateway, 'all workers replaced').length;
 /** It starts as many processes, one after another. */
 const untilReplaced = (gateway: GatewayProcess, times = 1) => until(() => rounds(gateway) === times, 50_000);
 const living = (gateway: GatewayProcess) => workersOf(gateway).filter(isAlive);
@@ -80,7 +80,7 @@ test('what is under way in a worker that is replaced is finished, with Connectio
   const underWay = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 4);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'giving way to a new worker').length === 1);
+  await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
   stack.upstream.answer = respondWithCampaign;
   for (let i = 0; i < 4; i++) {
     expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
@@ -126,7 +126,7 @@ test('SIGHUP while workers are being replaced: once more after that, and no more
     await told(i);
     if (i === 1) await until(() => workersOf(gateway).length === 3); // The first round has begun.
   }
-  expect(lines(gateway, 'workers are about to be replaced already')).toHaveLength(1);
+  expect(lines(gateway, 'rolling restart already pending')).toHaveLength(1);
   await untilReplaced(gateway, 2);
   expect([workersOf(gateway).length, living(gateway).length]).toEqual([6, 2]);
 });
@@ -139,7 +139,7 @@ test('SIGTERM while workers are being replaced drains all of them', async () => 
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'giving way to a new worker').length === 1);
+  await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
   gateway.process.kill('SIGTERM');
   await until(() => lines(gateway, 'shutting down').length === 2);
   expect(living(gateway)).toContain(workersOf(gateway)[0]);
@@ -152,7 +152,7 @@ test('SIGTERM while workers are being replaced drains all of them', async () => 
 test('SIGTERM while a new worker starts ends that one too, and is no failure', async () => {
   const gateway = await startTwo(stack);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'workers are to be replaced').length === 1);
+  await until(() => lines(gateway, 'rolling restart requested').length === 1);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
   expect([living(gateway), gateway.log.filter(({ level }) => level !== 'info')]).toEqual([[], []]);
@@ -171,7 +171,7 @@ test('a worker that dies while another is on its way to its place has one succes
   const gateway = await startTwo(stack);
   const [first = 0] = workersOf(gateway);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'workers are to be replaced').length === 1);
+  await until(() => lines(gateway, 'rolling restart requested').length === 1);
   process.kill(first, 'SIGKILL');
   await untilReplaced(gateway);
   expect(living(gateway)).toHaveLength(2);

@@ -46,17 +46,17 @@ const untilServed = (count: number) =>
 test('whichever worker answers a scrape, it shows the sum over all of them', async () => {
   await read(20);
   await untilServed(20);
-  const byWorker = new Set(gateway.log.filter(({ msg }) => msg === 'request').map(({ pid }) => pid));
+  const byWorker = new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid));
   expect(byWorker.size).toBe(2);
   for (let i = 0; i < 4; i++) {
     const scraped = await scrape();
     expect([served(scraped), measured(scraped)]).toEqual([20, 20]);
     expect(readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' })).toBe(2);
     expect(readValue(scraped, 'campaign_gateway_redis_state', { state: 'up' })).toBe(2);
-    expect(readValue(scraped, 'campaign_gateway_build')).toBe(1);
+    expect(readValue(scraped, 'campaign_gateway_build_info')).toBe(1);
     expect(readValue(scraped, 'nodejs_eventloop_utilization')).toBeLessThanOrEqual(1);
   }
-  await until(async () => readValue(await scrape(), 'campaign_gateway_processes') === 2);
+  await until(async () => readValue(await scrape(), 'campaign_gateway_instances') === 2);
 });
 
 test('what a worker has counted stays when it is killed, as far as it was told; what it had goes', async () => {
@@ -74,7 +74,7 @@ test('what a worker has counted stays when it is killed, as far as it was told; 
 
 test('a worker that ends in good order leaves all it has counted', async () => {
   await read(20);
-  await until(() => gateway.log.filter(({ msg }) => msg === 'request').length === 20);
+  await until(() => gateway.log.filter(({ msg }) => msg === 'request completed').length === 20);
   process.kill(workers()[0] as number, 'SIGTERM');
   await until(() => workers().length === 3);
   expect(served(await scrape())).toBe(20);
@@ -93,7 +93,7 @@ test("each worker's share shows by its number, which the one that takes its plac
   expect(Object.values(shares(before, 'requests')).every((requests) => requests > 0)).toBe(true);
   expect(shares(before, 'connections')).toEqual(shares(before, 'requests'));
   gateway.process.kill('SIGHUP');
-  await until(() => gateway.log.find(({ msg }) => msg === 'all workers have been replaced'));
+  await until(() => gateway.log.find(({ msg }) => msg === 'all workers replaced'));
   await read(20);
   const after = await untilServed(40);
   expect(Object.keys(shares(after, 'requests')).sort()).toEqual(['1', '2']);
@@ -127,21 +127,21 @@ test('the log level is changed in all workers and in those that come later, and 
     const texts = await Promise.all(Array.from({ length: 4 }, () => ask(`${gateway.operationsUrl}/log-level`)));
     return new Set(texts.map((text) => JSON.parse(text).level));
   };
-  const requests = () => gateway.log.filter(({ msg }) => msg === 'request');
+  const requests = () => gateway.log.filter(({ msg }) => msg === 'request completed');
   await put('error');
   expect(await levels()).toEqual(new Set(['error']));
   await read(10);
   process.kill(workers()[0] as number, 'SIGKILL');
   // The primary says so, at `error`.
-  await until(() => gateway.log.find(({ msg }) => msg === 'a worker has ended and is replaced'));
+  await until(() => gateway.log.find(({ msg }) => msg === 'worker exited, restarting it'));
   await until(async () => readValue(await scrape(), 'campaign_gateway_upstream_circuit', { state: 'closed' }) === 2);
   expect(await levels()).toEqual(new Set(['error']));
   expect(requests()).toEqual([]);
   await put('info');
   await read(10);
   await until(() => new Set(requests().map(({ pid }) => pid)).size === 2);
-  const changes = gateway.log.filter(({ msg }) => msg === 'the log level is changed');
-  expect(changes.map((line) => [line['pid'], line['level_now']])).toEqual([
+  const changes = gateway.log.filter(({ msg }) => msg === 'log level changed');
+  expect(changes.map((line) => [line['pid'], line['level']])).toEqual([
     [gateway.process.pid, 'error'],
     [gateway.process.pid, 'info'],
   ]);

@@ -29,7 +29,7 @@ test('several workers share the port and one exact limit', async () => {
   );
   expect(answers.filter(({ status }) => status === 200)).toHaveLength(100);
   expect(answers.filter(({ status }) => status === 429)).toHaveLength(200);
-  const served = new Set(gateway.log.filter(({ msg }) => msg === 'request').map(({ pid }) => pid));
+  const served = new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid));
   expect([...served].sort()).toEqual(workersOf(gateway).sort());
 });
 
@@ -38,7 +38,7 @@ test('a worker that dies is replaced, and the others serve meanwhile', async () 
   const key = await stack.key();
   const [first] = workersOf(gateway) as [number];
   process.kill(first, 'SIGKILL');
-  await until(() => gateway.log.find(({ msg }) => msg === 'a worker has ended and is replaced'));
+  await until(() => gateway.log.find(({ msg }) => msg === 'worker exited, restarting it'));
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   await until(() => workersOf(gateway).length === 3);
   expect(workersOf(gateway).filter(isAlive)).toHaveLength(2);
@@ -61,7 +61,7 @@ test('a connection that was handed to a worker that hangs has its answer from an
   await until(() => answered === 5); // All but the one that the worker was handed.
   process.kill(first, 'SIGKILL');
   expect(await Promise.all(answers)).toEqual(Array(6).fill(200));
-  expect(new Set(gateway.log.filter(({ msg }) => msg === 'request').map(({ pid }) => pid))).toContain(second);
+  expect(new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid))).toContain(second);
   await until(async () => workersOf(gateway).length === 3 && (await counted()) === 2); // And it is gone for the others.
 });
 
@@ -127,7 +127,7 @@ test('a replacement that dies before it is up costs the others nothing', async (
   process.kill(first, 'SIGKILL');
   const replacement = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !known.has(pid)));
   process.kill(replacement, 'SIGKILL');
-  await until(() => gateway.log.filter(({ msg }) => msg === 'a worker has ended and is replaced').length === 2);
+  await until(() => gateway.log.filter(({ msg }) => msg === 'worker exited, restarting it').length === 2);
   expect(isAlive(second)).toBe(true);
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   await until(() => workersOf(gateway).length === 3);

@@ -36,11 +36,11 @@ describe('the link to Redis', () => {
     await expect(dbSize()).resolves.toBeTypeOf('number');
     redis.freeze();
     await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
-    expect(link.state).toBe('away');
+    expect(link.state).toBe('down');
     redis.thaw();
     await until(() => link.state === 'up');
     await expect(dbSize()).resolves.toBeTypeOf('number');
-    expect(states()).toEqual(['away', 'up']);
+    expect(states()).toEqual(['down', 'up']);
   });
 
   test('gives up a connection that is accepted and then silent, at the handshake too', async () => {
@@ -50,7 +50,7 @@ describe('the link to Redis', () => {
     proxy.hang();
     await expect(ping()).rejects.toThrow(StoreUnavailableError);
     // Long enough for a first new connection, which hangs as well.
-    await until(() => link.state === 'away');
+    await until(() => link.state === 'down');
     const since = performance.now();
     await until(() => performance.now() - since > 3000);
     proxy.resume();
@@ -59,19 +59,19 @@ describe('the link to Redis', () => {
     proxy.stop();
   });
 
-  test('rejects at once while Redis is away, and logs the outage once', async () => {
+  test('rejects at once while Redis is unavailable, and logs the outage once', async () => {
     const { link, ping, log, states } = open();
     await link.whenReady(10_000);
     redis.freeze();
     await expect(ping()).rejects.toThrow('Redis did not do as asked');
-    for (let i = 0; i < 100; i++) await expect(ping()).rejects.toThrow('Redis is away');
+    for (let i = 0; i < 100; i++) await expect(ping()).rejects.toThrow('Redis is unavailable');
     redis.thaw();
     await until(() => link.state === 'up');
-    expect(states()).toEqual(['away', 'up']);
+    expect(states()).toEqual(['down', 'up']);
     expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', cause: 'no answer within 100 ms' });
   });
 
-  test('says once that Redis answers with errors, by their code alone, and once that it no longer does', async () => {
+  test('says once that Redis returns errors, by their code alone, and once that it no longer does', async () => {
     const { link, log, states } = open();
     await link.whenReady(10_000);
     for (let i = 0; i < 10; i++) {
@@ -80,7 +80,7 @@ describe('the link to Redis', () => {
       );
     }
     expect([link.state, states()]).toEqual(['degraded', ['degraded']]);
-    expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis answers with errors' });
+    expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis returns errors' });
     expect(JSON.stringify(log)).not.toContain('hunter2');
     await until(() => link.state === 'up');
     expect(states()).toEqual(['degraded', 'up']);

@@ -81,7 +81,9 @@ test('an expression that names what is not emitted is found out', () => {
     'no state="gone" of campaign_gateway_redis_state',
   ]);
   expect(problems('sum(rate(campaign_gateway_requests_total{status=~"6.."}[1m])) or vector(0)')).toHaveLength(1);
-  expect(problems('campaign_gateway_build{colour=""}')).toEqual(['no label colour of campaign_gateway_build']);
+  expect(problems('campaign_gateway_build_info{colour=""}')).toEqual([
+    'no label colour of campaign_gateway_build_info',
+  ]);
   expect(() => problems('sum(up) without (job)')).toThrow('not understood');
 });
 

@@ -28,10 +28,10 @@ test('PUT /log-level changes what is logged from then on, as a bare word or as J
   const seen = await get(`${gateway.url}/nowhere`);
   await until(() => lineOf(seen.body.traceId));
   expect(lineOf(unseen.body.traceId)).toBeUndefined();
-  const changes = gateway.log.filter(({ msg }) => msg === 'the log level is changed').slice(-2);
+  const changes = gateway.log.filter(({ msg }) => msg === 'log level changed').slice(-2);
   expect(changes).toMatchObject([
-    { level: 'info', level_before: 'info', level_now: 'error' },
-    { level: 'info', level_before: 'error', level_now: 'info' },
+    { level: 'info', previous_level: 'info', new_level: 'error' },
+    { level: 'info', previous_level: 'error', new_level: 'info' },
   ]);
 });
 
@@ -40,12 +40,12 @@ test('a change among levels that do not show info is said at one that is shown',
   await ask('PUT', 'silent');
   await ask('PUT', 'error');
   const changes = await until(() => {
-    const lines = gateway.log.filter(({ msg, level }) => msg === 'the log level is changed' && level !== 'info');
+    const lines = gateway.log.filter(({ msg, level }) => msg === 'log level changed' && level !== 'info');
     return lines.length === 2 && lines;
   });
   expect(changes).toMatchObject([
-    { level: 'fatal', level_before: 'fatal', level_now: 'silent' },
-    { level: 'error', level_before: 'silent', level_now: 'error' },
+    { level: 'fatal', previous_level: 'fatal', new_level: 'silent' },
+    { level: 'error', previous_level: 'silent', new_level: 'error' },
   ]);
 });
 

@@ -77,8 +77,8 @@ test('the circuit, what is under way, and what became of each read and of each a
   const scrape = await untilScraped(gateway, (scraped) => total(scraped) === 6);
   held.open();
   expect(circuit(scrape)).toEqual([0, 1, 0]);
-  expect(readValue(scrape, 'campaign_gateway_upstream_requests_under_way')).toBe(0);
-  expect(readValue(scrape, 'campaign_gateway_upstream_requests_waiting')).toBe(0);
+  expect(readValue(scrape, 'campaign_gateway_upstream_requests_in_flight')).toBe(0);
+  expect(readValue(scrape, 'campaign_gateway_upstream_requests_queued')).toBe(0);
   const reads = scrape.get('campaign_gateway_upstream_reads_total')?.samples ?? [];
   expect(Object.fromEntries(reads.map(({ labels, value }) => [labels['outcome'], value]))).toEqual({
     found: 1,
@@ -141,7 +141,7 @@ test('connections that are closed without an answer: beyond MAX_CONNECTIONS of e
   const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3', WORKERS: '2' });
   const cut = (scrape: Scrape) =>
     Object.fromEntries(
-      (scrape.get('campaign_gateway_connections_cut_total')?.samples ?? []).map(({ labels, value }) => [
+      (scrape.get('campaign_gateway_connections_dropped_total')?.samples ?? []).map(({ labels, value }) => [
         labels['reason'],
         value,
       ]),
@@ -159,7 +159,7 @@ test('connections that are closed without an answer: beyond MAX_CONNECTIONS of e
   const ahead = sockets.find(({ closed }) => !closed);
   ahead?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
   const scrape = await untilScraped(gateway, (scraped) => cut(scraped)['pipelining'] === 1);
-  expect(cut(scrape)).toEqual({ max_connections: expect.any(Number), pipelining: 1, unread_answer: 0 });
+  expect(cut(scrape)).toEqual({ max_connections: expect.any(Number), pipelining: 1, stalled_reader: 0 });
   for (const socket of sockets) socket.destroy();
 });
 
@@ -170,7 +170,7 @@ test('limits: whose they are and who decided; keys: where they were found', asyn
   for (let i = 0; i < 4; i++) await get(gateway.url + campaignPath, { 'x-api-key': makeKey().key });
   const scrape = await untilScraped(gateway, (scraped) => total(scraped) === 8);
   const decisions = (subject: string, outcome: string, by: string) =>
-    readValue(scrape, 'campaign_gateway_limit_decisions_total', { subject, outcome, by });
+    readValue(scrape, 'campaign_gateway_rate_limit_decisions_total', { subject, outcome, by });
   for (const subject of ['key', 'address']) {
     expect(decisions(subject, 'allowed', 'redis')).toBe(2);
     expect(decisions(subject, 'limited', 'redis')).toBe(1);
@@ -188,7 +188,7 @@ test('Redis: its calls by their names, its state, the processes on it; nothing i
     const read = (shown: string) => get(gateway.url + campaignPath, { 'x-api-key': shown });
     await read(key);
     const states = (scrape: Scrape) =>
-      ['up', 'degraded', 'away'].map((state) => readValue(scrape, 'campaign_gateway_redis_state', { state }));
+      ['up', 'degraded', 'down'].map((state) => readValue(scrape, 'campaign_gateway_redis_state', { state }));
     const calls = (scrape: Scrape, db_operation_name: string) =>
       scrape
         .get('db_client_operation_duration_seconds')
@@ -198,7 +198,7 @@ test('Redis: its calls by their names, its state, the processes on it; nothing i
         .map(({ labels, value }) => [labels['db_system_name'], labels['error_type'], value]);
     const up = await untilScraped(gateway, (scraped) => total(scraped) === 1);
     expect(states(up)).toEqual([1, 0, 0]);
-    expect(readValue(up, 'campaign_gateway_processes')).toBe(1);
+    expect(readValue(up, 'campaign_gateway_instances')).toBe(1);
     expect(calls(up, 'chargeLimits')).toEqual([['redis', undefined, 1]]);
     expect(calls(up, 'HGET')).toEqual([['redis', undefined, 1]]);
     own.redis.freeze();
@@ -211,8 +211,8 @@ test('Redis: its calls by their names, its state, the processes on it; nothing i
     expect((await read(key)).status).toBe(200);
     expect((await read(makeKey().key)).status).toBe(500);
     const after = await untilScraped(gateway, (scraped) => total(scraped) === 3);
-    const decided = { subject: 'key', outcome: 'allowed', by: 'fallback' };
-    expect(readValue(after, 'campaign_gateway_limit_decisions_total', decided)).toBe(1);
+    const decided = { subject: 'key', outcome: 'allowed', source: 'fallback' };
+    expect(readValue(after, 'campaign_gateway_rate_limit_decisions_total', decided)).toBe(1);
     const lookUps = (outcome: string) => readValue(after, 'campaign_gateway_key_lookups_total', { outcome });
     expect(['found', 'stale', 'failed'].map(lookUps)).toEqual([1, 1, 1]);
     expect(calls(after, 'chargeLimits')).toEqual([['redis', undefined, 1]]);
@@ -227,8 +227,8 @@ test('the process: event loop, memory, version; without Redis no state of it, an
   const gateway = await stack.gatewayProcess(embedded);
   const scrape = await scrapeFrom(gateway);
   expect(scrape.has('campaign_gateway_redis_state')).toBe(false);
-  expect(readValue(scrape, 'campaign_gateway_processes')).toBe(1);
-  expect(readValue(scrape, 'campaign_gateway_build', { node: process.version, version: '0.1.0' })).toBe(1);
+  expect(readValue(scrape, 'campaign_gateway_instances')).toBe(1);
+  expect(readValue(scrape, 'campaign_gateway_build_info', { node: process.version, version: '0.1.0' })).toBe(1);
   expect(readValue(scrape, 'process_memory_usage_bytes')).toBeGreaterThan(20_000_000);
   const [p50 = -1, p99 = -1, max = -1] = ['p50', 'p99', 'max'].map((of) =>
     readValue(scrape, `nodejs_eventloop_delay_${of}_seconds`),

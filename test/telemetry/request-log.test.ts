@@ -20,7 +20,7 @@ beforeEach(() => {
 });
 
 const lineOf = (traceId: string | null) =>
-  until(() => gateway.log.find((line) => line.msg === 'request' && line['trace_id'] === traceId));
+  until(() => gateway.log.find((line) => line.msg === 'request completed' && line['trace_id'] === traceId));
 
 test('a request is one line, with what an operator asks for', async () => {
   const { body } = await get(gateway.url + campaignPath, { 'x-api-key': key });

@@ -151,7 +151,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     const before = stack.upstream.requests.length;
     const first = read(gateway);
     await until(() => stack.upstream.requests.length === before + 1);
-    const limited = () => count('campaign_gateway_limit_decisions_total', 'subject="key"');
+    const limited = () => count('campaign_gateway_rate_limit_decisions_total', 'subject="key"');
     const decided = await limited();
     const others = [read(gateway), read(gateway)];
     // What they do then is to join, before anything else can be asked.
@@ -344,7 +344,7 @@ test('a collector that is away costs no request anything, and is two lines in th
     await read(own);
     return lines().length > 1;
   });
-  expect(lines()).toEqual(['away', 'up']);
+  expect(lines()).toEqual(['down', 'up']);
 });
 
 test('metrics are pushed where that is asked for, under the same names, and by nobody else', async () => {
@@ -389,12 +389,12 @@ describe('a request is found by the trace id of its envelope', () => {
   test('a limited one', async () => {
     const limited = await stack.key({ rateLimits: ['1/3600s'] });
     await read(gateway, { 'x-api-key': limited });
-    const before = await count('campaign_gateway_limit_decisions_total', 'outcome="limited"', 'subject="key"');
+    const before = await count('campaign_gateway_rate_limit_decisions_total', 'outcome="limited"', 'subject="key"');
     const { traceId } = await read(gateway, { 'x-api-key': limited });
     const { log, spans } = await find(traceId);
     expect(log).toMatchObject({ status: 429, reason: 'key_limit' });
     expect(eventsOf(serverOf(spans))['limit']).toMatchObject({ outcome: 'limited' });
-    const after = await count('campaign_gateway_limit_decisions_total', 'outcome="limited"', 'subject="key"');
+    const after = await count('campaign_gateway_rate_limit_decisions_total', 'outcome="limited"', 'subject="key"');
     expect(after).toBe(before + 1);
   });
 

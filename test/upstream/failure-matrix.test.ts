@@ -60,7 +60,9 @@ const cells = {
     expect(body.error?.details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
     expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
     const { log } = embedded.gateway;
-    const line = await until(() => log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request'));
+    const line = await until(() =>
+      log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request completed'),
+    );
     expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
   },
   async stale(id: string, reason: FailureReason): Promise<void> {

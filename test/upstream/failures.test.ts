@@ -38,7 +38,9 @@ async function expectFailure(at: RunningGateway, reason: FailureReason): Promise
   expect(body.error?.code).toBe('UPSTREAM_ERROR');
   expect(body.error?.details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
   expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
-  const line = await until(() => at.log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request'));
+  const line = await until(() =>
+    at.log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request completed'),
+  );
   expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
 }
 
@@ -136,5 +138,5 @@ test('a client that hangs up frees what its request held at the campaign service
   hangUp.abort();
   await closed.promise;
   expect(await answer).toBe('hung up');
-  expect(await until(() => patient.log.find(({ msg }) => msg === 'request'))).toMatchObject({ status: 499 });
+  expect(await until(() => patient.log.find(({ msg }) => msg === 'request completed'))).toMatchObject({ status: 499 });
 });

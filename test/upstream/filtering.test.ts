@@ -202,7 +202,7 @@ const violations: [field: string, value: unknown][] = [
 
 test.each(violations)('a document whose %s is %j is no campaign', (field, value) => {
   const attempt = () => interpret({ ...campaignDocument('cmp_1'), [field]: value });
-  expect(attempt).toThrow(expect.objectContaining({ reason: 'not_a_campaign' }));
+  expect(attempt).toThrow(expect.objectContaining({ reason: 'invalid_document' }));
 });
 
 test.each([
