@@ -13,23 +13,20 @@ import { KeyCache } from './keys/key-cache.ts';
 import type { KeyLookup, KeyStore } from './keys/key-store.ts';
 import { LastUsedRecorder } from './keys/last-used-recorder.ts';
 import type { LastUsedStore } from './keys/last-used-store.ts';
+import { keyLookupCounter } from './keys/metrics.ts';
 import { RedisKeyStore } from './keys/redis-key-store.ts';
 import { RedisLastUsedStore } from './keys/redis-last-used.ts';
 import { FallbackLimiter } from './rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from './rate-limit/memory-limiter.ts';
+import { rateLimitDecisionCounters } from './rate-limit/metrics.ts';
 import { OverLimitCache } from './rate-limit/over-limit-cache.ts';
 import type { RateLimiter } from './rate-limit/rate-limiter.ts';
 import { RedisLimiter } from './rate-limit/redis-limiter.ts';
 import { RedisClient, type RedisState } from './redis/client.ts';
 import { Heartbeat } from './redis/heartbeat.ts';
+import { registerProcessCount, registerRedisState } from './redis/telemetry.ts';
 import { parseRedisUrl } from './redis/url.ts';
 import type { Settings } from './settings/definitions.ts';
-import {
-  keyLookupCounter,
-  limitDecisionCounters,
-  registerProcessCount,
-  registerRedisState,
-} from './telemetry/store-metrics.ts';
 
 /** What a gateway process keeps and shares. */
 export interface Stores {
@@ -144,7 +141,7 @@ async function openRedisStores(redis: RedisClient, settings: Settings): Promise<
   const lastUsed = new LastUsedRecorder(new RedisLastUsedStore(redis));
   const redisLimiter = new RedisLimiter(redis);
   // Each in memory of its own: a flood of addresses does not push out what is known of keys.
-  const count = limitDecisionCounters();
+  const count = rateLimitDecisionCounters();
   const keyOverLimit = new OverLimitCache(redisLimiter, { count: count.key });
   const addressOverLimit = new OverLimitCache(redisLimiter, { count: count.address });
   const [keyLimiter, failedKeyLimiter] = [
@@ -207,7 +204,7 @@ async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
   const lastUsed = new LastUsedRecorder(new FileLastUsedStore(settings.KEYS_FILE), {
     onTrouble: logHealth('key_uses', 'the file of last uses'),
   });
-  const count = limitDecisionCounters();
+  const count = rateLimitDecisionCounters();
   registerProcessCount(() => 1);
   return {
     keys,

@@ -1,7 +1,6 @@
-import type { ReadResult } from '../middleware/request-context.ts';
 import { linkActiveSpan } from '../telemetry/tracing.ts';
 import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin } from '../upstream/origin.ts';
+import type { Origin, ReadResult } from '../upstream/origin.ts';
 import type { CacheOutcome } from './cache-status.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import type { InvalidationFeed } from './invalidation-feed.ts';

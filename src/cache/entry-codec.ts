@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { computeEtag } from '../upstream/parse-document.ts';
+import { computeEtag } from '../http/etag.ts';
 import type { CacheKey } from './entry.ts';
 import type { CachePolicy } from './freshness.ts';
 import type { SharedEntry } from './shared-cache.ts';

@@ -1,4 +1,4 @@
-import type { ReadResult } from '../middleware/request-context.ts';
+import type { ReadResult } from '../upstream/origin.ts';
 import type { Lifetime } from './freshness.ts';
 
 /**

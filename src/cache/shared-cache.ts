@@ -1,6 +1,6 @@
 import type { SpanContext } from '@opentelemetry/api';
-import type { ReadResult } from '../middleware/request-context.ts';
 import type { FailureReason } from '../upstream/failure.ts';
+import type { ReadResult } from '../upstream/origin.ts';
 import type { CachedContent, CacheKey } from './entry.ts';
 import type { Lifetime } from './freshness.ts';
 

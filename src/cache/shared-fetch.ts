@@ -1,6 +1,6 @@
 import type { Span, SpanContext } from '@opentelemetry/api';
-import type { ReadResult } from '../middleware/request-context.ts';
 import { AbortedError, type UpstreamFailure } from '../upstream/failure.ts';
+import type { ReadResult } from '../upstream/origin.ts';
 import type { ForwardReason } from './cache-status.ts';
 import type { Entry } from './entry.ts';
 import { type Lease, localLease } from './shared-cache.ts';

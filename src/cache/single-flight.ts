@@ -1,9 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { SpanKind } from '@opentelemetry/api';
-import type { ReadResult } from '../middleware/request-context.ts';
 import { endSpan, startSpan, withChildSpan } from '../telemetry/tracing.ts';
 import { AbortedError, type FailureReason, getErrorType, UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin, OriginResponse } from '../upstream/origin.ts';
+import type { Origin, OriginResponse, ReadResult } from '../upstream/origin.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { type CachePolicy, decideStorage, maxUsableAgeMs } from './freshness.ts';
 import type { LocalCache } from './local-cache.ts';

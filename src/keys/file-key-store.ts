@@ -1,10 +1,10 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import type { CountKeyLookup } from '../telemetry/store-metrics.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-store.ts';
+import type { CountKeyLookup } from './metrics.ts';
 
 const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
 

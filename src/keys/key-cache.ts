@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import type { CountKeyLookup } from '../telemetry/store-metrics.ts';
 import type { ApiKey } from './api-key.ts';
 import type { KeyLookup, KeyStore } from './key-store.ts';
+import type { CountKeyLookup } from './metrics.ts';
 
 export interface KeyCacheOptions {
   /** How long a key that was found is trusted without asking again. */

@@ -6,9 +6,9 @@ import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../http/errors.ts';
 import { compilePathTemplate } from '../http/path-template.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin } from '../upstream/origin.ts';
+import type { Origin, ReadResult } from '../upstream/origin.ts';
 import type { Stage } from './pipeline.ts';
-import type { Exchange, ReadResult } from './request-context.ts';
+import type { Exchange } from './request-context.ts';
 
 type OriginFor = (exchange: Exchange) => Origin;
 

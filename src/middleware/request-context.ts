@@ -5,16 +5,7 @@ import type { GatewayError } from '../http/errors.ts';
 import type { ApiKey } from '../keys/api-key.ts';
 import type { RateLimitDecision } from '../rate-limit/rate-limiter.ts';
 import type { TraceContext } from '../telemetry/trace-context.ts';
-
-/** A filtered document as JSON text, with its strong entity tag. */
-export interface Document {
-  readonly outcome: 'found';
-  readonly data: string;
-  readonly etag: string;
-}
-
-/** What a read came to. */
-export type ReadResult = Document | { readonly outcome: 'not_found' };
+import type { Document } from '../upstream/origin.ts';
 
 /** What requests have to know of the listener that they came by. */
 export interface ServerState {

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import { computeEtag } from '../upstream/parse-document.ts';
+import { computeEtag } from '../http/etag.ts';
 
 /** One form of a document as it is sent. */
 interface Representation {

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import type { CountDecision } from '../telemetry/store-metrics.ts';
 import { withoutSpan } from '../telemetry/tracing.ts';
 import { MemoryLimiter } from './memory-limiter.ts';
+import type { CountDecision } from './metrics.ts';
 import type { ConsumeResult, RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
 /** Of so many subjects, the last seen ones, it is known what was left, and what they owe. */

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import type { CountDecision } from '../telemetry/store-metrics.ts';
 import { admissible, fill, leak, toDecision } from './gcra.ts';
+import type { CountDecision } from './metrics.ts';
 import type { RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
 interface Buckets {

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { CountDecision } from '../telemetry/store-metrics.ts';
+import type { CountDecision } from './metrics.ts';
 import type { ConsumeResult, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
 /** A subject that was refused, and until when it would be refused again. */

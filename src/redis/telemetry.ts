@@ -1,5 +1,6 @@
 import { SpanKind } from '@opentelemetry/api';
 import { durationHistogram } from '../telemetry/histogram.ts';
+import { gauge, stateGauge } from '../telemetry/instruments.ts';
 import { endSpan, startSpan } from '../telemetry/tracing.ts';
 
 type RedisErrorType = 'timeout' | 'refused' | 'closed';
@@ -22,4 +23,16 @@ export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType
       measure((performance.now() - startedAt) / 1000, 'redis', name, errorType ?? '');
     };
   };
+}
+
+export function registerRedisState(state: () => 'up' | 'degraded' | 'down'): void {
+  stateGauge('campaign_gateway.redis.state', 'Redis: 1 for the current state', ['up', 'degraded', 'down'], state);
+}
+
+export function registerProcessCount(processes: () => number): void {
+  gauge(
+    'campaign_gateway.instances',
+    { description: 'Live gateway processes on this Redis, this one included' },
+    processes,
+  );
 }

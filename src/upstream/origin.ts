@@ -1,5 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { ReadResult } from '../middleware/request-context.ts';
+
+/** A filtered document as JSON text, with its strong entity tag. */
+export interface Document {
+  readonly outcome: 'found';
+  readonly data: string;
+  readonly etag: string;
+}
+
+/** What a read came to. */
+export type ReadResult = Document | { readonly outcome: 'not_found' };
 
 /** What the campaign service's answer came to, and what it says of its own storage. */
 export interface OriginResponse {

@@ -1,8 +1,8 @@
-import { hash } from 'node:crypto';
 import type { Endpoint } from '../endpoints/endpoint.ts';
-import type { ReadResult } from '../middleware/request-context.ts';
+import { computeEtag } from '../http/etag.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { UpstreamReply } from './forward.ts';
+import type { ReadResult } from './origin.ts';
 
 /** What a reply of the campaign service means; `foreign_account_group` is to be told to nobody but the log. */
 export type ParsedReply = ReadResult | { readonly outcome: 'foreign_account_group' };
@@ -56,11 +56,6 @@ function validateAndFilter(
 function belongsToOtherGroup(document: unknown, accountGroupId: string | undefined): boolean {
   if (typeof document !== 'object' || document === null || !Object.hasOwn(document, 'accountGroupId')) return false;
   return (document as { accountGroupId: unknown }).accountGroupId !== accountGroupId;
-}
-
-/** A strong entity tag (RFC 9110, section 8.8.3) of the document, not of the envelope: that has another trace id each time. */
-export function computeEtag(data: string | Buffer): string {
-  return `"${hash('sha256', data, 'base64url').slice(0, 27)}"`;
 }
 
 function parseJson(body: Buffer): unknown {

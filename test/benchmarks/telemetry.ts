@@ -4,16 +4,17 @@ import { Socket } from 'node:net';
 import { pino } from 'pino';
 import type { CacheOutcome } from '../../src/cache/cache-status.ts';
 import { cacheReadCounter } from '../../src/cache/metrics.ts';
+import { keyLookupCounter } from '../../src/keys/metrics.ts';
 import { Exchange } from '../../src/middleware/request-context.ts';
 import { logRequest } from '../../src/middleware/request-log.ts';
 import { createRequestMetrics } from '../../src/middleware/request-metrics.ts';
 import { requestOutcome } from '../../src/middleware/request-outcome.ts';
 import { endServerSpan } from '../../src/middleware/server-span.ts';
+import { rateLimitDecisionCounters } from '../../src/rate-limit/metrics.ts';
 import { instrumentRedis } from '../../src/redis/telemetry.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { startMetrics } from '../../src/telemetry/metrics.ts';
 import { startSdk } from '../../src/telemetry/sdk.ts';
-import { keyLookupCounter, limitDecisionCounters } from '../../src/telemetry/store-metrics.ts';
 import { extractTraceContext } from '../../src/telemetry/trace-context.ts';
 import { startServerSpan, withSamplingFlag, withSpan } from '../../src/telemetry/tracing.ts';
 
@@ -43,7 +44,7 @@ const toNowhere = pino(
 
 const meter = createRequestMetrics();
 const observeCall = instrumentRedis();
-const countDecision = limitDecisionCounters().key;
+const countDecision = rateLimitDecisionCounters().key;
 const countLookup = keyLookupCounter();
 const countRead = cacheReadCounter();
 const hit: CacheOutcome = { outcome: 'hit', ageMs: 10, ttlMs: 10 };
