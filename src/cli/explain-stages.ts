@@ -3,12 +3,11 @@ import { type CachePolicy, computeFreshness } from '../cache/freshness.ts';
 import type { SharedEntry } from '../cache/shared-cache.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { type ErrorCode, errorDefinitions, GatewayError } from '../http/errors.ts';
-import { compilePathTemplate } from '../http/path-template.ts';
-import { createRouter } from '../http/router.ts';
+import { compilePathTemplate, matchPathTemplate, pathFromTarget } from '../http/path-template.ts';
 import { type ApiKey, keyStatus } from '../keys/api-key.ts';
-import { authorize } from '../middleware/authorize.ts';
-import { requireAccountGroup } from '../middleware/require-account-group.ts';
-import { validate } from '../middleware/validate-params.ts';
+import { checkPermission } from '../middleware/authorize.ts';
+import { checkAccountGroup } from '../middleware/require-account-group.ts';
+import { checkParams } from '../middleware/validate-params.ts';
 import {
   keyRateLimits,
   type RateLimit,
@@ -55,9 +54,12 @@ export interface ExplainDeps {
 /** Tells what each stage would decide on a GET with this key, by the stages themselves where they ask nobody. */
 export async function explain(record: ApiKey, path: string, deps: ExplainDeps): Promise<Explanation> {
   const stages: StageResult[] = [explainKey(record, deps.now()), await explainLimit(record, deps)];
-  const match = createRouter(deps.endpoints)(path);
-  if (match) stages.push(...(await explainEndpoint(record, match.route, match.rawParameters, deps)));
-  else stages.push(rejected('path', new GatewayError('NOT_FOUND', 'No route matches this path.')));
+  const target = pathFromTarget(path);
+  const endpoint = deps.endpoints.find((candidate) => matchPathTemplate(candidate.path, target));
+  if (endpoint) {
+    const parameters = matchPathTemplate(endpoint.path, target) ?? {};
+    stages.push(...(await explainEndpoint(record, endpoint, parameters, deps)));
+  } else stages.push(rejected('path', new GatewayError('NOT_FOUND', 'No route matches this path.')));
   return { keyId: record.id, path, stages, response: finalResponse(stages) };
 }
 
@@ -100,11 +102,12 @@ async function explainEndpoint(
   rawParameters: Readonly<Record<string, string>>,
   deps: ExplainDeps,
 ): Promise<StageResult[]> {
-  const exchange = { authenticatedKey, rawParameters, parameters: {} as Readonly<Record<string, string>> };
   const permission = tryStage('permission', `The key has ${endpoint.permission}.`, () =>
-    authorize(endpoint.permission)(exchange),
+    checkPermission(authenticatedKey, endpoint.permission),
   );
-  const parameters = tryStage('parameters', 'Each has its form.', () => validate(endpoint.parameters)(exchange));
+  const parameters = tryStage('parameters', 'Each has its form.', () =>
+    checkParams(endpoint.parameters, rawParameters),
+  );
   if (parameters.result !== 'passes') {
     const rest = (['accountGroup', 'cache'] as const).map((stage) =>
       result(stage, 'unreached', 'The parameters say nothing.'),
@@ -112,9 +115,9 @@ async function explainEndpoint(
     return [permission, parameters, ...rest];
   }
   const accountGroup = tryStage('accountGroup', 'The key was given this account group.', () =>
-    requireAccountGroup(exchange),
+    checkAccountGroup(authenticatedKey, rawParameters['accountGroupId'] ?? ''),
   );
-  return [permission, parameters, accountGroup, await explainCache(endpoint, exchange.parameters, deps)];
+  return [permission, parameters, accountGroup, await explainCache(endpoint, rawParameters, deps)];
 }
 
 async function explainCache(

@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import proxyAddr from 'proxy-addr';
+import express, { type Request } from 'express';
+import ipaddr from 'ipaddr.js';
 
-/** Express's `trust proxy`: all, none, so many hops, or a list of addresses, networks and their names. */
+/** Express's `trust proxy`: all, none, a number of hops, or a list of addresses, networks and their names. */
 export type TrustProxy = boolean | number | string;
 
 export function parseTrustProxy(text: string): TrustProxy {
@@ -12,7 +12,7 @@ export function parseTrustProxy(text: string): TrustProxy {
 
 export function isValidTrustProxy(value: TrustProxy): boolean {
   try {
-    compileTrust(value);
+    express().set('trust proxy', value);
     return true;
   } catch {
     return false;
@@ -20,38 +20,22 @@ export function isValidTrustProxy(value: TrustProxy): boolean {
 }
 
 /**
- * Reads the client's address. An IPv4 address mapped into IPv6 is given as IPv4; where a trusted proxy vouches for
- * something that is no address, the proxy's own counts.
+ * The client's address as Express determines it, IPv4-mapped IPv6 addresses as IPv4. If a trusted proxy reports something
+ * that is not an address, the proxy's own address counts.
  */
-export function createClientAddressResolver(trustProxy: TrustProxy): (request: IncomingMessage) => string {
-  const trust = compileTrust(trustProxy);
-  return (request) => {
-    const address = trustProxy === false ? request.socket.remoteAddress : proxyAddr(request, trust);
-    const usable = address && isIP(address) ? address : (request.socket.remoteAddress ?? 'unknown');
-    return usable.replace(/^::ffff:(?=\d+\.)/i, '');
-  };
+export function getClientAddress(request: Pick<Request, 'ip' | 'socket'>): string {
+  const { ip } = request;
+  const address = ip !== undefined && isIP(ip) ? ip : (request.socket.remoteAddress ?? 'unknown');
+  return address.replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
-/**
- * One subject of the limit on failed keys: an IPv4 address (mapped into IPv6 or not), or the /64 of an IPv6 one, which is
- * one customer's network.
- */
+/** The unit that the failed-key limit counts: an IPv4 address, or the /64 network of an IPv6 address, usually one customer. */
 export function throttlingNetwork(address: string): string {
-  if (isIP(address) !== 6) return address;
-  const [left = [], right] = address
-    .replace(/%.*$/, '')
-    .split('::')
-    .map((half) => half.split(':').filter(Boolean));
-  // An IPv4 address at the end stands for two groups.
-  const width = left.length + (right?.length ?? 0) + (address.includes('.') ? 1 : 0);
-  const groups = [...left, ...Array<string>(8 - width).fill('0'), ...(right ?? [])];
-  if (groups.slice(0, 5).every((group) => /^0+$/.test(group)) && /^ffff$/i.test(groups[5] ?? '')) return address;
-  const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
-  return `${network.join(':')}::/64`;
-}
-
-function compileTrust(value: TrustProxy): (address: string, hop: number) => boolean {
-  if (typeof value === 'boolean') return () => value;
-  if (typeof value === 'number') return (_address, hop) => hop < value;
-  return proxyAddr.compile(value.split(',').map((part) => part.trim()));
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (parsed instanceof ipaddr.IPv4) return parsed.toString();
+  return `${parsed.parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(':')}::/64`;
 }

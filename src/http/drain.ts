@@ -1,19 +1,19 @@
 import type { Server } from 'node:http';
 import { Server as NetServer } from 'node:net';
 
-/** A client that has been told of no end may send its next request on an open connection: it gets so long to do it. */
+/** How long an idle connection may still send a request that its client began before it learned of the drain. */
 const IDLE_GRACE_MS = 1000;
 
 interface DrainTimes {
-  /** How long clients have been told already that answers are the last. */
+  /** How long responses have announced the end of their connections already. */
   readonly announcedMs?: number;
-  /** How long connections that are open may still take. */
+  /** How long open connections may take before they are closed by force. */
   readonly graceMs: number;
 }
 
-/** From now on the server takes no new connection. Resolves when all are closed, after the grace by force. */
+/** Stops accepting connections. Resolves when all are closed. */
 export async function drain(server: Server, { announcedMs = 0, graceMs }: DrainTimes): Promise<void> {
-  // HTTP's own `close` would close at once what is idle, and no longer look after slow heads.
+  // HTTP's own `close` would close idle connections at once and stop the timeouts of incomplete requests.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
   const idle = setTimeout(
     () => server.closeIdleConnections(),
@@ -23,5 +23,5 @@ export async function drain(server: Server, { announcedMs = 0, graceMs }: DrainT
   await closed;
   clearTimeout(idle);
   clearTimeout(force);
-  server.close(); // And ends its look after slow heads.
+  server.close(); // Stops HTTP's own timers.
 }

@@ -1,6 +1,6 @@
 /**
- * Every error that a client can see: its status and its message. The envelope, the README and the tests read this table;
- * nothing else decides a status.
+ * Every error that a client can see, with its status and message. The response writer renders this table; tests hold the
+ * OpenAPI description and the README to it. Nothing else decides a status.
  */
 export const errorDefinitions = {
   VALIDATION_ERROR: { status: 400, message: 'The request is invalid.' },
@@ -20,12 +20,12 @@ export const errorDefinitions = {
 
 export type ErrorCode = keyof typeof errorDefinitions;
 
-/** Names and values in turn, as `ServerResponse.writeHead` takes them. */
+/** Alternating names and values, as `ServerResponse.writeHead` takes them. */
 export type HeaderList = readonly string[];
 
 /**
- * A request that ends in an error envelope. `details` is public: a sentence the caller can act on. `reason` (one word)
- * and `cause` are for the log only.
+ * A request that ends in an error envelope. `details` is public: a sentence that the caller can act on. `reason` (one
+ * word) and `cause` are for log, span and metric only.
  */
 export class GatewayError extends Error {
   readonly code: ErrorCode;
@@ -50,7 +50,7 @@ export class GatewayError extends Error {
   }
 }
 
-/** What a stage threw, as an error with a public face: anything that is no `GatewayError` is a bug and says nothing outside. */
+/** Anything thrown that is not a `GatewayError` is a bug: a 500 whose details reveal nothing. */
 export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
   return new GatewayError('INTERNAL_ERROR', 'Try again. If the error persists, report the trace id.', {

@@ -1,19 +1,27 @@
+import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** Most answers are there by then. */
+/** Most responses are complete by then. */
 const PROBE_INTERVAL_MS = 100;
-const INTERIM = 'HTTP/1.1 102 Processing\r\n\r\n';
+const INTERIM_RESPONSE = 'HTTP/1.1 102 Processing\r\n\r\n';
 
 /**
- * A client that has sent its FIN may wait for its answer all the same, or have gone: TCP does not tell before something is
- * sent to it. An interim answer is, which a client that waits passes over (RFC 9110, section 15.2) and one that has gone
- * answers with a reset; that is seen by the next write, though it be empty.
+ * Lets a client that has closed its sending side receive its responses. Undocumented, and there is no documented way: by
+ * default Node aborts the requests of such a client. Where Node ignores the flag, that default applies.
+ */
+export function allowHalfOpen(server: Server): void {
+  Object.assign(server, { httpAllowHalfOpen: true });
+}
+
+/**
+ * TCP cannot tell a half-closed client from a dead one. While a response is pending, a 102 is sent: a live client ignores
+ * it (RFC 9110, section 15.2), a dead one resets the connection, which the next, empty, write detects.
  */
 export function probeHalfOpenClient(socket: Socket, hasPendingResponse: () => boolean): void {
   let probeSent = false;
   const timer = setInterval(() => {
     if (!hasPendingResponse()) return;
-    socket.write(probeSent ? '' : INTERIM);
+    socket.write(probeSent ? '' : INTERIM_RESPONSE);
     probeSent = true;
   }, PROBE_INTERVAL_MS);
   socket.once('close', () => clearInterval(timer));

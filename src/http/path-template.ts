@@ -1,37 +1,39 @@
 const PLACEHOLDER = /\{(\w+)\}/g;
 
-/** Fills `{name}` from parameters that have been checked: nothing is escaped, their form needs none. */
+/** Fills `{name}` from validated parameters. Nothing is escaped: valid identifiers need no escaping. */
 export function compilePathTemplate(template: string): (parameters: Readonly<Record<string, string>>) => string {
-  const pieces = template.split(PLACEHOLDER);
+  const parts = template.split(PLACEHOLDER);
   return (parameters) => {
     let path = '';
-    for (let i = 0; i < pieces.length; i++) {
-      const piece = pieces[i] as string;
-      path += i % 2 === 0 ? piece : (parameters[piece] ?? '');
+    for (let i = 0; i < parts.length; i++) {
+      const part = parts[i] as string;
+      path += i % 2 === 0 ? part : (parameters[part] ?? '');
     }
     return path;
   };
 }
 
-/** Reads what stands for each `{name}` in a path: one whole segment, as it was sent. Undefined for another path. */
-export function compilePathMatcher(template: string): (path: string) => Readonly<Record<string, string>> | undefined {
-  const pieces = template.split(PLACEHOLDER);
-  const names = pieces.filter((_, i) => i % 2 === 1);
-  const pattern = new RegExp(
-    `^${pieces.map((piece, i) => (i % 2 === 0 ? RegExp.escape(piece) : '([^/]+)')).join('')}$`,
-  );
-  return (path) => {
-    const match = pattern.exec(path);
-    if (!match) return undefined;
-    const parameters: Record<string, string> = {};
-    for (const [i, name] of names.entries()) parameters[name] = match[i + 1] as string;
-    return parameters;
-  };
+/** `/a/{b}` as Express writes it: `/a/:b`. */
+export function toExpressPath(template: string): string {
+  return template.replace(PLACEHOLDER, ':$1');
 }
 
-/** The path of a request target: the query goes, and so do scheme and authority of an absolute form (RFC 9112, section 3.2.2). */
+/** The raw value of each `{name}` in a path, one segment each; undefined if the path does not match. */
+export function matchPathTemplate(template: string, path: string): Readonly<Record<string, string>> | undefined {
+  const pattern = template
+    .split(PLACEHOLDER)
+    .map((part, i) => (i % 2 === 0 ? RegExp.escape(part) : `(?<${part}>[^/]+)`));
+  return new RegExp(`^${pattern.join('')}$`).exec(path)?.groups;
+}
+
+/** The path of a request target, without query, scheme and authority (RFC 9112, section 3.2.2). */
 export function pathFromTarget(target: string): string {
   const query = target.indexOf('?');
   const path = query < 0 ? target : target.slice(0, query);
   return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '');
+}
+
+/** The reverse of `toExpressPath`. */
+export function toPathTemplate(expressPath: string): string {
+  return expressPath.replace(/:(\w+)/g, '{$1}');
 }

@@ -2,22 +2,20 @@ import { GatewayError } from './errors.ts';
 
 /** The limits of the public HTTP server. */
 export interface ServerLimits {
-  /** Request line and headers together: names and values, as Node counts. */
+  /** Request line and headers together. */
   readonly headerBytes: number;
   readonly headers: number;
   /** The request target alone. */
   readonly targetBytes: number;
-  /** A body has no use here; a declared one up to this is passed over, a larger one refused. */
+  /** A declared body up to this size is discarded, a larger one is an error. */
   readonly bodyBytes: number;
-  /** Requests of one connection that may be without their answer; a client that sends more ahead is cut off. */
+  /** Requests of one connection that may wait for their response. A client that pipelines more is disconnected. */
   readonly pipelinedRequests: number;
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
-  /** How long a client may take to read an answer. */
+  /** How long a client may take to read a response. */
   readonly readTimeoutMs: number;
-  /** How long what a client still sends is passed over after the answer that ends its connection. */
-  readonly lingerMs: number;
 }
 
 export const serverLimits: ServerLimits = {
@@ -28,13 +26,12 @@ export const serverLimits: ServerLimits = {
   pipelinedRequests: 100,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 15_000,
-  // Longer than the idle time of the usual load balancers (60 s), so that they close first.
+  // Longer than the idle timeout of common load balancers (60 s), so that they close first.
   keepAliveTimeoutMs: 75_000,
   readTimeoutMs: 30_000,
-  lingerMs: 2_000,
 };
 
-/** A request that breaks HTTP itself, as far as this gateway serves it. */
+/** A request that is not valid HTTP, or not the HTTP that this gateway supports. */
 export function badRequest(details: string): GatewayError {
   return new GatewayError('VALIDATION_ERROR', details, { reason: 'http' });
 }

@@ -1,62 +1,97 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { randomHex } from '../telemetry/trace-context.ts';
 import type { DropReason } from './connection-metrics.ts';
-import { type Connection, onResponseClosed, watchStalledReaders } from './connection-tracker.ts';
+import { Connections, whenClosed } from './connections.ts';
 import type { GatewayError } from './errors.ts';
-import { probeHalfOpenClient } from './half-open.ts';
-import { isOtherProtocol } from './other-protocol.ts';
+import { allowHalfOpen, probeHalfOpenClient } from './half-open.ts';
 import { fromParserError } from './parser-error.ts';
-import { formatRawResponse, lingeringClose } from './raw-response.ts';
+import { errorResponse, formatRawResponse, LINGER_MS } from './response-writer.ts';
 import { badRequest, type ServerLimits, serverLimits } from './server-limits.ts';
 
 export interface PublicServerOptions {
   readonly maxConnections: number;
-  readonly handleRequest: (request: IncomingMessage, response: ServerResponse) => void;
-  /** A request that never became one: told for the log. */
+  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+  /** A request that Node's parser rejected, for log and metrics. */
   readonly onRequestRejected: (error: GatewayError, traceId: string) => void;
-  /** A connection that was closed without an answer. */
+  /** A connection that was closed without a response. */
   readonly onConnectionDropped: (reason: DropReason) => void;
   readonly limits?: Partial<ServerLimits> | undefined;
+  readonly messageClasses?: Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'>;
 }
 
-/** The public HTTP server: what Node's parser refuses is answered with the envelope too, where HTTP still allows an answer. */
-export function createPublicServer({
-  maxConnections,
-  handleRequest: onRequest,
-  onRequestRejected,
-  onConnectionDropped,
-  limits,
-}: PublicServerOptions): Server {
-  const effectiveLimits = { ...serverLimits, ...limits };
-  /** Those that have sent a request. */
-  const connections = new Map<Duplex, Connection>();
-  /** Connections whose bytes make no sense any more: Node reports that again with each further packet. */
-  const failedSockets = new WeakSet<Duplex>();
-
+/**
+ * The public HTTP server. It handles one request per connection at a time, and sends the error envelope for what Node's
+ * parser rejects, as far as HTTP still allows a response.
+ */
+export function createPublicServer(options: PublicServerOptions): Server {
+  const limits = { ...serverLimits, ...options.limits };
   const server = createServer({
-    maxHeaderSize: effectiveLimits.headerBytes,
-    headersTimeout: effectiveLimits.headersTimeoutMs,
-    requestTimeout: effectiveLimits.requestTimeoutMs,
-    keepAliveTimeout: effectiveLimits.keepAliveTimeoutMs,
-    connectionsCheckingInterval: Math.min(1000, effectiveLimits.headersTimeoutMs / 4),
-    requireHostHeader: false, // Checked in `admit`, where the answer is an envelope.
+    ...options.messageClasses,
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, limits.headersTimeoutMs / 4),
+    requireHostHeader: false, // `findMessageError` checks it and responds with an envelope.
     keepAlive: true,
   });
-  server.maxConnections = maxConnections;
-  server.maxHeadersCount = 0; // Checked in `admit`: Node would drop the rest without a word.
-  Object.assign(server, {
-    dropMaxConnection: true, // Or a worker hands it to the next, and all that are full to each other without an end.
-    httpAllowHalfOpen: true, // Undocumented: a FIN does not end a request under way.
-  });
+  server.maxConnections = options.maxConnections;
+  Object.assign(server, { dropMaxConnection: true }); // Otherwise full workers pass a connection around forever.
+  server.maxHeadersCount = 0; // `findMessageError` checks it; Node would drop the rest silently.
+  allowHalfOpen(server);
 
-  const closeLingering = (socket: Duplex) => lingeringClose(socket, effectiveLimits.lingerMs);
-  const dropConnection = (socket: Duplex, reason: DropReason) => {
-    if (!socket.destroyed) onConnectionDropped(reason); // The rest of a packet is still parsed.
-    socket.destroy();
+  const connections = new Connections();
+  const sendError = createRawErrorSender(connections, options.onRequestRejected);
+  serveInOrder(server, connections, limits, options);
+  handleParserErrors(server, connections, sendError);
+  server.on('drop', () => options.onConnectionDropped('max_connections'));
+  server.on('listening', () => {
+    const drop = (socket: Duplex) => dropConnection(socket, 'stalled_reader', options.onConnectionDropped);
+    server.once('close', connections.watchStalledReaders(limits.readTimeoutMs, drop));
+  });
+  return server;
+}
+
+/** Node emits pipelined requests all at once. One at a time is handled, or one connection could occupy the gateway. */
+function serveInOrder(
+  server: Server,
+  connections: Connections,
+  limits: ServerLimits,
+  { onRequest, onConnectionDropped }: PublicServerOptions,
+): void {
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    const { connection, previous, isFirst } = connections.addRequest(request, response);
+    if (isFirst) {
+      // Earlier versions do not know interim responses.
+      if (connection.httpVersion === '1.1') {
+        socket.once('end', () => probeHalfOpenClient(socket, () => connection.pendingResponses > 0));
+      }
+    } else if (connection.pendingResponses > limits.pipelinedRequests) {
+      dropConnection(socket, 'pipelining', onConnectionDropped);
+      return;
+    }
+    // Nothing is handled after a response that closed the connection.
+    const dispatch = () => socket.writable && onRequest(request, response);
+    if (connection.pendingResponses === 1 || !previous) dispatch();
+    else whenClosed(previous, dispatch);
   };
-  const sendRawError = (socket: Duplex, error: GatewayError) => {
+  server.on('request', serve);
+  // Bodies are not wanted: the final response is sent without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
+  server.on('checkContinue', serve);
+  server.on('checkExpectation', serve);
+}
+
+type SendError = (socket: Duplex, error: GatewayError) => void;
+
+/** Sends an error on a connection without a usable request, after any response in progress, and closes the connection. */
+function createRawErrorSender(
+  connections: Connections,
+  onRequestRejected: PublicServerOptions['onRequestRejected'],
+): SendError {
+  const send: SendError = (socket, error) => {
     if (!socket.writable || socket.destroyed) {
       socket.destroy();
       return;
@@ -64,79 +99,43 @@ export function createPublicServer({
     const traceId = randomHex(16);
     onRequestRejected(error, traceId);
     socket.on('error', () => {});
-    socket.write(formatRawResponse(error, traceId));
+    socket.write(formatRawResponse(traceId, errorResponse(error, traceId)));
     closeLingering(socket);
   };
-
-  const trackConnection = (socket: Socket, connection: Connection) => {
-    connections.set(socket, connection);
-    socket.once('close', () => connections.delete(socket));
-    socket.once('end', () => {
-      // Earlier versions know no interim answers.
-      if (connection.httpVersion === '1.1') probeHalfOpenClient(socket, () => connection.pendingResponses > 0);
-    });
-    socket.destroySoon = () => closeLingering(socket); // Node calls it after the answer that is the last.
-  };
-
-  // Node hands pipelined requests over all at once. One connection has one request under way, or it could have them all.
-  const serve = (request: IncomingMessage, response: ServerResponse) => {
-    const { socket } = request;
-    const tracked = connections.get(socket);
-    const previous = tracked?.current?.response;
-    const connection = tracked ?? {
-      httpVersion: request.httpVersion,
-      current: undefined,
-      pendingResponses: 0,
-      completedResponses: 0,
-    };
-    const current = { request, response };
-    connection.current = current;
-    connection.pendingResponses++;
-    response.on('close', () => {
-      connection.pendingResponses--;
-      connection.completedResponses++;
-      if (connection.current === current && request.complete) connection.current = undefined;
-    });
-    // Nothing is served after the answer that was the last, whatever else the client has sent.
-    const dispatch = () => socket.writable && onRequest(request, response);
-    if (!tracked) {
-      trackConnection(socket, connection);
-      if (isOtherProtocol(socket)) sendRawError(socket, badRequest('Send the request as HTTP/1.1.'));
-      else onRequest(request, response);
-    } else if (connection.pendingResponses > effectiveLimits.pipelinedRequests) dropConnection(socket, 'pipelining');
-    else if (connection.pendingResponses === 1 || !previous) dispatch();
-    else onResponseClosed(previous, dispatch);
-  };
-  server.on('request', serve);
-  // No body is wanted: the final answer comes without a 100, and other expectations are ignored (RFC 9110, section 10.1.1).
-  server.on('checkContinue', serve);
-  server.on('checkExpectation', serve);
-
-  /** After the answer that is under way, if one is. */
-  const sendRawErrorInOrder = (socket: Duplex, error: GatewayError) => {
+  return (socket, error) => {
     const current = connections.get(socket)?.current;
-    if (current) onResponseClosed(current.response, () => sendRawError(socket, error));
-    else sendRawError(socket, error);
+    if (current) whenClosed(current.response, () => send(socket, error));
+    else send(socket, error);
   };
-  server.on('connect', (_request, socket: Duplex) =>
-    sendRawErrorInOrder(socket, badRequest('CONNECT is not supported.')),
-  );
+}
+
+function handleParserErrors(server: Server, connections: Connections, sendError: SendError): void {
+  /** Node reports a failed connection again with each further packet. */
+  const failedSockets = new WeakSet<Duplex>();
+  server.on('connect', (_request, socket: Duplex) => sendError(socket, badRequest('CONNECT is not supported.')));
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (failedSockets.has(socket)) return;
     failedSockets.add(socket);
     const current = connections.get(socket)?.current;
-    if (socket.bytesRead === 0)
-      socket.destroy(); // An answer could be taken for that to a request on its way.
-    // The fault is in a request that has its answer, or will: no second one.
-    else if (current && !current.request.complete) onResponseClosed(current.response, () => closeLingering(socket));
-    else sendRawErrorInOrder(socket, fromParserError(error));
+    // Without a request, a response could be mistaken for the reply to a request in transit.
+    if (socket.bytesRead === 0) socket.destroy();
+    // The fault is in the body of a request that has its response, or will have: no second one.
+    else if (current && !current.request.complete) whenClosed(current.response, () => socket.destroy());
+    else sendError(socket, fromParserError(error));
   });
-  server.on('drop', () => onConnectionDropped('max_connections'));
-  server.on('listening', () => {
-    const watch = watchStalledReaders(connections, effectiveLimits.readTimeoutMs, (socket) =>
-      dropConnection(socket, 'stalled_reader'),
-    );
-    server.once('close', () => watch.stop());
-  });
-  return server;
+}
+
+function dropConnection(socket: Duplex, reason: DropReason, onDropped: (reason: DropReason) => void): void {
+  if (!socket.destroyed) onDropped(reason); // The rest of a packet is still parsed.
+  socket.destroy();
+}
+
+/**
+ * Closing at once would reset the connection of a client that is still sending, and the reset may destroy the response
+ * before the client reads it (RFC 9112, section 9.6). What it sends until then is discarded.
+ */
+function closeLingering(socket: Duplex): void {
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+  socket.end();
 }

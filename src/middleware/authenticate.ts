@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { throttlingNetwork } from '../http/client-address.ts';
 import { GatewayError } from '../http/errors.ts';
 import { type ApiKey, keyStatus, parseKeyId, verifyHash } from '../keys/api-key.ts';
@@ -5,61 +6,60 @@ import type { KeyLookup } from '../keys/key-store.ts';
 import { rateLimitedError, rateLimitHeaders } from '../rate-limit/headers.ts';
 import type { RateLimit, RateLimiter } from '../rate-limit/rate-limiter.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { type Credentials, extractCredentials } from './credentials.ts';
-import type { Stage } from './pipeline.ts';
-import type { Exchange } from './request-context.ts';
+import { extractCredentials } from './credentials.ts';
+import type { Handler, RequestContext } from './request-context.ts';
 
 export interface AuthenticateOptions {
   readonly keys: KeyLookup;
-  /** Counts failed keys by client address; a valid key from the same address is not touched by it. */
+  /** Counts failed keys by client address. Valid keys from the same address are unaffected. */
   readonly failedKeyLimiter: RateLimiter;
   readonly failedKeyLimit: RateLimit;
-  /** Whether the limit of a client address is used up, as far as this process knows. */
+  /** Whether a client address is over its limit, as far as this process knows. */
   readonly isOverLimit: (id: string) => boolean;
   readonly now: () => number;
 }
 
 type AuthFailureReason = 'missing' | 'ambiguous' | 'malformed' | 'unknown' | 'expired' | 'revoked';
 
-/** Finds the key that the request shows, or refuses the request: the same 401 whatever is wrong with it. */
-export function authenticate({ keys, failedKeyLimiter, failedKeyLimit, isOverLimit, now }: AuthenticateOptions): Stage {
-  function applyResult(exchange: Exchange, result: ApiKey | AuthFailureReason): void | Promise<void> {
-    exchange.span?.addEvent('key', { outcome: typeof result === 'string' ? result : 'active' });
-    if (typeof result === 'string') return rejectKey(exchange, result);
-    exchange.key = result;
-  }
+/** Sets the key of a request, or throws. Returns a promise only if it has to wait. */
+export type Authenticator = (request: IncomingMessage, context: RequestContext) => void | Promise<void>;
 
-  async function rejectKey(exchange: Exchange, reason: AuthFailureReason): Promise<void> {
-    // A request without a key does not try to guess one.
-    if (reason !== 'missing') await recordFailedKey(exchange, failedKeyLimiter, failedKeyLimit, reason);
-    throw unauthorized(reason);
-  }
-
-  return function authenticate(exchange) {
-    const presented = parsePresentedKey(extractCredentials(exchange.request));
-    if (typeof presented === 'string') return applyResult(exchange, presented);
-    const found = keys.find(presented.id, () => isOverLimit(failedKeySubject(exchange)));
-    if (!(found instanceof Promise)) return applyResult(exchange, verifyKey(presented.key, found, now()));
-    return found
-      .catch(toKeyStoreError)
-      .then((record) => applyResult(exchange, verifyKey(presented.key, record, now())));
+/** Requires a valid key. The 401 is the same for every reason. */
+export function authenticate(authenticator: Authenticator): Handler {
+  return function authenticate(request, response, next) {
+    const pending = authenticator(request, response.locals);
+    if (!pending) next();
+    else return pending.then(() => next());
   };
 }
 
-/** Of a client address, or of the network that stands for it. */
-function failedKeySubject({ clientAddress }: Exchange): string {
-  return `failed:${throttlingNetwork(clientAddress)}`;
+export function createAuthenticator({ keys, now, ...failedKeys }: AuthenticateOptions): Authenticator {
+  function apply(context: RequestContext, key: string, record: ApiKey | undefined): void | Promise<void> {
+    const result = verifyKey(key, record, now());
+    if (typeof result === 'string') return rejectKey(context, result, failedKeys);
+    context.span?.addEvent('authenticate', { outcome: 'active' });
+    context.key = result;
+  }
+
+  return function authenticator(request, context) {
+    const presented = parsePresentedKey(request);
+    if (typeof presented === 'string') return rejectKey(context, presented, failedKeys);
+    const { id, key } = presented;
+    const found = keys.find(id, () => failedKeys.isOverLimit(failedKeySubject(context)));
+    if (!(found instanceof Promise)) return apply(context, key, found);
+    return found.catch(throwKeyStoreError).then((record) => apply(context, key, record));
+  };
 }
 
 function parsePresentedKey(
-  credentials: Credentials,
+  request: IncomingMessage,
 ): { readonly id: string; readonly key: string } | AuthFailureReason {
+  const credentials = extractCredentials(request);
   if (credentials.kind === 'none') return 'missing';
   if (credentials.kind === 'ambiguous') return 'ambiguous';
-  if (credentials.kind === 'other_scheme') return 'malformed';
-  const { key } = credentials;
-  const id = parseKeyId(key);
-  return id === undefined ? 'malformed' : { id, key };
+  if (credentials.kind === 'unsupported_scheme') return 'malformed';
+  const id = parseKeyId(credentials.key);
+  return id === undefined ? 'malformed' : { id, key: credentials.key };
 }
 
 function verifyKey(key: string, record: ApiKey | undefined, now: number): ApiKey | AuthFailureReason {
@@ -68,29 +68,46 @@ function verifyKey(key: string, record: ApiKey | undefined, now: number): ApiKey
   return status === 'active' ? record : status;
 }
 
-function toKeyStoreError(error: unknown): never {
-  if (!(error instanceof StoreUnavailableError)) throw error;
-  throw new GatewayError('INTERNAL_ERROR', 'API keys cannot be verified right now. Try again shortly.', {
-    reason: 'key_store_unavailable',
-    cause: error,
-  });
+type FailedKeyOptions = Pick<AuthenticateOptions, 'failedKeyLimiter' | 'failedKeyLimit'>;
+
+async function rejectKey(
+  context: RequestContext,
+  reason: AuthFailureReason,
+  options: FailedKeyOptions,
+): Promise<never> {
+  context.span?.addEvent('authenticate', { outcome: reason });
+  // A request without a key is not an attempt to guess one.
+  if (reason !== 'missing') await countFailedKey(context, reason, options);
+  throw unauthorized(reason);
 }
 
-async function recordFailedKey(
-  exchange: Exchange,
-  failedKeyLimiter: RateLimiter,
-  limit: RateLimit,
+/** Throws a 429 if the client address is over its limit. If the limiter is unavailable, the key is still rejected. */
+async function countFailedKey(
+  context: RequestContext,
   reason: AuthFailureReason,
+  { failedKeyLimiter, failedKeyLimit }: FailedKeyOptions,
 ): Promise<void> {
-  const subject = { id: failedKeySubject(exchange), limits: [limit] };
+  const subject = { id: failedKeySubject(context), limits: [failedKeyLimit] };
   const decision = await failedKeyLimiter.consume(subject).catch((error: unknown) => {
-    if (error instanceof StoreUnavailableError) return undefined; // The key is refused all the same.
+    if (error instanceof StoreUnavailableError) return undefined;
     throw error;
   });
   if (decision?.outcome !== 'limited') return;
   throw rateLimitedError(decision, 'Too many failed API keys from this address.', {
     reason: `failed_keys_${reason}`,
     headers: rateLimitHeaders(decision),
+  });
+}
+
+function failedKeySubject({ clientAddress }: RequestContext): string {
+  return `failed:${throttlingNetwork(clientAddress)}`;
+}
+
+function throwKeyStoreError(error: unknown): never {
+  if (!(error instanceof StoreUnavailableError)) throw error;
+  throw new GatewayError('INTERNAL_ERROR', 'API keys cannot be verified right now. Try again shortly.', {
+    reason: 'key_store_unavailable',
+    cause: error,
   });
 }
 

@@ -1,10 +1,10 @@
+import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../http/errors.ts';
 import type { ApiKey } from '../keys/api-key.ts';
 import type { KeyLookup } from '../keys/key-store.ts';
 import type { LastUsedRecorder } from '../keys/last-used-recorder.ts';
 import { rateLimitedError } from '../rate-limit/headers.ts';
 import {
-  type ConsumeResult,
   keyRateLimits,
   type RateLimit,
   type RateLimitDecision,
@@ -12,27 +12,27 @@ import {
   type RateLimitSubject,
 } from '../rate-limit/rate-limiter.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import type { Stage } from './pipeline.ts';
-import type { Exchange } from './request-context.ts';
+import type { Authenticator } from './authenticate.ts';
+import type { Handler, RequestContext } from './request-context.ts';
 
 export interface RateLimitOptions {
   readonly limiter: RateLimiter;
-  /** Of keys that have none of their own. */
+  /** The limit of keys without their own. */
   readonly defaultLimit: RateLimit;
   readonly keys: KeyLookup;
   readonly lastUsed: Pick<LastUsedRecorder, 'record'>;
-  /** Run again for a key whose record changed after it was looked up: it puts the new one into the exchange, or refuses. */
-  readonly authenticate: Stage;
+  /** Runs again for a key whose record has changed since it was cached. */
+  readonly authenticator: Authenticator;
 }
 
 /** A record that changes more often than this during one request is a fault, not a race. */
 const MAX_REAUTHENTICATIONS = 3;
 
 /**
- * Counts the request against its key, once, whatever it will be answered. The same call to the store says whether the
- * key's record is still the one that was checked: a revoked key is refused here, however long it had been known.
+ * Counts the request once against its key, whatever its response. The same call reports whether the key's record has
+ * changed since it was cached, so that a revoked key is rejected here.
  */
-export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticate }: RateLimitOptions): Stage {
+export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator }: RateLimitOptions): Handler {
   const subjects = new WeakMap<ApiKey, RateLimitSubject>();
 
   function subjectFor(key: ApiKey): RateLimitSubject {
@@ -43,32 +43,27 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticate 
     return subject;
   }
 
-  async function reauthenticateAndConsume(exchange: Exchange): Promise<RateLimitDecision> {
-    for (let changes = 1; changes <= MAX_REAUTHENTICATIONS; changes++) {
-      keys.invalidate(exchange.authenticatedKey.id);
-      await authenticate(exchange);
-      const decision = await limiter.consume(subjectFor(exchange.authenticatedKey));
-      if (decision.outcome !== 'key_changed') return decision;
+  async function consume(request: IncomingMessage, context: RequestContext): Promise<RateLimitDecision> {
+    for (let attempt = 0; attempt <= MAX_REAUTHENTICATIONS; attempt++) {
+      const result = await limiter.consume(subjectFor(context.authenticatedKey));
+      if (result.outcome !== 'key_changed') return result;
+      keys.invalidate(context.authenticatedKey.id);
+      await authenticator(request, context);
     }
     throw new StoreUnavailableError('the key record keeps changing');
   }
 
-  function applyDecision(exchange: Exchange, decision: RateLimitDecision): void {
-    exchange.rateLimit = decision;
-    exchange.span?.addEvent('limit', {
+  return async function rateLimit(request, response, next) {
+    const context = response.locals;
+    const decision = await consume(request, context).catch(throwLimiterError);
+    context.rateLimit = decision;
+    context.span?.addEvent('rate_limit', {
       outcome: decision.outcome,
-      remaining: decision.states.map((state) => state.remaining),
+      remaining: decision.states.map(({ remaining }) => remaining),
     });
-    lastUsed.record(exchange.authenticatedKey.id);
+    lastUsed.record(context.authenticatedKey.id);
     if (decision.outcome === 'limited') throw keyRateLimited(decision);
-  }
-
-  return function rateLimit(exchange) {
-    const onDecision = (decision: ConsumeResult) => {
-      if (decision.outcome !== 'key_changed') return applyDecision(exchange, decision);
-      return reauthenticateAndConsume(exchange).then((decision) => applyDecision(exchange, decision), toLimiterError);
-    };
-    return limiter.consume(subjectFor(exchange.authenticatedKey)).then(onDecision, toLimiterError);
+    next();
   };
 }
 
@@ -79,7 +74,7 @@ export function keyRateLimited(decision: RateLimitDecision): GatewayError {
   });
 }
 
-function toLimiterError(error: unknown): never {
+function throwLimiterError(error: unknown): never {
   if (!(error instanceof StoreUnavailableError)) throw error;
   throw new GatewayError('INTERNAL_ERROR', 'Rate limits cannot be checked right now. Try again shortly.', {
     reason: 'limit_store_unavailable',

@@ -6,75 +6,85 @@ import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../http/errors.ts';
 import { compilePathTemplate } from '../http/path-template.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin, ReadResult } from '../upstream/origin.ts';
-import type { Stage } from './pipeline.ts';
-import type { Exchange } from './request-context.ts';
+import type { Origin, OriginRequest, ReadResult } from '../upstream/origin.ts';
+import type { Handler, RequestContext } from './request-context.ts';
 
-type OriginFor = (exchange: Exchange) => Origin;
+type OriginFor = (request: OriginRequest) => Origin;
 
-/** Asks the campaign service. */
-export function fetchDocument(endpoint: Endpoint, originFor: OriginFor, timeoutMs: number): Stage {
-  return async function fetchDocument(exchange) {
+/** Reads the document from the campaign service. */
+export function readFromOrigin(endpoint: Endpoint, originFor: OriginFor, timeoutMs: number): Handler {
+  return async function readDocument(_request, response, next) {
+    const context = response.locals;
     const deadlineAt = performance.now() + timeoutMs;
-    const { result } = await measureUpstream(exchange, originFor(exchange).fetch(exchange.signal, deadlineAt));
-    applyDocument(endpoint, exchange, result);
+    const { result } = await measureUpstream(
+      context,
+      originFor(toOriginRequest(context)).fetch(context.signal, deadlineAt),
+    );
+    applyResult(endpoint, context, result);
+    next();
   };
 }
 
-/** Asks the cache, and the campaign service only for what the cache has not. */
-export function readThrough(cache: Cache, endpoint: Endpoint, originFor: OriginFor): Stage {
+/** Reads the document from the cache, and from the campaign service if the cache cannot serve it. */
+export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache: Cache): Handler {
   const formatPath = compilePathTemplate(endpoint.path);
 
-  async function loadThroughCache(key: CacheKey, exchange: Exchange): Promise<void> {
-    const cacheResult = await measureUpstream(exchange, cache.load(key, originFor(exchange), exchange.signal));
-    if (cacheResult.outcome.outcome === 'hit' || cacheResult.outcome.outcome === 'stale')
-      exchange.upstreamMs = undefined;
-    applyCacheResult(exchange, cacheResult);
+  async function load(key: CacheKey, context: RequestContext): Promise<void> {
+    const loaded = await measureUpstream(context, cache.load(key, originFor(toOriginRequest(context)), context.signal));
+    const { outcome } = loaded.outcome;
+    if (outcome === 'hit' || outcome === 'stale') context.upstreamMs = undefined;
+    applyCacheResult(endpoint, context, loaded);
   }
 
-  function applyCacheResult(exchange: Exchange, cacheResult: CacheResult): void {
-    exchange.cache = cacheResult.outcome;
-    exchange.span?.addEvent('cache', cacheEventAttributes(cacheResult.outcome));
-    if ('failure' in cacheResult) throw badGateway(cacheResult.failure);
-    applyDocument(endpoint, exchange, cacheResult.result);
-  }
-
-  return function readThrough(exchange) {
-    const { parameters } = exchange;
+  return function readDocument(_request, response, next) {
+    const context = response.locals;
+    const { parameters } = context;
     const key: CacheKey = {
       path: formatPath(parameters),
       accountGroupId: parameters['accountGroupId'] ?? '',
       campaignId: parameters['campaignId'],
     };
-    const cacheResult = cache.lookup(key);
-    if (!cacheResult) return loadThroughCache(key, exchange);
-    if (cacheResult.outcome.outcome === 'stale') cache.refresh(key, originFor(exchange));
-    applyCacheResult(exchange, cacheResult);
+    const cached = cache.lookup(key);
+    if (!cached) return load(key, context).then(() => next());
+    if (cached.outcome.outcome === 'stale') cache.refresh(key, originFor(toOriginRequest(context)));
+    applyCacheResult(endpoint, context, cached);
+    next();
   };
+}
+
+function applyCacheResult(endpoint: Endpoint, context: RequestContext, cacheResult: CacheResult): void {
+  context.cache = cacheResult.outcome;
+  context.span?.addEvent('cache', cacheEventAttributes(cacheResult.outcome));
+  if ('failure' in cacheResult) throw badGateway(cacheResult.failure);
+  applyResult(endpoint, context, cacheResult.result);
 }
 
 function cacheEventAttributes(outcome: CacheOutcome): Attributes {
   return { outcome: outcome.outcome, age_ms: 'ageMs' in outcome ? Math.round(outcome.ageMs) : undefined };
 }
 
-function applyDocument(endpoint: Endpoint, exchange: Exchange, result: ReadResult): void {
+function applyResult(endpoint: Endpoint, context: RequestContext, result: ReadResult): void {
   if (result.outcome === 'not_found') throw documentNotFound(endpoint);
-  exchange.result = result;
+  context.document = result;
 }
 
-export function documentNotFound(endpoint: Endpoint): GatewayError {
-  return new GatewayError('NOT_FOUND', endpoint.notFoundMessage, { reason: 'document' });
+function toOriginRequest({ authenticatedKey, parameters, trace, clientAddress }: RequestContext): OriginRequest {
+  return { parameters, trace, keyId: authenticatedKey.id, clientAddress };
 }
 
-async function measureUpstream<T>(exchange: Exchange, reading: Promise<T>): Promise<T> {
+async function measureUpstream<T>(context: RequestContext, reading: Promise<T>): Promise<T> {
   const startedAt = performance.now();
   try {
     return await reading;
   } catch (error) {
     throw error instanceof UpstreamFailure ? badGateway(error) : error;
   } finally {
-    exchange.upstreamMs = performance.now() - startedAt;
+    context.upstreamMs = performance.now() - startedAt;
   }
+}
+
+export function documentNotFound(endpoint: Endpoint): GatewayError {
+  return new GatewayError('NOT_FOUND', endpoint.notFoundMessage, { reason: 'document' });
 }
 
 export function badGateway(failure: UpstreamFailure): GatewayError {

@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
+import type { ErrorRequestHandler, RequestHandler } from 'express';
 import type { CacheOutcome } from '../cache/cache-status.ts';
 import type { GatewayError } from '../http/errors.ts';
 import type { ApiKey } from '../keys/api-key.ts';
@@ -7,92 +7,62 @@ import type { RateLimitDecision } from '../rate-limit/rate-limiter.ts';
 import type { TraceContext } from '../telemetry/trace-context.ts';
 import type { Document } from '../upstream/origin.ts';
 
-/** What requests have to know of the listener that they came by. */
-export interface ServerState {
-  readonly draining: boolean;
-  /** How long it keeps an idle connection, in whole seconds. */
-  readonly keepAliveSeconds: number;
-}
-
-/** One request on its way through the pipeline: each stage reads what earlier ones left and adds its own. */
-export class Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+/** What the stages know about a request: Express's `response.locals`. Each stage reads what earlier ones set. */
+export class RequestContext {
   readonly trace: TraceContext;
-  /** Undefined where the trace is not recorded. */
+  /** Undefined unless the trace is recorded. */
   readonly span: Span | undefined;
   readonly clientAddress: string;
-  /** `performance.now()` at the moment the head of the request had been read. */
-  readonly startedAt: number;
+  /** On `performance.now()`'s clock: when the head of the request had been read. */
+  readonly startedAt = performance.now();
+  /** Whether the connection ends with the response because of what the request contains. */
+  readonly mustClose: boolean;
 
-  /** The endpoint's path template, once one has matched. */
-  route: string | undefined;
-  /** As sent, not yet checked: the stage `validate` decides what may be used. */
-  rawParameters: Readonly<Record<string, string>> = {};
-  /** Left by `authenticate`. */
+  /** Set by `authenticate`. */
   key: ApiKey | undefined;
-  /** Left by `limitRate`. */
+  /** Set by `rateLimit`. */
   rateLimit: RateLimitDecision | undefined;
-  /** Left by `validate`: every one matches its pattern. */
+  /** Set by `validateParams`: the raw path parameters, each of them valid. */
   parameters: Readonly<Record<string, string>> = {};
-  /** Left by `read`. */
-  result: Document | undefined;
-  /** Left by `readThrough`: what the cache did. */
+  /** Set by `readDocument`. */
+  document: Document | undefined;
+  /** Set by `readDocument` where there is a cache. */
   cache: CacheOutcome | undefined;
-  /** What the request failed of, if it did. */
-  error: GatewayError | undefined;
-  /** Something in the request is such that no other can follow it. */
-  closeAfterResponse = false;
-  /** Milliseconds that the request waited for the campaign service, or for what other requests had asked it. */
+  /** How long the request waited for the campaign service, its own call or a shared one. */
   upstreamMs: number | undefined;
+  /** Set by the error handler. */
+  error: GatewayError | undefined;
 
   #abortController: AbortController | undefined;
+  #isAborted = false;
 
-  readonly #listener: ServerState;
-
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    trace: TraceContext,
-    span: Span | undefined,
-    clientAddress: string,
-    listener: ServerState,
-  ) {
-    this.#listener = listener;
-    this.request = request;
-    this.response = response;
+  constructor(trace: TraceContext, span: Span | undefined, clientAddress: string, mustClose: boolean) {
     this.trace = trace;
     this.span = span;
     this.clientAddress = clientAddress;
-    this.startedAt = performance.now();
+    this.mustClose = mustClose;
   }
 
-  /** Whether the connection ends with the answer because the gateway wants it. */
-  get closesAfterResponse(): boolean {
-    return this.closeAfterResponse || this.#listener.draining;
-  }
-
-  /** How long the connection stays after the answer, in seconds; undefined where it ends, or the client is not one of HTTP/1.1. */
-  get keepAliveSeconds(): number | undefined {
-    const stays = !this.closesAfterResponse && this.response.shouldKeepAlive && this.request.httpVersion === '1.1';
-    return stays ? this.#listener.keepAliveSeconds : undefined;
-  }
-
-  /** Aborted when the client goes away before it has its answer. Made on demand: most requests end without needing it. */
+  /** Aborted when the client disconnects before its response. Created on demand: most requests do not need it. */
   get signal(): AbortSignal {
     this.#abortController ??= new AbortController();
-    if (this.response.destroyed) this.#abortController.abort();
+    if (this.#isAborted) this.#abortController.abort();
     return this.#abortController.signal;
   }
 
-  /** The client has gone. */
   abort(): void {
+    this.#isAborted = true;
     this.#abortController?.abort();
   }
 
-  /** The key of a request that passed `authenticate`; a stage that asks for it earlier is in the wrong place. */
+  /** The key of an authenticated request. Throws if a stage reads it before `authenticate` has run. */
   get authenticatedKey(): ApiKey {
-    if (!this.key) throw new Error('the pipeline asks for the key before it has authenticated');
+    if (!this.key) throw new Error('the key was read before authentication');
     return this.key;
   }
 }
+
+/** Express middleware of this gateway. */
+export type Handler = RequestHandler<Record<string, string>, unknown, unknown, unknown, RequestContext>;
+export type GatewayRequest = Parameters<Handler>[0];
+export type ErrorHandler = ErrorRequestHandler<Record<string, string>, unknown, unknown, unknown, RequestContext>;

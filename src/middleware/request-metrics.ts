@@ -3,40 +3,39 @@ import { durationHistogram } from '../telemetry/histogram.ts';
 import { telemetryMethod } from '../telemetry/http-method.ts';
 import { counter } from '../telemetry/instruments.ts';
 import { workerCounter } from '../telemetry/worker-metrics.ts';
-import type { Exchange } from './request-context.ts';
-import type { Outcome } from './request-outcome.ts';
+import type { CompletedRequest } from './request-telemetry.ts';
 
 export interface RequestMetrics {
-  completed(exchange: Exchange, outcome: Outcome): void;
-  /** A request that the HTTP parser refused: it is counted, and has no duration. */
-  rejected(error: GatewayError): void;
+  countCompleted(completed: CompletedRequest): void;
+  /** A rejected request is counted, but has no duration. */
+  countRejected(error: GatewayError): void;
 }
 
-/** Counts and measures requests. No label has anything in it that a client can choose freely. */
+/** Counts and measures requests. No label has a value that a client can choose freely. */
 export function createRequestMetrics(): RequestMetrics {
   const measure = durationHistogram(
     'http.server.request.duration',
-    'Duration of requests, from their head to their end',
+    'Duration of requests, head received to response sent',
     ['http.request.method', 'http.route', 'http.response.status_code', 'url.scheme', 'error.type'],
   );
-  const count = counter('campaign_gateway.requests', 'Requests, by status, error code and reason', [
+  const count = counter('campaign_gateway.requests', 'Requests by status, error code and reason', [
     'status',
     'code',
     'reason',
   ]);
-  const countOfWorker = workerCounter('campaign_gateway.worker.requests', 'Requests, by the worker that served them');
-  const countOutcome = ({ status, code, reason }: Outcome) => {
+  const countByWorker = workerCounter('campaign_gateway.worker.requests', 'Requests by worker');
+  const countRequest = ({ status, code, reason }: Pick<CompletedRequest, 'status' | 'code' | 'reason'>) => {
     count(String(status), code ?? '', reason ?? '');
-    countOfWorker();
+    countByWorker();
   };
   return {
-    completed(exchange, outcome) {
-      const { status, reason } = outcome;
-      countOutcome(outcome);
-      const seconds = (performance.now() - exchange.startedAt) / 1000;
+    countCompleted(completed) {
+      countRequest(completed);
+      const { request, context, route = '', status, reason } = completed;
+      const seconds = (performance.now() - context.startedAt) / 1000;
       const errorType = status >= 500 ? (reason ?? 'unknown') : '';
-      measure(seconds, telemetryMethod(exchange.request), exchange.route ?? '', status, 'http', errorType);
+      measure(seconds, telemetryMethod(request), route, status, 'http', errorType);
     },
-    rejected: ({ status, code, reason }) => countOutcome({ status, code, reason }),
+    countRejected: ({ status, code, reason }) => countRequest({ status, code, reason }),
   };
 }

@@ -1,9 +1,14 @@
 import { GatewayError } from '../http/errors.ts';
-import type { Exchange } from './request-context.ts';
+import type { ApiKey } from '../keys/api-key.ts';
+import type { Handler } from './request-context.ts';
 
-/** Lets keys pass that were given the account group in the path. */
-export function requireAccountGroup(exchange: Pick<Exchange, 'authenticatedKey' | 'parameters'>): void {
-  const { accountGroupIds } = exchange.authenticatedKey;
-  if (accountGroupIds === '*' || accountGroupIds.includes(exchange.parameters['accountGroupId'] ?? '')) return;
+/** Requires access to the account group in the path. */
+export const requireAccountGroup: Handler = function requireAccountGroup(_request, { locals }, next) {
+  checkAccountGroup(locals.authenticatedKey, locals.parameters['accountGroupId'] ?? '');
+  next();
+};
+
+export function checkAccountGroup({ accountGroupIds }: Pick<ApiKey, 'accountGroupIds'>, accountGroupId: string): void {
+  if (accountGroupIds === '*' || accountGroupIds.includes(accountGroupId)) return;
   throw new GatewayError('FORBIDDEN', 'This API key has no access to this account group.', { reason: 'account_group' });
 }

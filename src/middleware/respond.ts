@@ -1,89 +1,62 @@
-import accepts from 'accepts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import fresh from 'fresh';
 import { cacheHeaders } from '../cache/cache-status.ts';
-import {
-  baseHeaders,
-  envelopeContentType,
-  errorEnvelope,
-  NO_STORE_HEADERS,
-  successEnvelope,
-  successEnvelopeLength,
-} from '../http/envelope.ts';
-import type { GatewayError, HeaderList } from '../http/errors.ts';
-import { ifNoneMatchMatches } from '../http/if-none-match.ts';
-import { writeHead } from '../http/response-head.ts';
-import type { StaticAsset } from '../openapi/static-asset.ts';
+import { successEnvelope, successEnvelopeLength } from '../http/envelope.ts';
+import { toGatewayError } from '../http/errors.ts';
+import { type EnvelopeResponse, errorResponse, writeResponse } from '../http/response-writer.ts';
 import { rateLimitHeaders } from '../rate-limit/headers.ts';
-import type { Stage } from './pipeline.ts';
-import type { Exchange } from './request-context.ts';
+import type { ErrorHandler, Handler, RequestContext } from './request-context.ts';
 
-/** Sends the document that `read` left, or a 304 to a client that has it (RFC 9110, section 13.1.2). */
-export function respond(exchange: Exchange): void {
-  const { result, request, trace } = exchange;
-  if (!result) throw new Error('the pipeline responds before it has read');
-  const { data, etag } = result;
-  const headers = ['ETag', etag, 'Cache-Control', 'private, no-cache'];
-  if (ifNoneMatchMatches(request.headers['if-none-match'], etag)) {
-    send(exchange, 304, headers);
-    return;
-  }
-  const text = successEnvelope(data, trace.traceId);
-  send(exchange, 200, headers, envelopeBody(text, successEnvelopeLength(data, trace.traceId)));
+/** State of the server that responses depend on. */
+export interface ServerState {
+  /** Responses close their connections. */
+  readonly isDraining: boolean;
 }
 
-/** Sends what needs no key and is no campaign, or a 304 to a client that has it. */
-export function sendAsset(document: StaticAsset): Stage {
-  return async function sendAsset(exchange) {
-    const { request } = exchange;
-    const encoding = accepts(request).encoding(['gzip', 'identity']);
-    const { body, etag } = encoding === 'gzip' ? await document.gzip() : document.identity;
-    const headers = ['ETag', etag, 'Cache-Control', 'public, no-cache', 'Vary', 'Accept-Encoding'];
-    if (ifNoneMatchMatches(request.headers['if-none-match'], etag)) {
-      send(exchange, 304, headers);
+/** Sends the document, or a 304 to a client that already has it (RFC 9110, section 13.1.2). */
+export function respond(server: ServerState): Handler {
+  return function respond(request, response) {
+    const { document, trace } = response.locals;
+    if (!document) throw new Error('there is no document to respond with');
+    const { data, etag } = document;
+    const headers = ['ETag', etag, 'Cache-Control', 'private, no-cache'];
+    const ifNoneMatch = request.headers['if-none-match'];
+    if (ifNoneMatch !== undefined && fresh({ 'if-none-match': ifNoneMatch }, { etag })) {
+      send(request, response, server, { status: 304, headers });
       return;
     }
-    if (encoding === 'gzip') headers.push('Content-Encoding', 'gzip');
-    send(exchange, 200, headers, { text: body, bytes: Buffer.byteLength(body), type: document.contentType });
+    const body = successEnvelope(data, trace.traceId);
+    send(request, response, server, {
+      status: 200,
+      headers,
+      body,
+      byteLength: successEnvelopeLength(data, trace.traceId),
+    });
   };
 }
 
-/** Sends the client to another path of this gateway. */
-export function redirect(path: `/${string}`): Stage {
-  return function redirect(exchange) {
-    const headers = ['Location', path, 'Cache-Control', 'public, no-cache'];
-    const text = `See ${path}\n`;
-    send(exchange, 302, headers, { text, bytes: text.length, type: 'text/plain; charset=utf-8' });
+/** Sends the error envelope for anything that a stage threw. */
+export function handleErrors(server: ServerState): ErrorHandler {
+  return function handleErrors(thrown, request, response, _next) {
+    const error = toGatewayError(thrown);
+    response.locals.error = error;
+    // A partial response must not look complete.
+    if (response.headersSent || response.destroyed) response.destroy();
+    else send(request, response, server, errorResponse(error, response.locals.trace.traceId));
   };
 }
 
-/** Sends an error envelope; the only place where one is sent on an exchange. */
-export function respondError(exchange: Exchange, error: GatewayError): void {
-  exchange.error = error;
-  const { response } = exchange;
-  if (response.headersSent || response.destroyed) {
-    response.destroy(); // Half an answer must not look like a whole one.
-    return;
-  }
-  const headers = [...error.headers, ...NO_STORE_HEADERS];
-  const text = errorEnvelope(error, exchange.trace.traceId);
-  send(exchange, error.status, headers, envelopeBody(text, Buffer.byteLength(text)));
-}
-
-interface Body {
-  readonly text: string | Buffer;
-  readonly bytes: number;
-  readonly type: string;
-}
-
-function envelopeBody(text: string, bytes: number): Body {
-  return { text, bytes, type: envelopeContentType };
-}
-
-function send(exchange: Exchange, status: number, headerList: HeaderList, body?: Body): void {
-  const { request, response, trace, rateLimit: charge } = exchange;
-  const headers = [...baseHeaders(trace.traceId), ...(charge ? rateLimitHeaders(charge) : []), ...headerList];
-  if (exchange.cache) headers.push(...cacheHeaders(exchange.cache));
-  if (body) headers.push('Content-Type', body.type, 'Content-Length', String(body.bytes));
-  if (exchange.closesAfterResponse) headers.push('Connection', 'close');
-  writeHead(response, status, headers, exchange.keepAliveSeconds);
-  response.end(request.method === 'HEAD' ? undefined : body?.text);
+function send(
+  request: IncomingMessage,
+  response: ServerResponse & { readonly locals: RequestContext },
+  { isDraining }: ServerState,
+  envelope: EnvelopeResponse,
+): void {
+  const { cache, mustClose, rateLimit, trace } = response.locals;
+  const headers = [
+    ...(rateLimit ? rateLimitHeaders(rateLimit) : []),
+    ...envelope.headers,
+    ...(cache ? cacheHeaders(cache) : []),
+  ];
+  writeResponse(request, response, trace.traceId, { ...envelope, headers }, mustClose || isDraining);
 }

@@ -2,11 +2,11 @@ import type { Endpoint } from '../endpoints/endpoint.ts';
 import { type GatewayError, toGatewayError } from '../http/errors.ts';
 import { bodyTooLarge, headersTooLarge, requestTimeout, targetTooLong } from '../http/server-limits.ts';
 import { unauthorized } from '../middleware/authenticate.ts';
-import { authorize } from '../middleware/authorize.ts';
+import { checkPermission } from '../middleware/authorize.ts';
 import { methodNotAllowed } from '../middleware/no-route.ts';
 import { keyRateLimited } from '../middleware/rate-limit.ts';
 import { badGateway, documentNotFound } from '../middleware/read-document.ts';
-import { validate } from '../middleware/validate-params.ts';
+import { checkParams } from '../middleware/validate-params.ts';
 import { overloadedError } from '../overload/reject.ts';
 import { parseRateLimit } from '../rate-limit/rate-limiter.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
@@ -23,9 +23,7 @@ export function endpointErrors(endpoint: Endpoint): readonly ErrorExample[] {
   return [
     {
       when: 'A path parameter is malformed (`details` names each one and its rule), or the request is no HTTP that can be served.',
-      example: catchGatewayError(() =>
-        validate(parameters)({ rawParameters: invalidParameters(parameters), parameters: {} }),
-      ),
+      example: catchGatewayError(() => checkParams(parameters, invalidParameters(parameters))),
     },
     {
       when: 'There is no key, or one that is malformed, unknown, expired or revoked: the answer is the same.',
@@ -33,7 +31,7 @@ export function endpointErrors(endpoint: Endpoint): readonly ErrorExample[] {
     },
     {
       when: `The key lacks the permission \`${permission}\`, or the account group. The answer is the same whether the ${name.toLowerCase()} exists or not.`,
-      example: catchGatewayError(() => authorize(permission)({ authenticatedKey: { permissions: [] } })),
+      example: catchGatewayError(() => checkPermission({ permissions: [] }, permission)),
     },
     {
       when: `There is no such ${name.toLowerCase()} in the account group, or no such path.`,

@@ -1,45 +1,47 @@
 import { readFileSync } from 'node:fs';
+import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Endpoint } from '../endpoints/endpoint.ts';
-import type { Stage } from '../middleware/pipeline.ts';
-import type { Exchange } from '../middleware/request-context.ts';
-import { redirect, sendAsset } from '../middleware/respond.ts';
 import { buildOpenApiDocument } from './document.ts';
-import { jsonAsset, type StaticAsset, staticAsset } from './static-asset.ts';
+import { serveAsset } from './static-asset.ts';
 
-interface Route {
+/** A route that needs no key. */
+export interface PublicRoute {
   readonly path: `/${string}`;
-  readonly stages: readonly Stage[];
+  readonly handlers: readonly RequestHandler[];
 }
 
-/** What is there for everybody to read: the API description and, with `hasPage`, the page made from it. */
-export function referenceRoutes(endpoints: readonly Endpoint[], hasPage: boolean): readonly Route[] {
-  const description: Route = { path: '/openapi.json', stages: [sendAsset(jsonAsset(buildOpenApiDocument(endpoints)))] };
-  return hasPage ? [description, ...pageRoutes()] : [description];
+/** The API description and, with `docs`, the reference page, which loads nothing from other hosts. */
+export function openApiRoutes(endpoints: readonly Endpoint[], docs: boolean): readonly PublicRoute[] {
+  const description = `${JSON.stringify(buildOpenApiDocument(endpoints), null, 2)}\n`;
+  const route = {
+    path: '/openapi.json',
+    handlers: [serveAsset('application/json; charset=utf-8', description)],
+  } as const;
+  return docs ? [route, ...pageRoutes()] : [route];
 }
 
-/** The page and all that it loads: nothing comes from another host. */
-function pageRoutes(): readonly Route[] {
-  const [html, css, script] = ['text/html; charset=utf-8', 'text/css; charset=utf-8', 'text/javascript; charset=utf-8'];
-  const documents: readonly (readonly [`/${string}`, StaticAsset])[] = [
-    ['/docs', file(html, import.meta.resolve('./page/page.html'))],
-    ['/docs/page.css', file(css, import.meta.resolve('./page/page.css'))],
-    ['/docs/page.js', file(script, import.meta.resolve('./page/page.js'))],
-    ['/docs/icon.svg', file('image/svg+xml', import.meta.resolve('./page/icon.svg'))],
-    ['/docs/swagger-ui.css', file(css, import.meta.resolve('swagger-ui-dist/swagger-ui.css'))],
-    ['/docs/swagger-ui-bundle.js', file(script, import.meta.resolve('swagger-ui-dist/swagger-ui-bundle.js'))],
-  ];
+function pageRoutes(): readonly PublicRoute[] {
+  const asset = (path: `/${string}`, type: string, file: string): PublicRoute => {
+    const content = readFileSync(new URL(import.meta.resolve(file)));
+    return { path, handlers: [securityHeaders, serveAsset(`${type}; charset=utf-8`, content)] };
+  };
   return [
-    { path: '/', stages: [redirect('/docs')] },
-    ...documents.map(([path, document]) => ({ path, stages: [securePage, sendAsset(document)] })),
+    {
+      path: '/',
+      handlers: [(_request, response) => response.set('Cache-Control', 'public, no-cache').redirect('/docs')],
+    },
+    asset('/docs', 'text/html', './page/page.html'),
+    asset('/docs/page.css', 'text/css', './page/page.css'),
+    asset('/docs/page.js', 'text/javascript', './page/page.js'),
+    asset('/docs/icon.svg', 'image/svg+xml', './page/icon.svg'),
+    asset('/docs/swagger-ui.css', 'text/css', 'swagger-ui-dist/swagger-ui.css'),
+    asset('/docs/swagger-ui-bundle.js', 'text/javascript', 'swagger-ui-dist/swagger-ui-bundle.js'),
   ];
 }
 
-function file(contentType: string, url: string): StaticAsset {
-  return staticAsset(contentType, readFileSync(new URL(url)));
-}
-
-const setSecurityHeaders = helmet({
+/** The page may load from and call only this gateway, and may not be framed. */
+const securityHeaders = helmet({
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
@@ -53,10 +55,5 @@ const setSecurityHeaders = helmet({
       frameAncestors: ["'none'"],
     },
   },
-  strictTransportSecurity: false, // Whoever ends TLS before the gateway decides for the host.
+  strictTransportSecurity: false, // Decided by the proxy that terminates TLS.
 });
-
-/** The page may load and ask nothing but this gateway, and be shown in no frame. */
-function securePage({ request, response }: Exchange): void {
-  setSecurityHeaders(request, response, () => {});
-}

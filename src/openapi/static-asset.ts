@@ -1,36 +1,36 @@
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import type { Request, RequestHandler, Response } from 'express';
 import { computeEtag } from '../http/etag.ts';
 
-/** One form of a document as it is sent. */
 interface Representation {
-  readonly body: string | Buffer;
+  readonly body: Buffer;
   readonly etag: string;
-}
-
-/** What is the same for everybody, and for as long as the process runs. */
-export interface StaticAsset {
-  readonly contentType: string;
-  readonly identity: Representation;
-  /** Compressed when it is first asked for. It has an entity tag of its own (RFC 9110, section 8.8.3.3). */
-  gzip(): Promise<Representation>;
 }
 
 const compress = promisify(gzip);
 
-export function staticAsset(contentType: string, body: string | Buffer): StaticAsset {
-  const etag = computeEtag(body);
-  let gzip: Promise<Representation> | undefined;
-  return {
-    contentType,
-    identity: { body, etag },
-    gzip: () => {
-      gzip ??= compress(body).then((compressed) => ({ body: compressed, etag: computeEtag(compressed) }));
-      return gzip;
-    },
+/** Serves bytes that never change while the process runs, compressed for clients that accept it. Needs no key. */
+export function serveAsset(contentType: string, content: string | Buffer): RequestHandler {
+  const identity = toRepresentation(Buffer.from(content));
+  let gzipped: Promise<Representation> | undefined;
+  const getGzipped = () => {
+    gzipped ??= compress(identity.body).then(toRepresentation);
+    gzipped.catch(() => {
+      gzipped = undefined; // The next request tries again.
+    });
+    return gzipped;
+  };
+  return async function serveAsset(request: Request, response: Response): Promise<void> {
+    const usesGzip = request.acceptsEncodings('gzip', 'identity') === 'gzip';
+    const { body, etag } = usesGzip ? await getGzipped() : identity;
+    if (usesGzip) response.set('Content-Encoding', 'gzip');
+    response.set({ 'Content-Type': contentType, 'Cache-Control': 'public, no-cache', ETag: etag });
+    response.vary('Accept-Encoding').send(body); // Express sends a 304 to a client that already has it.
   };
 }
 
-export function jsonAsset(value: unknown): StaticAsset {
-  return staticAsset('application/json; charset=utf-8', `${JSON.stringify(value, null, 2)}\n`);
+/** Each representation has its own entity tag (RFC 9110, section 8.8.3.3). */
+function toRepresentation(body: Buffer): Representation {
+  return { body, etag: computeEtag(body) };
 }

@@ -1,16 +1,15 @@
 import type { Logger } from 'pino';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { compilePathTemplate } from '../http/path-template.ts';
-import type { Exchange } from '../middleware/request-context.ts';
 import { decodeReply } from './decode.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
-import type { Origin, OriginResponse } from './origin.ts';
+import type { Origin, OriginRequest, OriginResponse } from './origin.ts';
 import { isCanonicalDocument, parseReply } from './parse-document.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface DocumentOriginOptions {
   readonly upstream: Upstream;
-  readonly headers: (exchange: Exchange) => Record<string, string>;
+  readonly headers: (request: OriginRequest) => Record<string, string>;
   /** Of a body, also when it has been decoded. */
   readonly maxBodyBytes: number;
   readonly log: Logger;
@@ -18,16 +17,20 @@ export interface DocumentOriginOptions {
   readonly count: (outcome: string) => void;
 }
 
-/** What an exchange asks for, at the campaign service: filtered, and checked to be what was asked for. */
+/** What an request asks for, at the campaign service: filtered, and checked to be what was asked for. */
 export function createDocumentOrigin(
   endpoint: Endpoint,
   { upstream, headers, maxBodyBytes, log, count }: DocumentOriginOptions,
-): (exchange: Exchange) => Origin {
+): (request: OriginRequest) => Origin {
   const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
-  async function fetchDocument(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<OriginResponse> {
-    const { parameters, trace } = exchange;
-    const reply = await upstream.read({ path: formatPath(parameters), headers: headers(exchange), signal, deadlineAt });
+  async function fetchDocument(
+    request: OriginRequest,
+    signal: AbortSignal,
+    deadlineAt: number,
+  ): Promise<OriginResponse> {
+    const { parameters, trace } = request;
+    const reply = await upstream.read({ path: formatPath(parameters), headers: headers(request), signal, deadlineAt });
     const parsed = parseReply(endpoint, parameters, await decodeReply(reply, maxBodyBytes));
     if (parsed.outcome !== 'foreign_account_group') return { result: parsed, headers: reply.headers };
     log.warn(
@@ -37,9 +40,13 @@ export function createDocumentOrigin(
     return { result: { outcome: 'not_found' }, headers: reply.headers };
   }
 
-  async function fetchAndCount(exchange: Exchange, signal: AbortSignal, deadlineAt: number): Promise<OriginResponse> {
+  async function fetchAndCount(
+    request: OriginRequest,
+    signal: AbortSignal,
+    deadlineAt: number,
+  ): Promise<OriginResponse> {
     try {
-      const fetched = await fetchDocument(exchange, signal, deadlineAt);
+      const fetched = await fetchDocument(request, signal, deadlineAt);
       count(fetched.result.outcome);
       return fetched;
     } catch (error) {
@@ -48,8 +55,8 @@ export function createDocumentOrigin(
     }
   }
 
-  return (exchange) => ({
-    fetch: (signal, deadlineAt) => fetchAndCount(exchange, signal, deadlineAt),
-    isValidDocument: (text) => isCanonicalDocument(endpoint, exchange.parameters, text),
+  return (request) => ({
+    fetch: (signal, deadlineAt) => fetchAndCount(request, signal, deadlineAt),
+    isValidDocument: (text) => isCanonicalDocument(endpoint, request.parameters, text),
   });
 }

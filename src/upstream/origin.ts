@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { TraceContext } from '../telemetry/trace-context.ts';
 
 /** A filtered document as JSON text, with its strong entity tag. */
 export interface Document {
@@ -22,4 +23,12 @@ export interface Origin {
   fetch(signal: AbortSignal, deadlineAt: number): Promise<OriginResponse>;
   /** Whether a document that was found somewhere is a whole one of this key, with nothing in it that must not leave. */
   isValidDocument(data: string): boolean;
+}
+
+/** What a request to the campaign service depends on. */
+export interface OriginRequest {
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly trace: TraceContext;
+  readonly keyId: string;
+  readonly clientAddress: string;
 }

@@ -8,7 +8,7 @@ export interface BadRequest {
   readonly answers: readonly Outcome[];
   /** Whether the gateway ends the connection after them. */
   readonly ends: boolean;
-  /** Only where the first packet has the whole request line. */
+  /** Only where the first packet contains the whole request line. */
   readonly inOnePacket?: boolean;
 }
 
@@ -82,14 +82,6 @@ const requestLines = refused({
   'an absolute target with a port that is no number': target(`http://a:x${campaignPath}`),
   'an absolute target with one slash': target(`http:${campaignPath}`),
 });
-
-const otherProtocols = refused({
-  'RTSP/1.0': version('RTSP/1.0'),
-  'RTSP/1.1': version('RTSP/1.1'),
-  'RTSP/1.0 with a method of its own': version('RTSP/1.0').replace('GET', 'SETUP'),
-  'RTSP/1.0 behind an empty line': `\r\n${version('RTSP/1.0')}`,
-  'ICE/1.0 with a method of its own': version('ICE/1.0').replace('GET', 'SOURCE'),
-}).map((row) => ({ ...row, inOnePacket: true }));
 
 const hosts = refused({
   'no Host': host(''),
@@ -269,7 +261,6 @@ const others = [
 
 export const badRequests: readonly BadRequest[] = [
   ...requestLines,
-  ...otherProtocols,
   ...hosts,
   ...headers,
   ...framings,

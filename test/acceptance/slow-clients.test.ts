@@ -17,8 +17,7 @@ const limits = {
   headersTimeoutMs: 400,
   requestTimeoutMs: 600,
   keepAliveTimeoutMs: 100,
-  unreadTimeoutMs: 1000,
-  lingerMs: 1000,
+  readTimeoutMs: 1000,
 };
 
 beforeAll(async () => {
@@ -46,8 +45,7 @@ test('the limits are those that the README has', () => {
     headersTimeoutMs: 10_000,
     requestTimeoutMs: 15_000,
     keepAliveTimeoutMs: 75_000,
-    unreadTimeoutMs: 30_000,
-    lingerMs: 2000,
+    readTimeoutMs: 30_000,
   });
 });
 

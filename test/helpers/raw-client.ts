@@ -38,7 +38,7 @@ export class RawClient {
   /** Writes the pieces, each in a packet of its own as far as TCP lets one say so. */
   async send(...pieces: readonly (string | Buffer)[]): Promise<void> {
     for (const piece of pieces) {
-      if (!this.socket.writable) return;
+      if (!this.socket.writable) return new Promise((resolve) => setImmediate(resolve)); // Its `close` event may be due.
       const bytes = typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece;
       await new Promise<void>((resolve) => this.socket.write(bytes, () => setImmediate(resolve)));
     }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { envelopeContentType } from '../../src/http/envelope.ts';
+import { ENVELOPE_CONTENT_TYPE } from '../../src/http/envelope.ts';
 import { errorDefinitions } from '../../src/http/errors.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
@@ -39,7 +39,7 @@ test.skipIf(!hasNginx)('where no gateway can be asked, clients have an envelope 
     errorDefinitions.OVERLOADED.status,
     {
       ...{
-        'content-type': envelopeContentType,
+        'content-type': ENVELOPE_CONTENT_TYPE,
         'cache-control': 'no-store',
         'retry-after': '1',
         'x-trace-id': traceId,

@@ -4,40 +4,30 @@ import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { createClientAddressResolver, parseTrustProxy, throttlingNetwork } from '../../src/http/client-address.ts';
+import { getClientAddress, parseTrustProxy, throttlingNetwork } from '../../src/http/client-address.ts';
 import { exchangeBytes } from '../helpers/http.ts';
 
 /** What the code takes for granted of its dependencies. */
 
-test.each(['false', 'true', '1', '2', 'loopback', '10.0.0.0/8, 127.0.0.1', '::1, fe80::/10'])(
-  'the client address under TRUST_PROXY=%s is that of Express',
-  async (text) => {
-    const app = express();
-    app.set('trust proxy', parseTrustProxy(text));
-    const read = createClientAddressResolver(parseTrustProxy(text));
-    const pairs: [string, string | undefined][] = [];
-    app.use((request, response) => {
-      pairs.push([read(request), request.ip]);
-      response.end();
-    });
-    const server = app.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    for (const chain of [
-      '',
-      '203.0.113.7',
-      '203.0.113.7, 10.1.2.3',
-      '198.51.100.1, 203.0.113.7, 10.9.9.9',
-      '2001:db8::1, 10.1.2.3',
-    ]) {
-      await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {
-        headers: { 'x-forwarded-for': chain },
-      });
-    }
-    server.close();
-    expect(pairs).toHaveLength(5);
-    for (const [ours, theirs] of pairs) expect(ours).toBe(theirs);
-  },
-);
+test.each([
+  ['false', '203.0.113.7', '127.0.0.1'],
+  ['true', '198.51.100.1, 203.0.113.7', '198.51.100.1'],
+  ['1', '198.51.100.1, 203.0.113.7', '203.0.113.7'],
+  ['2', '198.51.100.1, 203.0.113.7', '198.51.100.1'],
+  ['loopback', '198.51.100.1, 203.0.113.7', '203.0.113.7'],
+  ['10.0.0.0/8, 127.0.0.1', '203.0.113.7, 10.1.2.3', '203.0.113.7'],
+  ['true', '::ffff:203.0.113.7', '203.0.113.7'],
+  ['true', 'not an address', '127.0.0.1'],
+])('with TRUST_PROXY=%s and X-Forwarded-For "%s" the client address is %s', async (trustProxy, chain, expected) => {
+  const app = express().set('trust proxy', parseTrustProxy(trustProxy));
+  app.use((request, response) => void response.end(getClientAddress(request)));
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const response = await fetch(url, { headers: { 'x-forwarded-for': chain } });
+  expect(await response.text()).toBe(expected);
+  server.close();
+});
 
 test('an IPv6 address is its /64, an IPv4 address itself', () => {
   expect(throttlingNetwork('192.0.2.1')).toBe('192.0.2.1');

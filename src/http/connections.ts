@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+
+/** A connection that has sent at least one request. */
+export interface Connection {
+  readonly httpVersion: string;
+  /** The last request received. Cleared once done, so that idle keep-alive connections retain nothing of it. */
+  current: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
+  pendingResponses: number;
+  completedResponses: number;
+}
+
+/** The open connections of a server, each with its requests in progress. */
+export class Connections {
+  readonly #connections = new Map<Duplex, Connection>();
+
+  get(socket: Duplex): Connection | undefined {
+    return this.#connections.get(socket);
+  }
+
+  /** Records a request that has been received. `isFirst`: it is the first on its connection. */
+  addRequest(
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): { readonly connection: Connection; readonly previous: ServerResponse | undefined; readonly isFirst: boolean } {
+    const { socket, httpVersion } = request;
+    const existing = this.#connections.get(socket);
+    const connection = existing ?? { httpVersion, current: undefined, pendingResponses: 0, completedResponses: 0 };
+    if (!existing) {
+      this.#connections.set(socket, connection);
+      socket.once('close', () => this.#connections.delete(socket));
+    }
+    const previous = connection.current?.response;
+    const current = { request, response };
+    connection.current = current;
+    connection.pendingResponses++;
+    response.once('close', () => {
+      connection.pendingResponses--;
+      connection.completedResponses++;
+      if (connection.current === current && request.complete) connection.current = undefined;
+    });
+    return { connection, previous, isFirst: !existing };
+  }
+
+  /**
+   * Calls `onStalled` for each socket whose client has not read a response for `limitMs`, checked four times in that time.
+   * A socket's own timer would be reset by whatever the client sends.
+   */
+  watchStalledReaders(limitMs: number, onStalled: (socket: Duplex) => void): () => void {
+    let stalled = new Map<Duplex, { readonly completedResponses: number; readonly since: number }>();
+    const check = () => {
+      const now = performance.now();
+      const next: typeof stalled = new Map();
+      for (const [socket, { completedResponses }] of this.#connections) {
+        if (socket.writableLength === 0) continue;
+        const previous = stalled.get(socket);
+        const entry =
+          previous?.completedResponses === completedResponses ? previous : { completedResponses, since: now };
+        if (now - entry.since >= limitMs) onStalled(socket);
+        else next.set(socket, entry);
+      }
+      stalled = next;
+    };
+    const timer = setInterval(check, limitMs / 4).unref();
+    return () => clearInterval(timer);
+  }
+}
+
+/** Calls `then` once a response is complete or its connection has closed. */
+export function whenClosed(response: ServerResponse, then: () => void): void {
+  if (response.writableFinished || response.destroyed) then();
+  else response.once('close', then);
+}

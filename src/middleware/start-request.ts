@@ -1,0 +1,28 @@
+import { mustCloseAfter } from '../http/check-message.ts';
+import { getClientAddress } from '../http/client-address.ts';
+import { extractTraceContext } from '../telemetry/trace-context.ts';
+import { startServerSpan, withSamplingFlag, withSpan } from '../telemetry/tracing.ts';
+import { type Handler, RequestContext } from './request-context.ts';
+import type { RequestTelemetry } from './request-telemetry.ts';
+
+export interface StartRequestOptions {
+  /** Whether the caller's sampled flag decides on sampling. */
+  readonly trustSampled: boolean;
+  readonly telemetry: Pick<RequestTelemetry, 'onCompleted'>;
+}
+
+/** Creates the request's context and span, and reports the request once it has ended, whatever its outcome. */
+export function startRequest({ trustSampled, telemetry }: StartRequestOptions): Handler {
+  return function startRequest(request, response, next) {
+    const incoming = extractTraceContext(request.headers, trustSampled);
+    const span = startServerSpan(incoming);
+    const trace = withSamplingFlag(incoming, span);
+    const context = new RequestContext(trace, span, getClientAddress(request), mustCloseAfter(request));
+    response.locals = context;
+    response.once('close', () => {
+      if (!response.writableFinished) context.abort();
+      telemetry.onCompleted(request, response, context);
+    });
+    withSpan(span, next);
+  };
+}
