@@ -99,8 +99,8 @@ describe('a trace goes from the caller through the gateway to the campaign servi
       resource: { 'service.name': 'campaign-gateway', 'service.version': expect.stringMatching(/^\d+\./) },
     });
     expect(eventsOf(server)).toMatchObject({
-      key: { outcome: 'active' },
-      limit: { outcome: 'allowed' },
+      authenticate: { outcome: 'active' },
+      rate_limit: { outcome: 'allowed' },
       cache: { outcome: 'miss' },
     });
 
@@ -216,7 +216,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     expect(status).toBe(429);
     const spans = await spansOf(traceId);
     expect(serverOf(spans)).toMatchObject({ status: 0, attributes: { 'campaign_gateway.error.reason': 'key_limit' } });
-    expect(eventsOf(serverOf(spans))['limit']).toMatchObject({ outcome: 'limited', remaining: [0] });
+    expect(eventsOf(serverOf(spans))['rate_limit']).toMatchObject({ outcome: 'limited', remaining: [0] });
     expect(spans.filter((span) => !isRedis(span))).toHaveLength(1);
   });
 
@@ -393,7 +393,7 @@ describe('a request is found by the trace id of its envelope', () => {
     const { traceId } = await read(gateway, { 'x-api-key': limited });
     const { log, spans } = await find(traceId);
     expect(log).toMatchObject({ status: 429, reason: 'key_limit' });
-    expect(eventsOf(serverOf(spans))['limit']).toMatchObject({ outcome: 'limited' });
+    expect(eventsOf(serverOf(spans))['rate_limit']).toMatchObject({ outcome: 'limited' });
     const after = await count('campaign_gateway_rate_limit_decisions_total', 'outcome="limited"', 'subject="key"');
     expect(after).toBe(before + 1);
   });
