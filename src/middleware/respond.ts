@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import fresh from 'fresh';
 import { cacheHeaders } from '../cache/cache-status.ts';
 import { successEnvelope, successEnvelopeLength } from '../http/envelope.ts';
 import { toGatewayError } from '../http/errors.ts';
+import { matchesEtag } from '../http/etag.ts';
 import { type EnvelopeResponse, errorResponse, writeResponse } from '../http/response-writer.ts';
 import { rateLimitHeaders } from '../rate-limit/headers.ts';
 import type { ErrorHandler, Handler, RequestContext } from './request-context.ts';
@@ -20,8 +20,7 @@ export function respond(server: ServerState): Handler {
     if (!document) throw new Error('there is no document to respond with');
     const { data, etag } = document;
     const headers = ['ETag', etag, 'Cache-Control', 'private, no-cache'];
-    const ifNoneMatch = request.headers['if-none-match'];
-    if (ifNoneMatch !== undefined && fresh({ 'if-none-match': ifNoneMatch }, { etag })) {
+    if (matchesEtag(request.headers['if-none-match'], etag)) {
       send(request, response, server, { status: 304, headers });
       return;
     }

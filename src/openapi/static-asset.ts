@@ -1,7 +1,7 @@
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Request, RequestHandler, Response } from 'express';
-import { computeEtag } from '../http/etag.ts';
+import { computeEtag, matchesEtag } from '../http/etag.ts';
 
 interface Representation {
   readonly body: Buffer;
@@ -24,9 +24,13 @@ export function serveAsset(contentType: string, content: string | Buffer): Reque
   return async function serveAsset(request: Request, response: Response): Promise<void> {
     const usesGzip = request.acceptsEncodings('gzip', 'identity') === 'gzip';
     const { body, etag } = usesGzip ? await getGzipped() : identity;
+    response.set({ 'Cache-Control': 'public, no-cache', ETag: etag }).vary('Accept-Encoding');
+    if (matchesEtag(request.headers['if-none-match'], etag)) {
+      response.status(304).end();
+      return;
+    }
     if (usesGzip) response.set('Content-Encoding', 'gzip');
-    response.set({ 'Content-Type': contentType, 'Cache-Control': 'public, no-cache', ETag: etag });
-    response.vary('Accept-Encoding').send(body); // Express sends a 304 to a client that already has it.
+    response.set('Content-Type', contentType).send(body);
   };
 }
 

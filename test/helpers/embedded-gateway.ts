@@ -48,7 +48,7 @@ export class EmbeddedGateway {
       },
     });
     const embedded = await EmbeddedGateway.start({}, { createOverload });
-    await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overloaded')));
+    await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overload')));
     return embedded;
   }
 
