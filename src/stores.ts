@@ -1,223 +1,159 @@
 import type { Logger } from 'pino';
-import type { PurgeScope } from './cache/entry.ts';
-import { FileInvalidationLog } from './cache/file-invalidation-log.ts';
 import { cachePolicy } from './cache/freshness.ts';
-import { InvalidationFeed } from './cache/invalidation-feed.ts';
+import { InvalidationFeed, type InvalidationLog } from './cache/invalidation-feed.ts';
 import { RedisCache } from './cache/redis-cache.ts';
 import { RedisInvalidationLog } from './cache/redis-invalidation-log.ts';
 import { RedisPurger } from './cache/redis-purger.ts';
 import { noSharedCache, type SharedCache } from './cache/shared-cache.ts';
 import { FileKeyStore } from './keys/file-key-store.ts';
-import { FileLastUsedStore } from './keys/file-last-used.ts';
 import { KeyCache } from './keys/key-cache.ts';
-import type { KeyLookup, KeyStore } from './keys/key-store.ts';
+import type { KeyLookup } from './keys/key-store.ts';
 import { LastUsedRecorder } from './keys/last-used-recorder.ts';
-import type { LastUsedStore } from './keys/last-used-store.ts';
 import { keyLookupCounter } from './keys/metrics.ts';
 import { RedisKeyStore } from './keys/redis-key-store.ts';
 import { RedisLastUsedStore } from './keys/redis-last-used.ts';
 import { FallbackLimiter } from './rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from './rate-limit/memory-limiter.ts';
-import { rateLimitDecisionCounters } from './rate-limit/metrics.ts';
+import { type CountDecision, rateLimitDecisionCounters } from './rate-limit/metrics.ts';
 import { OverLimitCache } from './rate-limit/over-limit-cache.ts';
 import type { RateLimiter } from './rate-limit/rate-limiter.ts';
 import { RedisLimiter } from './rate-limit/redis-limiter.ts';
-import { RedisClient, type RedisState } from './redis/client.ts';
+import { RedisClient } from './redis/client.ts';
+import type { RedisState } from './redis/health.ts';
 import { Heartbeat } from './redis/heartbeat.ts';
 import { registerProcessCount, registerRedisState } from './redis/telemetry.ts';
 import { parseRedisUrl } from './redis/url.ts';
 import type { Settings } from './settings/definitions.ts';
 
-/** What a gateway process keeps and shares. */
+/** The state of a gateway process: shared through Redis, or embedded in the process. */
 export interface Stores {
   readonly keys: KeyLookup;
-  /** Told of every use of a key. */
   readonly lastUsed: Pick<LastUsedRecorder, 'record'>;
-  /** Limits of keys. */
   readonly keyLimiter: RateLimiter;
-  /** Limits of client addresses on failed keys. */
+  /** Limits failed API keys per client address. */
   readonly failedKeyLimiter: RateLimiter;
-  /** Whether the limit of a client address is used up, as far as this process knows. */
+  /** Whether this process knows that a client address is over its limit on failed keys. */
   isAddressOverLimit(id: string): boolean;
-  /** Cache entries that all gateways share. */
   readonly sharedCache: SharedCache;
   readonly invalidations: InvalidationFeed;
-  /** What `readyz` says of the store. */
+  /** For `readyz`. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
 }
 
-type StoreSettings = Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX' | 'KEYS_FILE'>;
-
-/** How long a start waits for Redis before it goes on without. */
+/** A gateway that cannot reach Redis within this time starts without it. */
 const STARTUP_TIMEOUT_MS = 2000;
 
-/** Redis where `REDIS_URL` says so, else the stores of a single process. A Redis that is away is no reason not to start. */
+/** Uses Redis if `REDIS_URL` is set. Without it, all state is in this process and in `KEYS_FILE`. */
 export async function createStores(settings: Settings, log: Logger): Promise<Stores> {
-  const redis = openRedis(settings, log);
-  return redis ? openRedisStores(redis, settings) : openEmbedded(settings, log);
+  const redis = openRedis(settings, log, settings.REDIS_TIMEOUT_MS);
+  return redis ? createRedisStores(redis, settings) : createEmbeddedStores(settings);
 }
 
-/** What is kept of keys, for the command line, which can wait longer for Redis than a request can. */
-export async function openKeyStore(
-  settings: StoreSettings,
+/** Undefined without `REDIS_URL`. */
+export function openRedis(
+  settings: Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX'>,
   log: Logger,
-): Promise<{ keys: KeyStore; lastUsed: LastUsedStore; close(): Promise<void> }> {
-  const redis = openRedis(settings, log, { deadlineMs: STARTUP_TIMEOUT_MS });
-  await redis?.whenReady(STARTUP_TIMEOUT_MS);
-  const file = settings.KEYS_FILE;
-  return {
-    keys: redis ? new RedisKeyStore(redis, new RedisInvalidationLog(redis)) : new FileKeyStore(file),
-    lastUsed: redis ? new RedisLastUsedStore(redis) : new FileLastUsedStore(file),
-    close: async () => redis?.close(),
-  };
-}
-
-/** What `explain` looks into, counting nothing. Undefined: it is in the memory of each gateway process. */
-export interface StoreInspector {
-  readonly keys: KeyStore;
-  readonly peekLimits: RedisLimiter['peek'] | undefined;
-  readonly peekEntry: RedisCache['peek'] | undefined;
-  close(): Promise<void>;
-}
-
-export async function openInspector(
-  settings: StoreSettings & Parameters<typeof cachePolicy>[0],
-  log: Logger,
-): Promise<StoreInspector> {
-  const redis = openRedis(settings, log, { deadlineMs: STARTUP_TIMEOUT_MS });
-  if (!redis) {
-    const keys = new FileKeyStore(settings.KEYS_FILE);
-    return { keys, peekLimits: undefined, peekEntry: undefined, close: async () => {} };
-  }
-  await redis.whenReady(STARTUP_TIMEOUT_MS);
-  const invalidations = new RedisInvalidationLog(redis);
-  const feed = new InvalidationFeed(invalidations);
-  await feed.start();
-  const keyLimiter = new RedisLimiter(redis);
-  const sharedCache = new RedisCache(redis, feed, new RedisPurger(redis, invalidations), cachePolicy(settings));
-  return {
-    keys: new RedisKeyStore(redis, invalidations),
-    peekLimits: (subject) => keyLimiter.peek(subject),
-    peekEntry: (key, isOwn) => sharedCache.peek(key, isOwn),
-    close: async () => {
-      feed.stop();
-      redis.close();
-    },
-  };
-}
-
-/** What a purge is told to, for the command line. Rejects with `StoreUnavailable` when it is out of reach. */
-export async function openPurger(
-  settings: StoreSettings,
-  log: Logger,
-): Promise<{ purge(purge: PurgeScope): Promise<void>; close(): Promise<void> }> {
-  const redis = openRedis(settings, log, { deadlineMs: STARTUP_TIMEOUT_MS });
-  const purges = redis
-    ? new RedisPurger(redis, new RedisInvalidationLog(redis))
-    : new FileInvalidationLog(settings.KEYS_FILE);
-  await redis?.whenReady(STARTUP_TIMEOUT_MS);
-  return { purge: (purge) => purges.purge(purge), close: async () => redis?.close() };
-}
-
-function openRedis(
-  settings: StoreSettings,
-  log: Logger,
-  options: { deadlineMs?: number } = {},
+  timeoutMs: number,
 ): RedisClient | undefined {
   const address = settings.REDIS_URL === undefined ? undefined : parseRedisUrl(settings.REDIS_URL);
-  return address && new RedisClient({ address, prefix: settings.REDIS_KEY_PREFIX, log, ...options });
+  return address && new RedisClient({ address, prefix: settings.REDIS_KEY_PREFIX, log, timeoutMs });
 }
 
-async function openRedisStores(redis: RedisClient, settings: Settings): Promise<Stores> {
+/** Notifies every gateway process that a key record has changed. */
+export function publishKeyChange(log: RedisInvalidationLog): (id: string) => Promise<void> {
+  return (id) => log.append({ kind: 'key', id });
+}
+
+async function createRedisStores(redis: RedisClient, settings: Settings): Promise<Stores> {
   const heartbeat = new Heartbeat(redis);
-  const log = new RedisInvalidationLog(redis);
-  const invalidations = new InvalidationFeed(log);
-  const keys = new KeyCache(new RedisKeyStore(redis, log), {
+  const invalidationLog = new RedisInvalidationLog(redis);
+  const invalidations = new InvalidationFeed(invalidationLog);
+  const keys = new KeyCache(new RedisKeyStore(redis, publishKeyChange(invalidationLog)), {
     ttlMs: settings.KEY_CACHE_TTL_MS,
     staleIfErrorMs: settings.KEY_CACHE_STALE_MS,
     count: keyLookupCounter(),
   });
   const lastUsed = new LastUsedRecorder(new RedisLastUsedStore(redis));
-  const redisLimiter = new RedisLimiter(redis);
-  // Each in memory of its own: a flood of addresses does not push out what is known of keys.
+  const createLimiter = redisLimiterFactory(redis, settings, heartbeat);
   const count = rateLimitDecisionCounters();
-  const keyOverLimit = new OverLimitCache(redisLimiter, { count: count.key });
-  const addressOverLimit = new OverLimitCache(redisLimiter, { count: count.address });
-  const [keyLimiter, failedKeyLimiter] = [
-    { remote: keyOverLimit, count: count.key },
-    { remote: addressOverLimit, count: count.address },
-  ].map(
-    (of) =>
-      new FallbackLimiter({
-        ...of,
-        reconcile: (id, rates, owed) => redisLimiter.reconcile(id, rates, owed),
-        isRedisDown: () => redis.state === 'down',
-        mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
-        liveProcesses: () => heartbeat.liveProcesses,
-      }),
-  ) as [FallbackLimiter, FallbackLimiter];
-  invalidations.subscribe((invalidation) => {
-    if (invalidation === 'everything') {
-      keys.revalidateAll();
-      keyOverLimit.invalidateAll();
-    } else if (invalidation.kind === 'key') {
-      keys.refresh(invalidation.id);
-      keyOverLimit.invalidate(invalidation.id);
-    }
-  });
+  const [keyLimits, addressLimits] = [createLimiter(count.key), createLimiter(count.address)];
+  const purger = new RedisPurger(redis, invalidationLog);
+  const policy = cachePolicy(settings);
+  const sharedCache = new RedisCache(redis, invalidations, purger, policy, settings.REDIS_CACHE_TIMEOUT_MS);
+  applyKeyChanges(invalidations, keys, keyLimits.overLimit);
   registerRedisState(() => redis.state);
   registerProcessCount(() => heartbeat.liveProcesses);
   await redis.whenReady(STARTUP_TIMEOUT_MS);
   await Promise.all([heartbeat.beat(), invalidations.start()]);
   return {
     keys,
-    lastUsed: lastUsed,
-    keyLimiter: keyLimiter,
-    failedKeyLimiter: failedKeyLimiter,
-    isAddressOverLimit: (id) => addressOverLimit.isOverLimit(id),
-    sharedCache: new RedisCache(redis, invalidations, new RedisPurger(redis, log), cachePolicy(settings)),
-    invalidations: invalidations,
+    lastUsed,
+    keyLimiter: keyLimits.limiter,
+    failedKeyLimiter: addressLimits.limiter,
+    isAddressOverLimit: (id) => addressLimits.overLimit.isOverLimit(id),
+    sharedCache,
+    invalidations,
     state: () => redis.state,
     close: async () => {
       invalidations.stop();
-      for (const fallback of [keyLimiter, failedKeyLimiter]) fallback.stop();
+      keyLimits.limiter.stop();
+      addressLimits.limiter.stop();
       await Promise.all([heartbeat.stop(), lastUsed.stop()]);
       redis.close();
     },
   };
 }
 
-async function openEmbedded(settings: Settings, log: Logger): Promise<Stores> {
-  const keys = new FileKeyStore(settings.KEYS_FILE, keyLookupCounter());
-  await keys.list(); // A damaged file is found at the start, not at the first request.
-  /** Redis has its own line in the log. */
-  const logHealth = (dependency: string, what: string) => (error: Error | undefined) => {
-    if (error) log.warn({ dependency, state: 'down', cause: error.message }, `${what} cannot be reached`);
-    else log.info({ dependency, state: 'up' }, `${what} can be reached again`);
+/** Each limiter has its own caches: a flood of client addresses does not evict the state of API keys. */
+function redisLimiterFactory(redis: RedisClient, settings: Settings, heartbeat: Heartbeat) {
+  const redisLimiter = new RedisLimiter(redis);
+  return (count: CountDecision): { limiter: FallbackLimiter; overLimit: OverLimitCache } => {
+    const overLimit = new OverLimitCache(redisLimiter, { count });
+    const limiter = new FallbackLimiter({
+      remote: overLimit,
+      reconcile: (id, limits, unreported) => redisLimiter.reconcile(id, limits, unreported),
+      isRedisDown: () => redis.state === 'down',
+      mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
+      liveProcesses: () => heartbeat.liveProcesses,
+      count,
+    });
+    return { limiter, overLimit };
   };
-  const invalidations = new InvalidationFeed(
-    new FileInvalidationLog(settings.KEYS_FILE),
-    logHealth('purge_log', 'the file of purges'),
-  );
-  await invalidations.start();
-  const lastUsed = new LastUsedRecorder(new FileLastUsedStore(settings.KEYS_FILE), {
-    onTrouble: logHealth('key_uses', 'the file of last uses'),
+}
+
+function applyKeyChanges(invalidations: InvalidationFeed, keys: KeyCache, overLimit: OverLimitCache): void {
+  invalidations.subscribe((invalidation) => {
+    if (invalidation === 'everything') {
+      keys.revalidateAll();
+      overLimit.invalidateAll();
+    } else if (invalidation.kind === 'key') {
+      keys.refresh(invalidation.id);
+      overLimit.invalidate(invalidation.id);
+    }
   });
+}
+
+const emptyInvalidationLog: InvalidationLog = {
+  position: async () => ({ epoch: 'embedded', sequence: 0 }),
+  read: async () => [],
+  startNewEpoch: async () => {},
+};
+
+async function createEmbeddedStores(settings: Settings): Promise<Stores> {
+  const keys = new FileKeyStore(settings.KEYS_FILE, keyLookupCounter());
+  await keys.list(); // Fail at startup if the file is corrupt.
   const count = rateLimitDecisionCounters();
   registerProcessCount(() => 1);
   return {
     keys,
-    lastUsed: lastUsed,
+    lastUsed: { record: () => {} },
     keyLimiter: new MemoryLimiter({ count: count.key }),
     failedKeyLimiter: new MemoryLimiter({ count: count.address }),
-    isAddressOverLimit: () => false, // Its keys cost nothing to look up.
+    isAddressOverLimit: () => false, // Key lookups are in memory, so there is nothing to save.
     sharedCache: noSharedCache,
-    invalidations: invalidations,
+    invalidations: new InvalidationFeed(emptyInvalidationLog),
     state: () => 'embedded',
-    close: async () => {
-      invalidations.stop();
-      await lastUsed.stop();
-    },
+    close: async () => {},
   };
 }

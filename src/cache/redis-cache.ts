@@ -20,9 +20,6 @@ import {
   type SharedEntry,
 } from './shared-cache.ts';
 
-/** A cache that takes longer is as none. Redis itself counts as away later: see `RedisLink`. */
-const CACHE_TIMEOUT_MS = 50;
-
 const lua = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8');
 
 const replySchema = z.union([
@@ -59,17 +56,17 @@ export class RedisCache implements SharedCache {
   readonly #peek: Script;
   readonly #scripts: { readonly renew: Script; readonly end: Script; readonly releaseIfUnwatched: Script };
 
-  constructor(redis: RedisClient, feed: InvalidationFeed, purges: RedisPurger, policy: CachePolicy) {
+  constructor(redis: RedisClient, feed: InvalidationFeed, purges: RedisPurger, policy: CachePolicy, timeoutMs = 50) {
     this.#redis = redis;
     this.#feed = feed;
     this.#purges = purges;
     this.#policy = policy;
-    this.#lookUp = redis.defineScript('lookUpEntry', lua('lookup.lua'), CACHE_TIMEOUT_MS);
+    this.#lookUp = redis.defineScript('lookUpEntry', lua('lookup.lua'), timeoutMs);
     this.#peek = redis.defineScript('peekEntry', lua('lookup.lua'));
     this.#scripts = {
-      renew: redis.defineScript('renewLease', RENEW, CACHE_TIMEOUT_MS),
-      end: redis.defineScript('endLease', lua('release-lease.lua'), CACHE_TIMEOUT_MS),
-      releaseIfUnwatched: redis.defineScript('abandonLease', RELEASE_IF_UNWATCHED, CACHE_TIMEOUT_MS),
+      renew: redis.defineScript('renewLease', RENEW, timeoutMs),
+      end: redis.defineScript('endLease', lua('release-lease.lua'), timeoutMs),
+      releaseIfUnwatched: redis.defineScript('abandonLease', RELEASE_IF_UNWATCHED, timeoutMs),
     };
   }
 

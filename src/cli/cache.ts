@@ -1,10 +1,10 @@
 import type { PurgeScope } from '../cache/entry.ts';
 import { identifier } from '../endpoints/identifier.ts';
 import { loadSettings } from '../settings/load.ts';
-import { openPurger } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson } from './command.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
+import { openPurger } from './open-stores.ts';
 
 /** `cache purge --account-group G [--campaign C]`. */
 export async function runCache([action, ...args]: readonly string[], flags: Flags): Promise<string> {

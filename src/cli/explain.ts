@@ -3,12 +3,12 @@ import { publicEndpoints } from '../endpoints/index.ts';
 import { serverLimits } from '../http/server-limits.ts';
 import { parseRateLimit } from '../rate-limit/rate-limiter.ts';
 import { loadSettings } from '../settings/load.ts';
-import { openInspector } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import { type Explanation, explain } from './explain-stages.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
 import { findKey } from './key-command.ts';
+import { openInspector } from './open-stores.ts';
 
 /** `explain --key-id ID --path PATH`: what each stage would decide, without forwarding and without counting. */
 export async function runExplain(args: readonly string[], flags: Flags): Promise<string> {

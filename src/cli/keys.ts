@@ -4,12 +4,12 @@ import { type ApiKey, actorSchema, keyStatus, withChange } from '../keys/api-key
 import type { KeyStore } from '../keys/key-store.ts';
 import { CorruptRecordError } from '../redis/store-errors.ts';
 import { loadSettings } from '../settings/load.ts';
-import { openKeyStore } from '../stores.ts';
 import { createLog } from '../telemetry/log.ts';
 import { CommandError, printJson, printTable } from './command.ts';
 import { createKey, rotateKey } from './create-key.ts';
 import { type Flags, rejectOtherFlags } from './flags.ts';
 import { describeKey, findKey, type KeyCommand, type KeyContext } from './key-command.ts';
+import { openKeyStore } from './open-stores.ts';
 
 interface KeyAction {
   readonly flags: readonly (keyof Flags)[];

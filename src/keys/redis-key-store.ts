@@ -1,4 +1,3 @@
-import type { RedisInvalidationLog } from '../cache/redis-invalidation-log.ts';
 import type { RedisClient } from '../redis/client.ts';
 import { isWrongType } from '../redis/errors.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
@@ -16,12 +15,12 @@ const MIN_TIMEOUT_MS = 500;
 /** One hash a key, with its version beside the record so that the limit script can compare it; a set holds the ids. */
 export class RedisKeyStore implements KeyStore {
   readonly #redis: RedisClient;
-  readonly #invalidations: RedisInvalidationLog;
+  readonly #notify: (id: string) => Promise<void>;
   readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
 
-  constructor(redis: RedisClient, invalidations: RedisInvalidationLog) {
+  constructor(redis: RedisClient, publishChange: (id: string) => Promise<void>) {
     this.#redis = redis;
-    this.#invalidations = invalidations;
+    this.#notify = publishChange;
     this.#replace = redis.defineScript('replaceKey', REPLACE);
   }
 
@@ -86,7 +85,7 @@ export class RedisKeyStore implements KeyStore {
    * of reach of; the change stands without it.
    */
   async #publishChange(id: string): Promise<void> {
-    await this.#invalidations.append({ kind: 'key', id }).catch(() => {});
+    await this.#notify(id).catch(() => {});
   }
 
   #recordKey(id: string): string {

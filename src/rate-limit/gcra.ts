@@ -1,28 +1,28 @@
 import type { LimitState, RateLimit, RateLimitDecision } from './rate-limiter.ts';
 
 /**
- * The generic cell rate algorithm in its continuous-state leaky bucket form (ITU-T I.371, annex A; ATM Forum TM 4.1,
- * section 4.4.2), on whole numbers only so that a limit of L admits exactly L: a bucket holds quota × windowMs units, a
- * request pours windowMs units in, quota units leak out each millisecond. The same arithmetic stands in
- * gcra.lua; the contract tests hold the two together.
+ * The generic cell rate algorithm as a continuous-state leaky bucket (ITU-T I.371, annex A; ATM Forum TM 4.1, section 4.4.2).
+ * A bucket holds quota × windowMs units. A request adds windowMs units, and quota units leak per millisecond. All numbers are
+ * integers, so a limit of N admits exactly N. gcra.lua does the same arithmetic; the contract tests compare the two.
  */
 const capacity = (limit: RateLimit): number => limit.quota * limit.windowMs;
 
-/** What is left of `level` after `elapsedMs`. A level that no bucket of this limit can have is cut to a full one. */
+/** The level after `elapsedMs`. A level above the capacity, from a larger limit in the past, counts as full. */
 export function leak(limit: RateLimit, level: number, elapsedMs: number): number {
   return Math.max(0, Math.min(level, capacity(limit)) - elapsedMs * limit.quota);
 }
 
-/** How many requests fit into every bucket at once. */
-export function admissible(limits: readonly RateLimit[], levels: readonly number[]): number {
-  return Math.min(...limits.map((limit, i) => Math.floor((capacity(limit) - (levels[i] ?? 0)) / limit.windowMs)));
+/** Whether every bucket has room for one more request. */
+export function hasRoom(limits: readonly RateLimit[], levels: readonly number[]): boolean {
+  return limits.every((limit, i) => (levels[i] ?? 0) + limit.windowMs <= capacity(limit));
 }
 
-export function fill(limits: readonly RateLimit[], levels: readonly number[], requests: number): number[] {
-  return limits.map((limit, i) => (levels[i] ?? 0) + requests * limit.windowMs);
+/** The levels after one more request. */
+export function fill(limits: readonly RateLimit[], levels: readonly number[]): number[] {
+  return limits.map((limit, i) => (levels[i] ?? 0) + limit.windowMs);
 }
 
-/** The answer for a request after which the buckets stand at `levels`. */
+/** `levels` are those after the request. */
 export function toDecision(
   outcome: RateLimitDecision['outcome'],
   limits: readonly RateLimit[],

@@ -2,14 +2,14 @@ import { GatewayError, type HeaderList } from '../http/errors.ts';
 import type { LimitState, RateLimitDecision } from './rate-limiter.ts';
 
 /**
- * `RateLimit-Policy` with every limit and `RateLimit` with the tightest (draft-ietf-httpapi-ratelimit-headers-10): `r`
- * requests are free now, one more in `t` seconds.
+ * `RateLimit-Policy` with every limit and `RateLimit` with the most restrictive one (draft-ietf-httpapi-ratelimit-headers-10):
+ * `r` requests are available now, and one more in `t` seconds.
  */
 export function rateLimitHeaders({ states }: RateLimitDecision): HeaderList {
   const state = mostRestrictive(states);
   if (!state) return [];
-  const { limit, remaining, nextAvailableMs: nextMs } = state;
-  const field = `"${limit.name}";r=${remaining};t=${wholeSeconds(nextMs)}`;
+  const { limit, remaining, nextAvailableMs } = state;
+  const field = `"${limit.name}";r=${remaining};t=${toSeconds(nextAvailableMs)}`;
   return ['RateLimit-Policy', states.map(formatPolicy).join(', '), 'RateLimit', field];
 }
 
@@ -17,25 +17,26 @@ function formatPolicy({ limit }: LimitState): string {
   return `"${limit.name}";q=${limit.quota};w=${limit.windowMs / 1000}`;
 }
 
-/** A 429 whose `Retry-After` is when a request can be let in again: never 0, never before `t`. */
+/** A 429. `Retry-After` is the time until the next request can be allowed: at least 1, and never less than `t`. */
 export function rateLimitedError(
   decision: RateLimitDecision,
   sentence: string,
   options: { reason: string; headers: HeaderList },
 ): GatewayError {
-  const seconds = wholeSeconds(mostRestrictive(decision.states)?.nextAvailableMs ?? 0);
+  const seconds = toSeconds(mostRestrictive(decision.states)?.nextAvailableMs ?? 0);
   return new GatewayError('RATE_LIMITED', `${sentence} Try again in ${seconds} s.`, {
     reason: options.reason,
     headers: [...options.headers, 'Retry-After', String(seconds)],
   });
 }
 
-/** The limit with the fewest requests left; of those with none, the one that takes longest to let one in. */
+/** The limit with the fewest requests remaining. Among equals, the one with the longest wait. */
 function mostRestrictive(states: readonly LimitState[]): LimitState | undefined {
   if (states.length < 2) return states[0];
   return [...states].sort((a, b) => a.remaining - b.remaining || b.nextAvailableMs - a.nextAvailableMs)[0];
 }
 
-function wholeSeconds(ms: number): number {
+/** Rounded up, at least 1. */
+function toSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1000));
 }

@@ -1,9 +1,9 @@
 import { counter } from '../telemetry/instruments.ts';
 
-/** `source` is who decided: `redis`, this process' own `memory`, or the `fallback` limiter while Redis is unavailable. */
+/** `source` is where the decision was made: in `redis`, in the process's `memory`, or by the `fallback` while Redis is unavailable. */
 export type CountDecision = (outcome: 'allowed' | 'limited', source: 'redis' | 'memory' | 'fallback') => void;
 
-/** Counters for the limits of keys and for the failed-key limits of client addresses. */
+/** Counters for the limits of API keys, and for the failed-key limits of client addresses. */
 export function rateLimitDecisionCounters(): Readonly<Record<'key' | 'address', CountDecision>> {
   const count = counter(
     'campaign_gateway.rate_limit.decisions',

@@ -2,7 +2,6 @@ import { LRUCache } from 'lru-cache';
 import type { CountDecision } from './metrics.ts';
 import type { ConsumeResult, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
-/** A subject that was refused, and until when it would be refused again. */
 interface OverLimit {
   readonly keyVersion: string | undefined;
   readonly decision: RateLimitDecision;
@@ -11,14 +10,15 @@ interface OverLimit {
 }
 
 interface OverLimitCacheOptions {
+  /** Milliseconds of a monotonic clock. */
   readonly now?: () => number;
   readonly maxSubjects?: number;
   readonly count?: CountDecision;
 }
 
 /**
- * Remembers who was refused: until a request of theirs can be let in again, the store need not be asked. A bucket only
- * leaks, so the answer would be the same.
+ * Rejects a subject that is over its limit without another request to Redis, until its next request can be allowed.
+ * A bucket only leaks in between, so Redis would decide the same.
  */
 export class OverLimitCache implements RateLimiter {
   readonly #limiter: RateLimiter;
@@ -31,36 +31,32 @@ export class OverLimitCache implements RateLimiter {
     { now = () => performance.now(), maxSubjects = 10_000, count = () => {} }: OverLimitCacheOptions = {},
   ) {
     this.#limiter = limiter;
-    this.#count = count;
     this.#now = now;
+    this.#count = count;
     this.#overLimit = new LRUCache({ max: maxSubjects });
   }
 
-  consume(subject: RateLimitSubject): Promise<ConsumeResult> {
-    const overLimit = this.#overLimit.get(subject.id);
+  async consume(subject: RateLimitSubject): Promise<ConsumeResult> {
     const now = this.#now();
-    if (overLimit) {
-      if (overLimit.keyVersion === subject.keyVersion && now < overLimit.limitedUntil) {
-        this.#count('limited', 'memory');
-        return Promise.resolve(advance(overLimit.decision, now - overLimit.decidedAt));
-      }
-      this.#overLimit.delete(subject.id);
+    const cached = this.#overLimit.get(subject.id);
+    if (cached && cached.keyVersion === subject.keyVersion && now < cached.limitedUntil) {
+      this.#count('limited', 'memory');
+      return advance(cached.decision, now - cached.decidedAt);
     }
-    return this.#limiter.consume(subject).then((result) => {
-      if (result.outcome !== 'key_changed') this.#count(result.outcome, 'redis');
-      // From when it was asked: counted from the reply, it would be refused for longer than it was told.
-      if (result.outcome === 'limited') this.#remember(subject, result, now);
-      return result;
-    });
+    const result = await this.#limiter.consume(subject);
+    if (result.outcome !== 'key_changed') this.#count(result.outcome, 'redis');
+    // The wait starts when the request was sent: from the reply on, it would end later than the client was promised.
+    if (result.outcome === 'limited') this.#store(subject, result, now);
+    return result;
   }
 
-  /** Whether a subject would be refused now, as far as this process knows. */
+  /** Whether this process knows that the subject's next request would be limited. */
   isOverLimit(id: string): boolean {
-    const overLimit = this.#overLimit.get(id);
-    return overLimit !== undefined && this.#now() < overLimit.limitedUntil;
+    const cached = this.#overLimit.get(id);
+    return cached !== undefined && this.#now() < cached.limitedUntil;
   }
 
-  /** For a key whose record has changed: the store says what holds now. */
+  /** Call when a key record changes: its limits may have changed. */
   invalidate(id: string): void {
     this.#overLimit.delete(id);
   }
@@ -69,20 +65,18 @@ export class OverLimitCache implements RateLimiter {
     this.#overLimit.clear();
   }
 
-  #remember({ id, keyVersion }: RateLimitSubject, decision: RateLimitDecision, decidedAt: number): void {
-    // The time until all of them let a request in again.
-    const waitMs = Math.max(
-      0,
-      ...decision.states.filter(({ remaining }) => remaining < 1).map(({ nextAvailableMs: nextMs }) => nextMs),
-    );
-    this.#overLimit.set(id, { keyVersion, decision: decision, decidedAt: decidedAt, limitedUntil: decidedAt + waitMs });
+  #store({ id, keyVersion }: RateLimitSubject, decision: RateLimitDecision, decidedAt: number): void {
+    // Every limit must have room for the next request.
+    const waits = decision.states.map(({ remaining, nextAvailableMs }) => (remaining < 1 ? nextAvailableMs : 0));
+    this.#overLimit.set(id, { keyVersion, decision, decidedAt, limitedUntil: decidedAt + Math.max(0, ...waits) });
   }
 }
 
-/** The same answer so much later. */
+/** The same decision `ms` later. */
 function advance({ outcome, states }: RateLimitDecision, ms: number): RateLimitDecision {
-  return {
-    outcome,
-    states: states.map((state) => ({ ...state, nextMs: Math.max(1, Math.ceil(state.nextAvailableMs - ms)) })),
-  };
+  const advanced = states.map((state) => ({
+    ...state,
+    nextAvailableMs: Math.max(1, Math.ceil(state.nextAvailableMs - ms)),
+  }));
+  return { outcome, states: advanced };
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** `quota` requests in any `windowMs` (a whole number of seconds): `name` is its policy in the RateLimit fields. */
+/** `quota` requests per `windowMs`, a whole number of seconds. `name` identifies the policy in the RateLimit headers. */
 export interface RateLimit {
   readonly name: string;
   readonly quota: number;
@@ -9,7 +9,7 @@ export interface RateLimit {
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
-/** `N/Ws`, `N/Wm`, `N/Wh` or `N/Wd`, such as `600/60s`: the product of quota and milliseconds has to stay exact. */
+/** `N/Ws`, `N/Wm`, `N/Wh` or `N/Wd`, such as `600/60s`. The capacity, quota × milliseconds, must be an exact integer. */
 export const rateLimitSchema = z
   .string()
   .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, {
@@ -21,49 +21,49 @@ export const rateLimitSchema = z
     return quota * windowMs <= Number.MAX_SAFE_INTEGER;
   }, 'must be a smaller rate: requests × window in milliseconds is above 2^53');
 
-/** Reads a text that `rateLimitText` has accepted. */
+/** Parses a text that `rateLimitSchema` accepts. */
 export function parseRateLimit(text: string, name = 'default'): RateLimit {
   const [quota, window] = text.split('/') as [string, string];
   const unit = window.at(-1) as keyof typeof SECONDS;
   return { name, quota: Number(quota), windowMs: Number(window.slice(0, -1)) * SECONDS[unit] * 1000 };
 }
 
-/** The limits of one key, each under a name of its own: a single one is `default`, of several each has its window's (`per-3600s`). */
+/** Names the limits of a key uniquely: `default` if there is one, by window (`per-3600s`) if there are several. */
 function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
   const limits = texts.map((text) => parseRateLimit(text));
   if (limits.length === 1) return limits;
   return limits.map((limit) => ({ ...limit, name: `per-${limit.windowMs / 1000}s` }));
 }
 
-/** The limits of a key, which has the default one where it has none of its own. */
+/** The limits of a key. Without limits in its record the default applies. */
 export function keyRateLimits(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
   return texts.length === 0 ? [defaultLimit] : parseRateLimits(texts);
 }
 
-/** Whom a request is counted against. `keyVersion` is the version of the key record that this process relies on. */
+/** What a request counts against. `keyVersion` is the version of the cached key record, for a subject that is an API key. */
 export interface RateLimitSubject {
   readonly id: string;
   readonly limits: readonly RateLimit[];
   readonly keyVersion?: string;
 }
 
-/** One limit after the request: `remaining` requests are free now, the next one more in `nextMs`. */
+/** A limit after the request: `remaining` requests are available now, and one more in `nextAvailableMs`. */
 export interface LimitState {
   readonly limit: RateLimit;
   readonly remaining: number;
   readonly nextAvailableMs: number;
 }
 
-/** `states` is empty where nothing was counted (`RATE_LIMIT_ON_REDIS_FAILURE=open`). */
+/** `states` is empty if nothing was counted (`RATE_LIMIT_ON_REDIS_FAILURE=open` while Redis is unavailable). */
 export type RateLimitDecision = {
   readonly outcome: 'allowed' | 'limited';
   readonly states: readonly LimitState[];
 };
 
-/** `key_changed`: nothing was counted, because the key record in the store is no longer the one the caller relies on. */
+/** `key_changed`: nothing was counted, because the key record in the store has another version than `keyVersion`. */
 export type ConsumeResult = RateLimitDecision | { readonly outcome: 'key_changed' };
 
-/** Counts requests. Rejects with `StoreUnavailable` when the store is out of reach and nothing stands in for it. */
+/** Counts a request against all limits of its subject, or none. Rejects with `StoreUnavailableError`. */
 export interface RateLimiter {
   consume(subject: RateLimitSubject): Promise<ConsumeResult>;
 }

@@ -1,125 +1,124 @@
 import { readFileSync } from 'node:fs';
-import type { RedisClient } from '../redis/client.ts';
+import type { RedisClient, Script } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { admissible, fill, toDecision } from './gcra.ts';
+import { hasRoom, toDecision } from './gcra.ts';
 import type { ConsumeResult, RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
 const script = readFileSync(new URL('gcra.lua', import.meta.url), 'utf8');
 const KEY_CHANGED = -1;
 
-/** So many subjects go into one call: nobody else has an answer of Redis meanwhile. */
+/** Requests per script call. Redis serves no other client while a script runs. */
 const MAX_BATCH = 32;
 
-/** The requests of one subject in one turn of the event loop. */
-interface Batch {
+interface PendingRequest extends Pick<PromiseWithResolvers<ConsumeResult>, 'resolve' | 'reject'> {
   readonly subject: RateLimitSubject;
-  readonly waiting: PromiseWithResolvers<ConsumeResult>[];
 }
 
-interface ConsumeRequest {
+/** One request of a script call. */
+interface ScriptRequest {
   readonly subject: RateLimitSubject;
-  readonly requests: number;
-  readonly owed?: readonly number[];
+  readonly isConsuming: boolean;
+  /** For each limit, the requests to add first. */
+  readonly unreported?: readonly number[];
 }
 
-type Reply = [admitted: number, levels: number[]];
+/** `status` is 1 (allowed), 0 (limited) or `KEY_CHANGED`; `levels` are those after the request. */
+interface ScriptReply {
+  readonly status: number;
+  readonly levels: readonly number[];
+}
 
 /**
- * Limits that all gateways share, exact for any number of them: one script decides, on Redis' clock. What comes in one turn of
- * the event loop goes to Redis as one call; in a cluster as one for each subject, which may be on different nodes.
+ * Rate limits that all gateways share. They are exact for any number of gateways: one script decides, on the clock of Redis.
+ * The requests of one turn of the event loop share a script call; in a cluster, only those of one subject do.
  */
 export class RedisLimiter implements RateLimiter {
   readonly #redis: RedisClient;
-  readonly #consume: (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
-  /** Whether one call can reach one subject alone. */
+  readonly #script: Script;
   #isCluster: boolean;
-  #batches = new Map<string, Batch>();
+  #pending: PendingRequest[] = [];
 
   constructor(redis: RedisClient) {
     this.#redis = redis;
     this.#isCluster = redis.isCluster;
-    this.#consume = redis.defineScript('chargeLimits', script);
+    this.#script = redis.defineScript('consumeRateLimit', script);
   }
 
   consume(subject: RateLimitSubject): Promise<ConsumeResult> {
-    const waiter = Promise.withResolvers<ConsumeResult>();
+    const { promise, resolve, reject } = Promise.withResolvers<ConsumeResult>();
+    this.#pending.push({ subject, resolve, reject });
     this.#redis.beforeFlush(this.#flush);
-    // Two requests of one turn may rely on different versions of the same key: each version is a batch of its own.
-    const batchKey = `${subject.id} ${subject.keyVersion}`;
-    const batch = this.#batches.get(batchKey);
-    if (batch) batch.waiting.push(waiter);
-    else this.#batches.set(batchKey, { subject, waiting: [waiter] });
-    return waiter.promise;
+    return promise;
   }
 
-  /** What would be answered now, counting nothing and whatever the version of the key. */
+  /** The decision for a request now, without counting one and without comparing the key version. */
   async peek({ id, limits }: RateLimitSubject): Promise<RateLimitDecision> {
-    const [[, levels]] = await this.#runScript([{ subject: { id, limits }, requests: 0 }]);
-    return toDecision(admissible(limits, levels) >= 1 ? 'allowed' : 'limited', limits, levels);
+    const [{ levels }] = await this.#runScript([{ subject: { id, limits }, isConsuming: false }]);
+    return toDecision(hasRoom(limits, levels) ? 'allowed' : 'limited', limits, levels);
   }
 
-  /** Counts requests that were admitted without asking: so many against each limit, as far as its bucket goes. */
-  async reconcile(id: string, limits: readonly RateLimit[], owed: readonly number[]): Promise<void> {
-    await this.#runScript([{ subject: { id, limits }, requests: 0, owed }]);
+  /** Adds requests that were admitted while Redis was unavailable: `unreported` for each limit, up to its capacity. */
+  async reconcile(id: string, limits: readonly RateLimit[], unreported: readonly number[]): Promise<void> {
+    await this.#runScript([{ subject: { id, limits }, isConsuming: false, unreported }]);
   }
 
   readonly #flush = () => {
-    const batches = [...this.#batches.values()];
-    this.#batches = new Map(); // Not cleared: see `Deadlines`.
-    this.#sendAll(batches);
+    const requests = this.#pending;
+    this.#pending = [];
+    this.#sendAll(requests);
   };
 
-  #sendAll(batches: readonly Batch[]): void {
-    const batchSize = this.#isCluster ? 1 : MAX_BATCH;
-    for (let i = 0; i < batches.length; i += batchSize) void this.#send(batches.slice(i, i + batchSize));
+  #sendAll(requests: readonly PendingRequest[]): void {
+    // In a cluster, subjects may be on different nodes.
+    const groups = Map.groupBy(requests, ({ subject }) => (this.#isCluster ? subject.id : 'all'));
+    for (const group of groups.values()) {
+      for (let i = 0; i < group.length; i += MAX_BATCH) void this.#send(group.slice(i, i + MAX_BATCH));
+    }
   }
 
-  async #send(batches: readonly Batch[]): Promise<void> {
+  async #send(batch: readonly PendingRequest[]): Promise<void> {
     try {
-      const replies = await this.#runScript(
-        batches.map(({ subject, waiting }) => ({ subject, requests: waiting.length })),
-      );
-      for (const [i, { subject, waiting }] of batches.entries()) {
-        const [admitted, levels] = replies[i] as Reply;
-        for (const [position, waiter] of waiting.entries()) {
-          waiter.resolve(positionedDecision(subject, admitted, levels, position));
-        }
-      }
+      const replies = await this.#runScript(batch.map(({ subject }) => ({ subject, isConsuming: true })));
+      for (const [i, { subject, resolve }] of batch.entries()) resolve(toResult(subject, replies[i] as ScriptReply));
     } catch (error) {
-      if (batches.length > 1 && isCrossSlotError(error)) {
-        this.#isCluster = true; // There is a cluster behind what looks like one Redis.
-        this.#sendAll(batches);
+      const isOneSubject = batch.every(({ subject }) => subject.id === batch[0]?.subject.id);
+      if (!isOneSubject && isCrossSlotError(error)) {
+        this.#isCluster = true; // A cluster behind the address of a single server, such as a proxy's.
+        this.#sendAll(batch);
         return;
       }
-      for (const { waiting } of batches) for (const waiter of waiting) waiter.reject(error);
+      for (const { reject } of batch) reject(error);
     }
   }
 
-  /** A reply for each question. */
-  async #runScript(requests: readonly ConsumeRequest[]): Promise<[Reply, ...Reply[]]> {
+  async #runScript(requests: readonly ScriptRequest[]): Promise<[ScriptReply, ...ScriptReply[]]> {
     const keys: string[] = [];
     const args: (string | number)[] = [];
-    for (const { subject, requests: count, owed = [] } of requests) {
+    for (const { subject, isConsuming, unreported = [] } of requests) {
       const { id, keyVersion = '', limits } = subject;
       keys.push(this.#redis.key(`{${id}}:key`), this.#redis.key(`{${id}}:limit`));
-      args.push(keyVersion, count, limits.length);
-      for (const [i, { quota, windowMs }] of limits.entries()) args.push(quota, windowMs, owed[i] ?? 0);
+      args.push(keyVersion, Number(isConsuming), limits.length);
+      for (const [i, { quota, windowMs }] of limits.entries()) args.push(quota, windowMs, unreported[i] ?? 0);
     }
-    const replies = await this.#consume(keys, args);
+    const replies = await this.#script(keys, args);
     if (!Array.isArray(replies) || replies.length !== requests.length) throw invalidReply();
-    return requests.map(({ subject }, i) => parseReply(replies[i], subject)) as [Reply, ...Reply[]];
+    return requests.map(({ subject }, i) => parseReply(replies[i], subject)) as [ScriptReply, ...ScriptReply[]];
   }
 }
 
-function parseReply(reply: unknown, subject: RateLimitSubject): Reply {
-  const numbers = Array.isArray(reply) ? reply : [];
-  const complete = numbers[0] === KEY_CHANGED || numbers.length === 1 + subject.limits.length;
-  if (!complete || !numbers.every(Number.isSafeInteger)) throw invalidReply();
-  const [admitted, ...levels] = numbers as [number, ...number[]];
-  return [admitted, levels];
+function parseReply(reply: unknown, { limits }: RateLimitSubject): ScriptReply {
+  if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw invalidReply();
+  const [status, ...levels] = reply as number[];
+  if (status === undefined || (status !== KEY_CHANGED && levels.length !== limits.length)) throw invalidReply();
+  return { status, levels };
 }
 
-/** Redis has refused the call as a whole: nothing of it was done. */
+function toResult({ limits }: RateLimitSubject, { status, levels }: ScriptReply): ConsumeResult {
+  if (status === KEY_CHANGED) return { outcome: 'key_changed' };
+  return toDecision(status === 1 ? 'allowed' : 'limited', limits, levels);
+}
+
+/** Redis has rejected the whole call, so nothing of it was executed. */
 function isCrossSlotError(error: unknown): boolean {
   return (
     error instanceof StoreUnavailableError &&
@@ -129,18 +128,5 @@ function isCrossSlotError(error: unknown): boolean {
 }
 
 function invalidReply(): StoreUnavailableError {
-  return new StoreUnavailableError('the limit script answered nonsense');
-}
-
-/** The answer for the request that came as number `position` (from 0) of its batch. */
-function positionedDecision(
-  subject: RateLimitSubject,
-  admitted: number,
-  levels: number[],
-  position: number,
-): ConsumeResult {
-  if (admitted === KEY_CHANGED) return { outcome: 'key_changed' };
-  const allowed = position < admitted;
-  const after = fill(subject.limits, levels, allowed ? position + 1 : admitted);
-  return toDecision(allowed ? 'allowed' : 'limited', subject.limits, after);
+  return new StoreUnavailableError('invalid reply from the rate-limit script');
 }

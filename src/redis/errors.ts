@@ -1,20 +1,22 @@
-import { TimeoutError } from './timeouts.ts';
+import { TimeoutError } from './timeout.ts';
 
-/** Whether it was certainly not done: Redis said so, or each node of a cluster that was asked sent on to another. */
-export function wasNotExecuted(error: unknown): boolean {
-  return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
-}
+export type RedisErrorType = 'timeout' | 'refused' | 'closed';
 
-export function classifyRedisError(error: unknown): 'timeout' | 'refused' | 'closed' {
+export function classifyRedisError(error: unknown): RedisErrorType {
   if (error instanceof TimeoutError) return 'timeout';
   return wasNotExecuted(error) ? 'refused' : 'closed';
+}
+
+/** Whether Redis certainly did not execute the command: it returned an error, or every cluster node redirected it. */
+export function wasNotExecuted(error: unknown): boolean {
+  return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
 }
 
 export function isErrorReply(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
 }
 
-/** What stands under that name is nothing that the command could be about. */
+/** The key holds a value of another data type than the command expects. */
 export function isWrongType(error: unknown): boolean {
   return isErrorReply(error) && error.message.startsWith('WRONGTYPE');
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from './client.ts';
 
-const BEAT_MS = 1000;
-/** A process that has been silent for so long is not counted. */
+const INTERVAL_MS = 1000;
+/** A process without a heartbeat for this long is not counted. */
 const PROCESS_TTL_MS = 5000;
 
 const BEAT = `
@@ -12,38 +12,38 @@ redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2]))
 return redis.call('ZCARD', KEYS[1])`;
 
-/** Tells Redis every second that this gateway process is alive, and learns how many are. */
+/** Registers this process in Redis every second and counts the live processes. */
 export class Heartbeat {
-  readonly #link: RedisClient;
+  readonly #redis: RedisClient;
   readonly #beat: (keys: [string], args: [string, number]) => Promise<unknown>;
   readonly #processId = randomUUID();
   readonly #timer: NodeJS.Timeout;
   #liveProcesses = 1;
 
-  constructor(link: RedisClient) {
-    this.#link = link;
-    this.#beat = link.defineScript('beat', BEAT);
-    this.#timer = setInterval(() => void this.beat(), BEAT_MS).unref();
+  constructor(redis: RedisClient) {
+    this.#redis = redis;
+    this.#beat = redis.defineScript('beat', BEAT);
+    this.#timer = setInterval(() => void this.beat(), INTERVAL_MS).unref();
   }
 
-  /** The processes last seen alive, this one included; while Redis is unavailable, those of before. */
+  /** The live processes, this one included. While Redis is unavailable, the last count. */
   get liveProcesses(): number {
     return this.#liveProcesses;
   }
 
   async beat(): Promise<void> {
     try {
-      const count = await this.#beat([this.#link.key('processes')], [this.#processId, PROCESS_TTL_MS]);
+      const count = await this.#beat([this.#redis.key('processes')], [this.#processId, PROCESS_TTL_MS]);
       if (typeof count === 'number' && count >= 1) this.#liveProcesses = count;
     } catch {
-      // The link has logged that Redis is unavailable; the number of before stands.
+      // The client logs the outage.
     }
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#link
-      .command('ZREM', (client) => client.zrem(this.#link.key('processes'), this.#processId))
+    await this.#redis
+      .command('ZREM', (client) => client.zrem(this.#redis.key('processes'), this.#processId))
       .catch(() => {});
   }
 }

@@ -6,9 +6,10 @@ interface SentinelOptions {
 }
 
 /**
- * Calls back whenever a sentinel says that the master is another one. The old one, where it lives, takes writes for some
- * seconds more, and loses them. (ioredis' own `failoverDetector` ends the connection for good where a sentinel says so in
- * the middle of a new attempt, and writes to standard error for each sentinel that is away.) Gives what ends the watch.
+ * Calls `onSwitch` when a sentinel announces another master, and returns a function that stops watching. After a failover the
+ * previous master may accept writes for seconds, which are then lost. The `failoverDetector` of ioredis cannot be used: it
+ * closes the connection permanently if a sentinel announces the switch during a connection attempt, and it writes to
+ * standard error for every unreachable sentinel.
  */
 export function watchSentinels(
   { sentinels, name }: SentinelOptions,
@@ -17,7 +18,7 @@ export function watchSentinels(
 ): () => void {
   const clients = sentinels.map((node) => {
     const client = new Redis({ ...options, ...node, enableReadyCheck: false, autoResubscribe: false });
-    client.on('error', () => {}); // It is tried again; one of them is enough.
+    client.on('error', () => {}); // ioredis reconnects, and one reachable sentinel is enough.
     client.on('ready', () => client.subscribe('+switch-master').catch(() => {}));
     client.on('message', (_channel: string, text: string) => {
       if (text.split(' ', 1)[0] === name) onSwitch();

@@ -1,6 +1,6 @@
-/** A store did not answer, or not with anything usable. */
+/** A store did not reply, or its reply is unusable. */
 export class StoreUnavailableError extends Error {
-  /** Whether it may have done what it was asked all the same: the answer was lost, not the request. */
+  /** Whether the store may have executed the request although no reply arrived. */
   readonly mayHaveExecuted: boolean;
 
   constructor(
@@ -12,5 +12,5 @@ export class StoreUnavailableError extends Error {
   }
 }
 
-/** A store answered, with a record that is none. */
+/** A store replied with a record that cannot be parsed. */
 export class CorruptRecordError extends StoreUnavailableError {}

@@ -2,15 +2,15 @@ import { SpanKind } from '@opentelemetry/api';
 import { durationHistogram } from '../telemetry/histogram.ts';
 import { gauge, stateGauge } from '../telemetry/instruments.ts';
 import { endSpan, startSpan } from '../telemetry/tracing.ts';
-
-type RedisErrorType = 'timeout' | 'refused' | 'closed';
+import type { RedisErrorType } from './errors.ts';
+import type { RedisState } from './health.ts';
 
 /**
- * Makes each call to Redis a measurement and a client span (semantic conventions for databases, stable). The call begins
- * when its name is told, which is the command's or the script's; what that gives is told the end, and what went wrong.
+ * Records every command as a duration and a client span (OpenTelemetry semantic conventions for databases, stable).
+ * Call the result with the command's or script's name at the start, and what it returns at the end, with the error type if any.
  */
 export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType) => void {
-  const measure = durationHistogram('db.client.operation.duration', 'Duration of calls to Redis', [
+  const measure = durationHistogram('db.client.operation.duration', 'Duration of Redis commands', [
     'db.system.name',
     'db.operation.name',
     'error.type',
@@ -25,7 +25,7 @@ export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType
   };
 }
 
-export function registerRedisState(state: () => 'up' | 'degraded' | 'down'): void {
+export function registerRedisState(state: () => RedisState): void {
   stateGauge('campaign_gateway.redis.state', 'Redis: 1 for the current state', ['up', 'degraded', 'down'], state);
 }
 

@@ -7,7 +7,7 @@ interface Node {
   port: number;
 }
 
-/** Where Redis is, as `REDIS_URL` says it. */
+/** The parsed form of `REDIS_URL`. */
 export type RedisAddress =
   | {
       readonly topology: 'single';
@@ -28,8 +28,8 @@ const URL_PATTERN =
 const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 
 /**
- * Reads `redis://`, `rediss://` (each `[user:password@]host[:port][/database]`), `redis+sentinel://h1:p1,h2:p2/MASTER`
- * or `redis+cluster://h1:p1,h2:p2`. Undefined when the text is none of them.
+ * Parses `redis://` and `rediss://` (each `[user:password@]host[:port][/database]`), `redis+sentinel://h1:p1,h2:p2/MASTER`
+ * and `redis+cluster://h1:p1,h2:p2`. Returns undefined for anything else.
  */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
   const match = URL_PATTERN.exec(text);
@@ -75,12 +75,12 @@ function parseHost(text: string, defaultPort: number): Node | undefined {
   return { host: match[1].replace(/^\[|\]$/g, ''), port };
 }
 
-function parseCredentials(credentials: string | undefined): Credentials | undefined {
-  if (credentials === undefined) return {};
+function parseCredentials(userInfo: string | undefined): Credentials | undefined {
+  if (userInfo === undefined) return {};
   try {
-    const colon = credentials.indexOf(':');
-    const username = decodeURIComponent(colon < 0 ? credentials : credentials.slice(0, colon));
-    const password = colon < 0 ? undefined : decodeURIComponent(credentials.slice(colon + 1));
+    const colon = userInfo.indexOf(':');
+    const username = decodeURIComponent(colon < 0 ? userInfo : userInfo.slice(0, colon));
+    const password = colon < 0 ? undefined : decodeURIComponent(userInfo.slice(colon + 1));
     return { ...(username && { username }), ...(password && { password }) };
   } catch {
     return undefined;

@@ -1,57 +1,45 @@
 import type { Socket } from 'node:net';
 import { Cluster, type Redis } from 'ioredis';
 
-/** Under overload a turn takes tenths of a second (see `openEventLoopProbe`): what it sends does not wait for its end. */
-const MAX_HOLD_MS = 5;
-
 /**
- * The calls of one turn of the event loop: what they send goes out at its end, in one system call for each connection.
- * ioredis' own auto-pipelining does that too, but has the calls of the next turn wait for the answers of this one, and in a
- * cluster may send all of a pipeline again for the sake of one redirection, which counts twice.
+ * Sends the commands of one turn of the event loop in one system call per connection, with Node's `cork` and `uncork`.
+ * Unlike ioredis auto-pipelining, it does not hold the next batch back until the replies have arrived. Nor does it replay a
+ * whole pipeline after a cluster redirection, which would count requests twice.
  */
 export class WriteCoalescer {
   readonly #client: Redis | Cluster;
   #corked: readonly Socket[] | undefined;
-  #corkedAt = 0;
-  #callbacks: (() => void)[] = [];
+  #callbacks = new Set<() => void>();
 
   constructor(client: Redis | Cluster) {
     this.#client = client;
   }
 
-  /** To be called before a command is given to the client. */
+  /** Call before a command is passed to the client. */
   cork(): void {
-    const now = performance.now();
-    if (this.#corked) {
-      if (now - this.#corkedAt < MAX_HOLD_MS) return;
-      this.#flush();
-    } else setImmediate(() => this.#flush());
-    this.#corkedAt = now;
-    this.#corked = socketsOf(this.#client);
+    if (this.#corked) return;
+    this.#corked = getSockets(this.#client);
     for (const socket of this.#corked) socket.cork();
+    setImmediate(() => this.#flush());
   }
 
-  /** Runs `last` at the end of this turn, once however often it is asked to; what it sends still goes with it. */
+  /** Runs `callback` once at the end of this turn. The commands it sends are part of the same write. */
   beforeFlush(callback: () => void): void {
     this.cork();
-    if (!this.#callbacks.includes(callback)) this.#callbacks.push(callback);
+    this.#callbacks.add(callback);
   }
 
   #flush(): void {
-    const [corked = [], callback] = [this.#corked, this.#callbacks];
-    this.#callbacks = [];
-    this.#corkedAt = Number.POSITIVE_INFINITY; // Whatever these still send goes with it.
-    try {
-      for (const run of callback) run();
-    } finally {
-      this.#corked = undefined;
-      for (const socket of corked) socket.uncork();
-    }
+    const callbacks = this.#callbacks;
+    this.#callbacks = new Set();
+    for (const run of callbacks) run();
+    for (const socket of this.#corked ?? []) socket.uncork();
+    this.#corked = undefined;
   }
 }
 
-/** Those that are connected, or about to be. */
-function socketsOf(client: Redis | Cluster): Socket[] {
+/** A cluster node without a connection yet has no socket. */
+function getSockets(client: Redis | Cluster): Socket[] {
   const nodes = client instanceof Cluster ? client.nodes() : [client];
   return nodes.map((node) => node.stream as Socket | undefined).filter((socket) => socket !== undefined);
 }

@@ -88,6 +88,14 @@ export const settingDefinitions = {
     pattern(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -').default('campaign-gateway'),
     'What every key in Redis begins with.',
   ],
+  REDIS_TIMEOUT_MS: [
+    milliseconds(1, 60_000).default(100),
+    'Timeout of a Redis command. Redis then counts as down until it replies in time.',
+  ],
+  REDIS_CACHE_TIMEOUT_MS: [
+    milliseconds(1, 60_000).default(50),
+    'Timeout of a cache command in Redis. The request then continues without the shared cache.',
+  ],
   KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'The key store when there is no REDIS_URL.'],
   RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Limit of a key that has none of its own.'],
   RATE_LIMIT_ON_REDIS_FAILURE: [

@@ -25,6 +25,7 @@ const options = Object.fromEntries(Object.entries(values).map(([name, text]) => 
 
 async function zipfLoad(title: string, environment: Record<string, string>): Promise<void> {
   const stack = await Stack.start();
+  stack.redisTimeouts = {};
   const fleet = await Promise.all([stack.gatewayProcess(environment), stack.gatewayProcess(environment)]);
   const keys = await Promise.all(Array.from({ length: options.keys }, () => stack.key({ rateLimits: ['1000000/1s'] })));
   const random = seededRandom(1);
@@ -54,6 +55,7 @@ async function zipfLoad(title: string, environment: Record<string, string>): Pro
 
 async function distinctCampaigns(): Promise<void> {
   const stack = await Stack.start();
+  stack.redisTimeouts = {};
   const environment = { CACHE_TTL_MS: '600000', CACHE_MAX_BYTES: '16777216' };
   const gateway = await stack.gatewayProcess(environment);
   const key = await stack.key({ rateLimits: ['1000000/1s'] });

@@ -39,6 +39,7 @@ const pin = (pid: number | undefined, to: string) => {
 pin(process.pid, `1-${Math.max(1, cores - 1)}`);
 
 const stack = await Stack.start();
+stack.redisTimeouts = {};
 const key = await stack.key({ rateLimits: ['100000000/1s'] });
 setInterval(() => {
   stack.upstream.requests.length = 0; // They must not be what fills the machine.

@@ -69,6 +69,7 @@ const serviceOutages: readonly Outage[] = [
 ];
 
 const stack = await Stack.start();
+stack.redisTimeouts = {};
 const redisOutages: readonly Outage[] = [
   {
     name: 'Redis killed',

@@ -9,6 +9,7 @@ let stack: Stack;
 let key: string;
 beforeEach(async () => {
   stack = await Stack.start();
+  stack.redisTimeouts = {};
   key = await stack.key({ rateLimits: ['1000000/1s'] });
 });
 afterEach(() => stack.stop());

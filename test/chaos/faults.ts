@@ -1,6 +1,6 @@
 import { pino } from 'pino';
+import { openPurger } from '../../src/cli/open-stores.ts';
 import { loadSettings } from '../../src/settings/load.ts';
-import { openPurger } from '../../src/stores.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Clients, newClient } from './clients.ts';
 import type { ElasticFleet } from './fleet.ts';

@@ -27,6 +27,7 @@ export class ElasticFleet {
 
   static async start(size: number): Promise<ElasticFleet> {
     const stack = await Stack.start(startCluster);
+    stack.redisTimeouts = {};
     try {
       const gateways = await Promise.all(Array.from({ length: size }, () => stack.gatewayProcess(environment)));
       return new ElasticFleet(stack, await Nginx.start(gateways.map(({ url }) => url)), gateways);

@@ -3,9 +3,9 @@ import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { openKeyStore } from '../../src/cli/open-stores.ts';
 import { type ApiKey, withChange } from '../../src/keys/api-key.ts';
 import { loadSettings } from '../../src/settings/load.ts';
-import { openKeyStore } from '../../src/stores.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 

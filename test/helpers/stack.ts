@@ -1,8 +1,8 @@
 import { pino } from 'pino';
+import { openKeyStore } from '../../src/cli/open-stores.ts';
 import type { GatewayOptions } from '../../src/gateway.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
 import { loadSettings } from '../../src/settings/load.ts';
-import { openKeyStore } from '../../src/stores.ts';
 import {
   type Environment,
   type GatewayInside,
@@ -21,6 +21,8 @@ export class Stack<Form extends RedisTopology = RedisServer> {
   readonly redis: Form;
   readonly upstream: Upstream;
   readonly keyStore: KeyStore;
+  /** Longer than a slow machine stalls. For tests of outages and for benchmarks: `{}`, the defaults of the gateway. */
+  redisTimeouts: Environment = { REDIS_TIMEOUT_MS: '2000', REDIS_CACHE_TIMEOUT_MS: '1000' };
   readonly #closeKeyStore: () => Promise<void>;
   readonly #gateways: RunningGateway[] = [];
 
@@ -44,7 +46,8 @@ export class Stack<Form extends RedisTopology = RedisServer> {
   /** Without a cache: but for the tests of the cache, each request is to reach the campaign service. */
   get environment(): Environment {
     const { url, environment } = this.redis;
-    return { REDIS_URL: url, CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0', ...environment };
+    const settings = { CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0', ...this.redisTimeouts };
+    return { REDIS_URL: url, ...settings, ...environment };
   }
 
   async gateway(environment: Environment = {}, parts: Partial<GatewayOptions> = {}): Promise<GatewayInside> {

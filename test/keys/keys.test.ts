@@ -17,6 +17,7 @@ import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
 import { RedisClient } from '../../src/redis/client.ts';
 import { CorruptRecordError, StoreUnavailableError } from '../../src/redis/store-errors.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
+import { publishKeyChange } from '../../src/stores.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
@@ -50,7 +51,7 @@ const implementations: [name: string, open: () => Promise<KeyStore>][] = [
     'Redis',
     async () => {
       await redis.client.flushall();
-      return new RedisKeyStore(link, new RedisInvalidationLog(link));
+      return new RedisKeyStore(link, publishKeyChange(new RedisInvalidationLog(link)));
     },
   ],
 ];
@@ -214,7 +215,7 @@ describe('keys in Redis', () => {
   test('are kept as hashes, under the prefix', async () => {
     await redis.client.flushall();
     const { key, record } = makeKey();
-    await new RedisKeyStore(link, new RedisInvalidationLog(link)).create(record);
+    await new RedisKeyStore(link, publishKeyChange(new RedisInvalidationLog(link))).create(record);
     expect((await redis.client.keys('*')).sort()).toEqual(['test:keys', `test:{${record.id}}:key`].sort());
     const stored = JSON.stringify(await redis.client.hgetall(`test:{${record.id}}:key`));
     expect(stored).toContain(hashKey(key));
@@ -227,7 +228,7 @@ describe('keys in Redis', () => {
   test.each([...damaging, ['of another type', (name: string) => redis.client.set(name, 'x')] as const])(
     'a damaged record (%s) is an unavailable key, not an unknown one',
     async (_what, damage) => {
-      const store = new RedisKeyStore(link, new RedisInvalidationLog(link));
+      const store = new RedisKeyStore(link, publishKeyChange(new RedisInvalidationLog(link)));
       const [{ record }, { record: other }] = [makeKey(), makeKey()];
       await store.create(record);
       await store.create(other);
@@ -242,7 +243,7 @@ describe('keys in Redis', () => {
   );
 
   test('a record that stands under another id is not taken for its own', async () => {
-    const store = new RedisKeyStore(link, new RedisInvalidationLog(link));
+    const store = new RedisKeyStore(link, publishKeyChange(new RedisInvalidationLog(link)));
     const [mine, other] = [makeKey().record, makeKey().record];
     await redis.client.hset(`test:{${mine.id}}:key`, { version: 'v', record: JSON.stringify(other) });
     await expect(store.find(mine.id)).rejects.toThrow(StoreUnavailableError);

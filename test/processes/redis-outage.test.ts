@@ -9,6 +9,7 @@ let stack: Stack;
 
 beforeEach(async () => {
   stack = await Stack.start();
+  stack.redisTimeouts = {};
 });
 afterEach(() => stack.stop());
 

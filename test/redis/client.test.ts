@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { RedisClient } from '../../src/redis/client.ts';
 import { StoreUnavailableError } from '../../src/redis/store-errors.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
@@ -8,91 +8,106 @@ import { RedisServer } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
-const links: RedisClient[] = [];
 
-beforeAll(async () => {
+beforeEach(async () => {
   redis = await RedisServer.start();
 });
-afterEach(() => {
-  for (const link of links.splice(0)) link.close();
-});
-afterAll(() => redis.stop());
+afterEach(() => redis.stop());
 
-function open(url = redis.url) {
+/** A client that is up, its log, and the commands that the tests send. */
+async function open(url = redis.url) {
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const link = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
-  links.push(link);
-  const states = () => log.map(({ state }) => state);
-  return { link, log, states, ping: () => link.command('PING', (client) => client.ping()) };
+  const client = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
+  onTestFinished(() => client.close());
+  await client.whenReady(10_000);
+  await until(() => client.state === 'up');
+  return {
+    client,
+    log,
+    logStates: () => log.map(({ state }) => state),
+    dbSize: (timeoutMs?: number) => client.command('DBSIZE', (ioredis) => ioredis.dbsize(), timeoutMs),
+    set: () => client.command('SET', (ioredis) => ioredis.set('test:key', 'value')),
+  };
 }
 
-describe('the link to Redis', () => {
-  test('comes back where the first answer to its probe is an error', async () => {
-    await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
-    const { link, states } = open(redis.url.replace('//', '//gateway:password@'));
-    const dbSize = () => link.command('DBSIZE', (client) => client.dbsize());
-    await link.whenReady(10_000);
-    await expect(dbSize()).resolves.toBeTypeOf('number');
-    redis.freeze();
-    await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
-    expect(link.state).toBe('down');
-    redis.thaw();
-    await until(() => link.state === 'up');
-    await expect(dbSize()).resolves.toBeTypeOf('number');
-    expect(states()).toEqual(['down', 'up']);
-  });
+test('commands are rejected at once while Redis is unavailable, and the outage is logged once', async () => {
+  const { client, dbSize, log, logStates } = await open();
+  redis.freeze();
+  await expect(dbSize()).rejects.toThrow('Redis command failed');
+  for (let i = 0; i < 100; i++) await expect(dbSize()).rejects.toThrow('Redis is unavailable');
+  redis.thaw();
+  await until(() => client.state === 'up');
+  await expect(dbSize()).resolves.toBe(0);
+  expect(logStates()).toEqual(['down', 'up']);
+  expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', cause: 'no reply within 100 ms' });
+});
 
-  test('gives up a connection that is accepted and then silent, at the handshake too', async () => {
-    const proxy = await startProxy(redis.port);
-    const { link, ping } = open(proxy.url);
-    await link.whenReady(10_000);
-    proxy.hang();
-    await expect(ping()).rejects.toThrow(StoreUnavailableError);
-    // Long enough for a first new connection, which hangs as well.
-    await until(() => link.state === 'down');
-    const since = performance.now();
-    await until(() => performance.now() - since > 3000);
-    proxy.resume();
-    await until(() => link.state === 'up');
-    await expect(ping()).resolves.toBe('PONG');
-    proxy.stop();
-  });
+test('a command with a shorter timeout than the client fails alone: Redis does not count as down', async () => {
+  const proxy = await startProxy(redis.port);
+  onTestFinished(() => proxy.stop());
+  const { client, dbSize, logStates } = await open(proxy.url);
+  proxy.delayReplies(60);
+  await expect(dbSize(10)).rejects.toMatchObject({ mayHaveExecuted: true });
+  expect([client.state, logStates()]).toEqual(['up', []]);
+});
 
-  test('rejects at once while Redis is unavailable, and logs the outage once', async () => {
-    const { link, ping, log, states } = open();
-    await link.whenReady(10_000);
-    redis.freeze();
-    await expect(ping()).rejects.toThrow('Redis did not do as asked');
-    for (let i = 0; i < 100; i++) await expect(ping()).rejects.toThrow('Redis is unavailable');
-    redis.thaw();
-    await until(() => link.state === 'up');
-    expect(states()).toEqual(['down', 'up']);
-    expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', cause: 'no answer within 100 ms' });
-  });
+test('a timed-out command is executed at most once', async () => {
+  const { client } = await open();
+  redis.freeze();
+  const increment = client.command('INCR', (ioredis) => ioredis.incr('test:count'));
+  await expect(increment).rejects.toMatchObject({ mayHaveExecuted: true });
+  redis.thaw();
+  await until(() => client.state === 'up');
+  expect(await redis.client.get('test:count')).toBe('1');
+});
 
-  test('says once that Redis returns errors, by their code alone, and once that it no longer does', async () => {
-    const { link, log, states } = open();
-    await link.whenReady(10_000);
-    for (let i = 0; i < 10; i++) {
-      await expect(link.command('NOSUCHCOMMAND', (client) => client.call('NOSUCHCOMMAND', 'hunter2'))).rejects.toThrow(
-        StoreUnavailableError,
-      );
-    }
-    expect([link.state, states()]).toEqual(['degraded', ['degraded']]);
-    expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis returns errors' });
-    expect(JSON.stringify(log)).not.toContain('hunter2');
-    await until(() => link.state === 'up');
-    expect(states()).toEqual(['degraded', 'up']);
-  });
+test('Redis recovers although its user may not PING', async () => {
+  await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
+  const { client, dbSize, logStates } = await open(redis.url.replace('//', '//gateway:password@'));
+  redis.freeze();
+  await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
+  expect(client.state).toBe('down');
+  redis.thaw();
+  await until(() => client.state === 'up');
+  await expect(dbSize()).resolves.toBe(0);
+  expect(logStates()).toEqual(['down', 'up']);
+});
 
-  test('a call that was given up is not sent again, and its late answer harms nothing', async () => {
-    const { link } = open();
-    await link.whenReady(10_000);
-    redis.freeze();
-    await expect(link.command('INCR', (client) => client.incr('test:once'))).rejects.toThrow(StoreUnavailableError);
-    redis.thaw();
-    await until(() => link.state === 'up');
-    expect(await redis.client.get('test:once')).toBe('1');
-  });
+test('a silent connection is replaced, even if it is accepted and never completes the handshake', async () => {
+  const proxy = await startProxy(redis.port);
+  onTestFinished(() => proxy.stop());
+  const { client, dbSize } = await open(proxy.url);
+  proxy.hang();
+  await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
+  // Long enough for a first replacement, which hangs as well.
+  const since = performance.now();
+  await until(() => performance.now() - since > 3000);
+  proxy.resume();
+  await until(() => client.state === 'up');
+  await expect(dbSize()).resolves.toBe(0);
+});
+
+test('errors that Redis returns are logged once, by code only, until there have been none for five seconds', async () => {
+  const { client, log, logStates } = await open();
+  const fail = () => client.command('NOSUCHCOMMAND', (ioredis) => ioredis.call('NOSUCHCOMMAND', 'hunter2'));
+  for (let i = 0; i < 10; i++) await expect(fail()).rejects.toMatchObject({ mayHaveExecuted: false });
+  expect([client.state, logStates()]).toEqual(['degraded', ['degraded']]);
+  expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis returns errors' });
+  expect(JSON.stringify(log)).not.toContain('hunter2');
+  await until(() => client.state === 'up');
+  expect(logStates()).toEqual(['degraded', 'up']);
+});
+
+test('writes fail on a read-only replica, and succeed as soon as it is the master', async () => {
+  const { set } = await open();
+  await redis.client.call('REPLICAOF', '127.0.0.1', '1');
+  await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false });
+  await redis.client.call('REPLICAOF', 'NO', 'ONE');
+  await until(() =>
+    set().then(
+      () => true,
+      () => false,
+    ),
+  );
 });

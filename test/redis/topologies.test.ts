@@ -5,7 +5,7 @@ import type { RedisTopology } from '../helpers/redis.ts';
 import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { until } from '../helpers/wait.ts';
 
-describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
+describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
   let fleet: Fleet<RedisTopology>;
 
   beforeAll(async () => {
@@ -20,12 +20,12 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
   };
   const rights = ['--permission', 'campaigns:read', '--account-group', 'ag_1', '--rate-limit', '100/3600s'];
 
-  test('of 1,000 requests to each of four processes, all under way together, exactly 100 are admitted', async () => {
+  test('four processes together allow exactly 100 of 4,000 concurrent requests', async () => {
     const newKey = async () => (await cli('create', '--name', 'limited', ...rights)).key;
     expect(await fleet.floodUndisturbed(1000, newKey)).toEqual({ 200: 100, 429: 3900 });
   });
 
-  test('keys are found wherever they are kept, and revoked at the next request', async () => {
+  test('keys on every node are found and listed, and a revoked key is rejected on the next request', async () => {
     const keys = await Promise.all([1, 2, 3].map((i) => cli('create', '--name', `key ${i}`, ...rights)));
     for (const { key } of keys) expect(await fleet.statuses(key)).toEqual([200, 200, 200, 200]);
     const listed = (await cli('list')).map(({ id }: { id: string }) => id);
@@ -37,7 +37,7 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
     await fleet.isUp();
   });
 
-  test('a key whose limit is used up is refused, and as revoked as soon as that has been heard of', async () => {
+  test('a key that is over its limit gets 429, and 401 soon after it is revoked', async () => {
     const key = await fleet.newLimitedKey();
     await fleet.flood(key, 50);
     await fleet.stack.revoke(key);
@@ -45,7 +45,7 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
     await until(async () => (await fleet.statuses(key)).every((status) => status === 401));
   });
 
-  test('a Redis that forgets its scripts under load, again and again: no request fails', async () => {
+  test('no request fails while Redis loses its scripts repeatedly under load', async () => {
     const load = fleet.load(await fleet.knownKeys(3));
     for (let i = 0; i < 20; i++) {
       await load.more(30);

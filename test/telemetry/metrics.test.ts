@@ -199,7 +199,7 @@ test('Redis: its calls by their names, its state, the processes on it; nothing i
     const up = await untilScraped(gateway, (scraped) => total(scraped) === 1);
     expect(states(up)).toEqual([1, 0, 0]);
     expect(readValue(up, 'campaign_gateway_instances')).toBe(1);
-    expect(calls(up, 'chargeLimits')).toEqual([['redis', undefined, 1]]);
+    expect(calls(up, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
     expect(calls(up, 'HGET')).toEqual([['redis', undefined, 1]]);
     own.redis.freeze();
     await until(async () => states(await scrapeFrom(gateway))[2] === 1);
@@ -215,7 +215,7 @@ test('Redis: its calls by their names, its state, the processes on it; nothing i
     expect(readValue(after, 'campaign_gateway_rate_limit_decisions_total', decided)).toBe(1);
     const lookUps = (outcome: string) => readValue(after, 'campaign_gateway_key_lookups_total', { outcome });
     expect(['found', 'stale', 'failed'].map(lookUps)).toEqual([1, 1, 1]);
-    expect(calls(after, 'chargeLimits')).toEqual([['redis', undefined, 1]]);
+    expect(calls(after, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
     expect(calls(after, 'HGET')).toEqual([['redis', undefined, 1]]);
   } finally {
     await own.stop();

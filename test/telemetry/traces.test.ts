@@ -127,7 +127,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     ]);
 
     const redis = spans.filter(isRedis);
-    expect(redis.map(({ name }) => name)).toEqual(expect.arrayContaining(['chargeLimits', 'lookUpEntry']));
+    expect(redis.map(({ name }) => name)).toEqual(expect.arrayContaining(['consumeRateLimit', 'lookUpEntry']));
     for (const span of redis) expect([span.kind, span.parentSpanId]).toEqual([CLIENT, server.spanId]);
     for (const span of spans) expect(span.startedAt <= span.endedAt).toBe(true);
 

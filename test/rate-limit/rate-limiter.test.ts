@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
+import { OverLimitCache } from '../../src/rate-limit/over-limit-cache.ts';
+import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
+import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
+import { RedisServer } from '../helpers/redis.ts';
+import { consumeTimes, countAllowed, getRemaining, newSubject, openClient } from './helpers.ts';
+
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+});
+afterAll(() => redis.stop());
+
+async function openRedisLimiter(): Promise<RateLimiter> {
+  const client = await openClient(redis.url);
+  onTestFinished(() => client.close());
+  return new RedisLimiter(client);
+}
+
+const implementations: [name: string, open: () => Promise<RateLimiter>][] = [
+  ['the memory limiter', async () => new MemoryLimiter()],
+  ['the Redis limiter', openRedisLimiter],
+  ['the Redis limiter behind the over-limit cache', async () => new OverLimitCache(await openRedisLimiter())],
+];
+
+describe.each(implementations)('%s', (_name, open) => {
+  test('allows exactly the quota of concurrent requests, each with its own remaining count', async () => {
+    const results = await consumeTimes(await open(), newSubject('100/3600s'), 400);
+    expect(countAllowed(results)).toBe(100);
+    const remaining = results.filter(({ outcome }) => outcome === 'allowed').flatMap(getRemaining);
+    expect(remaining.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
+  });
+
+  test.each(['1/3600s', '7/3600s', '600/60m', '999/86400s'])('is exact for the quota of %s', async (text) => {
+    const subject = newSubject(text);
+    const quota = subject.limits[0]?.quota ?? 0;
+    expect(countAllowed(await consumeTimes(await open(), subject, quota + 5))).toBe(quota);
+  });
+
+  test('is exact for the largest capacity', async () => {
+    expect(getRemaining(await (await open()).consume(newSubject('1000000000/2500h')))).toEqual([999_999_999]);
+  });
+
+  test('does not count a rejected request, and states when the next one is available', async () => {
+    const limiter = await open();
+    const subject = newSubject('2/3600s');
+    await consumeTimes(limiter, subject, 2);
+    for (const result of await consumeTimes(limiter, subject, 3)) {
+      expect(result).toMatchObject({ outcome: 'limited', states: [{ remaining: 0 }] });
+      const [state] = 'states' in result ? result.states : [];
+      expect(state?.nextAvailableMs).toBeGreaterThan(1_700_000);
+      expect(state?.nextAvailableMs).toBeLessThanOrEqual(1_800_000);
+    }
+  });
+
+  test('counts a request that one of several limits rejects against none of them', async () => {
+    const results = await consumeTimes(await open(), newSubject('2/3600s', '1000/86400s'), 10);
+    expect(countAllowed(results)).toBe(2);
+    expect(results.map(getRemaining).at(-1)).toEqual([0, 998]);
+  });
+
+  test('limits every subject separately', async () => {
+    const limiter = await open();
+    const results = await Promise.all(Array.from({ length: 20 }, () => limiter.consume(newSubject('1/3600s'))));
+    expect(countAllowed(results)).toBe(20);
+  });
+});
+
+test.each(['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s'])('%s is a valid rate', (text) => {
+  expect(rateLimitSchema.safeParse(text).success).toBe(true);
+});
+
+test.each([
+  '',
+  '600',
+  '600/60',
+  '0/60s',
+  '600/0s',
+  '-1/60s',
+  '1.5/60s',
+  '600/60ms',
+  '600 / 60s',
+  '600/60S',
+  '1e3/60s',
+  '9999999999/9999999d',
+])('%j is not a valid rate', (text) => {
+  expect(rateLimitSchema.safeParse(text).success).toBe(false);
+});
