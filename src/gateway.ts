@@ -145,7 +145,7 @@ function createStages(
     log,
     count: upstreamReadCounter(),
   };
-  const cache = settings.CACHE_TTL_MS > 0 ? createCache(settings, stores, monotonicNow) : undefined;
+  const cache = settings.CACHE_TTL_MS > 0 ? createCache(settings, stores, log, monotonicNow) : undefined;
   return {
     optionalKey: [authenticateKey, countRequest],
     stages: {
@@ -165,16 +165,19 @@ function createStages(
   };
 }
 
-function createCache(settings: Settings, stores: Stores, now: (() => number) | undefined): Cache {
+function createCache(settings: Settings, stores: Stores, log: Logger, now: (() => number) | undefined): Cache {
   const cache = new Cache({
     policy: cachePolicy(settings),
     maxBytes: settings.CACHE_MAX_BYTES,
     timeoutMs: settings.CAMPAIGN_SERVICE_TIMEOUT_MS,
     shared: stores.sharedCache,
-    changes: stores.invalidations,
+    onError: (error) => log.error({ err: error }, 'background cache refresh failed'),
     now,
   });
   registerCacheGauges(() => cache.size);
+  stores.invalidations?.subscribe((invalidation) => {
+    if (invalidation === 'all' || invalidation.kind === 'purge') cache.invalidate(invalidation);
+  });
   return cache;
 }
 

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { cachePolicy } from './cache/freshness.ts';
-import { InvalidationFeed, type InvalidationLog } from './cache/invalidation-feed.ts';
+import { InvalidationFeed } from './cache/invalidation-feed.ts';
 import { RedisCache } from './cache/redis-cache.ts';
 import { RedisInvalidationLog } from './cache/redis-invalidation-log.ts';
 import { RedisPurger } from './cache/redis-purger.ts';
@@ -35,7 +35,8 @@ export interface Stores {
   /** Whether this process knows that a client address is over its limit on failed keys. */
   isAddressOverLimit(id: string): boolean;
   readonly sharedCache: SharedCache;
-  readonly invalidations: InvalidationFeed;
+  /** Undefined in embedded mode: no other process invalidates anything. */
+  readonly invalidations: InvalidationFeed | undefined;
   /** For `readyz`. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
@@ -80,7 +81,8 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
   const [keyLimits, addressLimits] = [createLimiter(count.key), createLimiter(count.address)];
   const purger = new RedisPurger(redis, invalidationLog);
   const policy = cachePolicy(settings);
-  const sharedCache = new RedisCache(redis, invalidations, purger, policy, settings.REDIS_CACHE_TIMEOUT_MS);
+  const timeoutMs = settings.REDIS_CACHE_TIMEOUT_MS;
+  const sharedCache = new RedisCache({ redis, feed: invalidations, purger, policy, timeoutMs });
   applyKeyChanges(invalidations, keys, keyLimits.overLimit);
   registerRedisState(() => redis.state);
   registerProcessCount(() => heartbeat.liveProcesses);
@@ -124,7 +126,7 @@ function redisLimiterFactory(redis: RedisClient, settings: Settings, heartbeat: 
 
 function applyKeyChanges(invalidations: InvalidationFeed, keys: KeyCache, overLimit: OverLimitCache): void {
   invalidations.subscribe((invalidation) => {
-    if (invalidation === 'everything') {
+    if (invalidation === 'all') {
       keys.revalidateAll();
       overLimit.invalidateAll();
     } else if (invalidation.kind === 'key') {
@@ -133,12 +135,6 @@ function applyKeyChanges(invalidations: InvalidationFeed, keys: KeyCache, overLi
     }
   });
 }
-
-const emptyInvalidationLog: InvalidationLog = {
-  position: async () => ({ epoch: 'embedded', sequence: 0 }),
-  read: async () => [],
-  startNewEpoch: async () => {},
-};
 
 async function createEmbeddedStores(settings: Settings): Promise<Stores> {
   const keys = new FileKeyStore(settings.KEYS_FILE, keyLookupCounter());
@@ -152,7 +148,7 @@ async function createEmbeddedStores(settings: Settings): Promise<Stores> {
     failedKeyLimiter: new MemoryLimiter({ count: count.address }),
     isAddressOverLimit: () => false, // Key lookups are in memory, so there is nothing to save.
     sharedCache: noSharedCache,
-    invalidations: new InvalidationFeed(emptyInvalidationLog),
+    invalidations: undefined,
     state: () => 'embedded',
     close: async () => {},
   };

@@ -1,9 +1,9 @@
-/** A directive is a name, perhaps with a token or a quoted string; there is no space around the equals sign. */
+/** A name with an optional token or quoted-string argument. No whitespace is allowed around `=`. */
 const DIRECTIVE = /([!#$%&'*+\-.^_`|~\w]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*)))?/g;
 
 /**
- * The directives of a `Cache-Control` field (RFC 9111, section 5.2), names in lower case; without an argument, or with an
- * empty one: `''`. A name that stands there repeatedly has all its arguments.
+ * Parses a `Cache-Control` field (RFC 9111, section 5.2). Names are in lower case. A missing or empty argument is `''`;
+ * a repeated directive lists all its arguments.
  */
 export function parseCacheControl(field: string | undefined): ReadonlyMap<string, readonly string[]> {
   const directives = new Map<string, string[]>();
@@ -16,7 +16,7 @@ export function parseCacheControl(field: string | undefined): ReadonlyMap<string
   return directives;
 }
 
-/** Seconds as RFC 9111, section 1.2.2, writes them; undefined for anything else. */
+/** Parses delta-seconds (RFC 9111, section 1.2.2), capped at 2^31. Undefined if the text is anything else. */
 export function parseDeltaSeconds(text: string): number | undefined {
   return /^\d+$/.test(text) ? Math.min(Number(text), 2 ** 31) : undefined;
 }

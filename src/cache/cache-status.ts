@@ -1,28 +1,29 @@
 import type { HeaderList } from '../http/errors.ts';
 import type { FailureReason } from '../upstream/failure.ts';
 
-/** Why a request went to the campaign service: nothing was stored, or only something stale. */
+/** Why a request was forwarded to the origin: nothing was stored, or only a stale entry. */
 export type ForwardReason = 'uri-miss' | 'stale';
 
-/** What the cache did for one request. Times are in milliseconds; `ttlMs` is negative for a stale entry. */
+/** What the cache did for one request. `ttlMs` is negative for a stale entry. */
 export type CacheOutcome =
   | { readonly outcome: 'hit' | 'stale'; readonly ageMs: number; readonly ttlMs: number }
   | {
       readonly outcome: 'stale_if_error';
       readonly ageMs: number;
       readonly ttlMs: number;
-      /** Of the failure in whose place it stands. */
+      /** The failure that the stale entry hides. */
       readonly reason: FailureReason;
+      /** False if the origin was not contacted: a recent failure, an open circuit, or a full queue. */
       readonly wasForwarded: boolean;
     }
   | { readonly outcome: 'miss' | 'collapsed'; readonly forwardReason: ForwardReason; readonly isStored: boolean }
   | { readonly outcome: 'bypass' };
 
-const NAME = 'campaign-gateway';
+const CACHE_NAME = 'campaign-gateway';
 
-/** `Cache-Status` (RFC 9211), and `Age` (RFC 9111, section 5.1) of what came out of the cache. */
+/** `Cache-Status` (RFC 9211), and `Age` (RFC 9111, section 5.1) for a cached response. */
 export function cacheHeaders(outcome: CacheOutcome): HeaderList {
-  const status = ['Cache-Status', `${NAME}; ${formatParameters(outcome)}`];
+  const status = ['Cache-Status', `${CACHE_NAME}; ${formatParameters(outcome)}`];
   return 'ageMs' in outcome ? [...status, 'Age', String(toSeconds(outcome.ageMs))] : status;
 }
 

@@ -6,7 +6,7 @@ import type { SharedEntry } from './shared-cache.ts';
 
 const milliseconds = z.number().min(0);
 
-/** What an entry is in Redis, beside its age: what is not like this, to the letter, was written by no gateway. */
+/** An entry as stored in Redis, without its age. Strict: a record with any other field was not written by a gateway. */
 const recordSchema = z.strictObject({
   path: z.string(),
   content: z.discriminatedUnion('outcome', [
@@ -26,8 +26,8 @@ export function encodeEntry({ path }: CacheKey, { content, lifetime }: SharedEnt
 }
 
 /**
- * Undefined for what is no record of this key with a document that may be sent for it. Of its lifetime no more is taken
- * than `policy` allows: who wrote it may have had other settings.
+ * Undefined unless the text is a record of this key with a document that may be sent for it. The lifetime is limited to
+ * what `policy` allows, because the gateway that wrote the record may have other settings.
  */
 export function decodeEntry(
   text: string,

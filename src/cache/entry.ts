@@ -2,30 +2,31 @@ import type { ReadResult } from '../upstream/origin.ts';
 import type { Lifetime } from './freshness.ts';
 
 /**
- * What is kept of a read. `uncacheable` holds no document: it remembers that the campaign service wants its answers kept
- * for nobody, so that readers need not wait for one another (the "hit-for-miss" of other caches).
+ * `uncacheable` is a hit-for-miss marker. It records that the origin forbids storing the document, so that requests
+ * bypass the cache instead of waiting for one another.
  */
 export type CachedContent = ReadResult | { readonly outcome: 'uncacheable' };
 
 export interface Entry {
   readonly content: CachedContent;
   readonly lifetime: Lifetime;
-  /** When its age was zero, on the cache's monotonic clock. */
+  /** When the entry's age was zero, on the cache's monotonic clock. */
   readonly originatedAt: number;
-  /** When what it holds was asked for: see `PurgeMarks`. */
+  /** Purge generation when the fetch of the entry began: see `PurgeTracker`. */
   readonly purgeGeneration: number;
 }
 
-/** What is read: which entry, and what of it a purge can name. */
 export interface CacheKey {
-  /** The public path, which no other document has. */
+  /** The public path, unique for each document. */
   readonly path: string;
   readonly accountGroupId: string;
-  readonly campaignId: string | undefined;
+  /** Value of the endpoint's `idParameter`. */
+  readonly documentId: string;
 }
 
-/** What a purge takes: a campaign, or a whole account group. */
+/** Which entries a purge removes. */
 export interface PurgeScope {
   readonly accountGroupId: string;
-  readonly campaignId: string | undefined;
+  /** Undefined: every document of the account group. */
+  readonly documentId: string | undefined;
 }

@@ -1,33 +1,22 @@
-import { z } from 'zod';
-import { identifier } from '../endpoints/identifier.ts';
 import type { PurgeScope } from './entry.ts';
 
-/** What every process has to learn of: what it may not use any more. */
-export type Invalidation =
-  | ({ readonly kind: 'purge' } & PurgeScope)
-  /** The record of this key is another one. */
-  | { readonly kind: 'key'; readonly id: string };
+/** What every process must stop using: cached documents, or its copy of an API key record. */
+export type Invalidation = ({ readonly kind: 'purge' } & PurgeScope) | { readonly kind: 'key'; readonly id: string };
 
-/** A change as a store keeps it: `GROUP`, `GROUP/CAMPAIGN` or `key:ID`. */
-const invalidationText = z.union([
-  z
-    .string()
-    .transform((text) => text.split('/'))
-    .pipe(z.union([z.tuple([identifier]), z.tuple([identifier, identifier])]))
-    .transform(([accountGroupId, campaignId]): Invalidation => ({ kind: 'purge', accountGroupId, campaignId })),
-  z
-    .string()
-    .regex(/^key:[0-9a-z]+$/)
-    .transform((text): Invalidation => ({ kind: 'key', id: text.slice('key:'.length) })),
-]);
+const PURGE = /^([A-Za-z0-9_-]{1,64})(?:\/([A-Za-z0-9_-]{1,64}))?$/;
+const KEY = /^key:([0-9a-z]+)$/;
 
+/** Formats an invalidation as `GROUP`, `GROUP/DOCUMENT` or `key:ID`. */
 export function formatInvalidation(invalidation: Invalidation): string {
   if (invalidation.kind === 'key') return `key:${invalidation.id}`;
-  const { accountGroupId, campaignId } = invalidation;
-  return campaignId === undefined ? accountGroupId : `${accountGroupId}/${campaignId}`;
+  const { accountGroupId, documentId } = invalidation;
+  return documentId === undefined ? accountGroupId : `${accountGroupId}/${documentId}`;
 }
 
-/** Undefined for what is none. */
+/** Undefined if the text is missing or malformed. */
 export function parseInvalidation(text: string | null | undefined): Invalidation | undefined {
-  return invalidationText.safeParse(text).data;
+  const [, id] = KEY.exec(text ?? '') ?? [];
+  if (id !== undefined) return { kind: 'key', id };
+  const [, accountGroupId, documentId] = PURGE.exec(text ?? '') ?? [];
+  return accountGroupId === undefined ? undefined : { kind: 'purge', accountGroupId, documentId };
 }

@@ -1,34 +1,40 @@
+import { LRUCache } from 'lru-cache';
 import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry, PurgeScope } from './entry.ts';
 import { computeFreshness, type Freshness, maxUsableAgeMs } from './freshness.ts';
-import { MemoryEntryMap } from './memory-entry-map.ts';
 import { PurgeTracker } from './purge-tracker.ts';
 
-/** A stale entry whose refresh has failed is left alone for as long as the failure took, but no longer than this. */
-const MAX_BACKOFF_MS = 10_000;
-/** And one that can be served meanwhile, no shorter than this. */
-const MIN_BACKOFF_MS = 1000;
+/** Memory of an entry beside its document and path: measured, and rounded up. */
+const ENTRY_OVERHEAD_BYTES = 600;
 
-/** What this process has of its own: entries, the purges that have overtaken some of them, and refreshes that have failed. */
+/** After a failed refresh the next one waits as long as the failure took, but no longer than this. */
+const MAX_BACKOFF_MS = 10_000;
+
+interface RefreshFailure {
+  readonly failure: UpstreamFailure;
+  readonly failedAt: number;
+  readonly durationMs: number;
+}
+
+/** The entries of this process in LRU order, the purges it knows of, and the failed refreshes of stale entries. */
 export class LocalCache {
-  readonly #entries: MemoryEntryMap;
+  readonly #entries: LRUCache<string, Entry>;
   readonly #purges = new PurgeTracker();
-  readonly #refreshFailures = new WeakMap<
-    Entry,
-    { readonly failedAt: number; readonly durationMs: number; readonly failure: UpstreamFailure }
-  >();
+  readonly #refreshFailures = new WeakMap<Entry, RefreshFailure>();
   readonly now: () => number;
 
+  /** `now` returns milliseconds on a monotonic clock. */
   constructor(maxBytes: number, now: () => number) {
-    this.#entries = new MemoryEntryMap(maxBytes);
+    // lru-cache treats 0 as unlimited; one byte holds no entry.
+    this.#entries = new LRUCache({ maxSize: Math.max(1, maxBytes), sizeCalculation: computeSizeBytes });
     this.now = now;
   }
 
   get size(): { readonly entries: number; readonly bytes: number } {
-    return { entries: this.#entries.count, bytes: this.#entries.bytes };
+    return { entries: this.#entries.size, bytes: this.#entries.calculatedSize };
   }
 
-  /** The moment of asking: what comes of it is kept under this number, unless a purge comes between. */
+  /** The current purge generation: see `PurgeTracker`. */
   get generation(): number {
     return this.#purges.generation;
   }
@@ -37,56 +43,56 @@ export class LocalCache {
     return this.#purges.isPurged(key, generation);
   }
 
-  purge(purge: PurgeScope | 'everything'): void {
-    if (purge === 'everything') this.#purges.purgeAll();
-    else this.#purges.record(purge);
+  purge(scope: PurgeScope | 'all'): void {
+    if (scope === 'all') this.#purges.recordAll();
+    else this.#purges.record(scope);
   }
 
-  /** Whatever its age. */
+  /** Returns the entry at any age, unless it was purged. */
   get(key: CacheKey): Entry | undefined {
     const entry = this.#entries.get(key.path);
-    return entry && !this.#purges.isPurged(key, entry.purgeGeneration) ? entry : undefined;
+    return entry && !this.isPurged(key, entry.purgeGeneration) ? entry : undefined;
   }
 
-  /** Puts an entry in the place of the one before; whether there was room, use and right for it. */
+  /** Replaces the previous entry. Returns false if the new one is purged, expired or too large, and is not stored. */
   store(key: CacheKey, entry: Entry): boolean {
-    if (this.#purges.isPurged(key, entry.purgeGeneration)) return false;
-    if (maxUsableAgeMs(entry.lifetime) > this.ageMs(entry)) return this.#entries.set(key.path, entry);
-    this.#entries.delete(key.path);
-    return false;
+    if (this.isPurged(key, entry.purgeGeneration)) return false;
+    if (maxUsableAgeMs(entry.lifetime) <= this.getAgeMs(entry)) {
+      this.#entries.delete(key.path);
+      return false;
+    }
+    this.#entries.set(key.path, entry);
+    return this.#entries.peek(key.path) === entry;
   }
 
   deleteIfCurrent(key: CacheKey, entry: Entry): void {
-    if (this.#entries.get(key.path) === entry) this.#entries.delete(key.path);
+    if (this.#entries.peek(key.path) === entry) this.#entries.delete(key.path);
   }
 
-  ageMs(entry: Entry): number {
+  getAgeMs(entry: Entry): number {
     return this.now() - entry.originatedAt;
   }
 
-  freshnessOf(entry: Entry): Freshness {
-    return computeFreshness(entry.lifetime, this.ageMs(entry));
+  getFreshness(entry: Entry): Freshness {
+    return computeFreshness(entry.lifetime, this.getAgeMs(entry));
   }
 
   recordRefreshFailure(entry: Entry, failure: UpstreamFailure, durationMs: number): void {
-    this.#refreshFailures.set(entry, { failedAt: this.now(), durationMs: durationMs, failure });
+    this.#refreshFailures.set(entry, { failure, failedAt: this.now(), durationMs });
   }
 
-  /** The failure of its last refresh, while it is too early for another that a reader would have to wait for. */
-  recentFailure(entry: Entry): UpstreamFailure | undefined {
-    const refreshFailure = this.#refreshFailures.get(entry);
-    return refreshFailure && this.now() - refreshFailure.failedAt < Math.min(refreshFailure.durationMs, MAX_BACKOFF_MS)
-      ? refreshFailure.failure
-      : undefined;
+  /** Returns the failure of the last refresh while the backoff after it lasts, which is at least `minBackoffMs`. */
+  getRecentFailure(entry: Entry, minBackoffMs = 0): UpstreamFailure | undefined {
+    const last = this.#refreshFailures.get(entry);
+    if (!last) return undefined;
+    const backoffMs = Math.max(minBackoffMs, Math.min(last.durationMs, MAX_BACKOFF_MS));
+    return this.now() - last.failedAt < backoffMs ? last.failure : undefined;
   }
+}
 
-  /** Whether it is too early for another refresh that nobody waits for. */
-  isInBackoff(entry: Entry): boolean {
-    const refreshFailure = this.#refreshFailures.get(entry);
-    return (
-      refreshFailure !== undefined &&
-      this.now() - refreshFailure.failedAt <
-        Math.max(MIN_BACKOFF_MS, Math.min(refreshFailure.durationMs, MAX_BACKOFF_MS))
-    );
-  }
+/** V8 stores a string in two bytes per character if any character is beyond Latin-1. */
+function computeSizeBytes({ content }: Entry, path: string): number {
+  const data = content.outcome === 'found' ? content.data : '';
+  const bytesPerCharacter = /[^\0-\xff]/.test(data) ? 2 : 1;
+  return ENTRY_OVERHEAD_BYTES + path.length + data.length * bytesPerCharacter;
 }

@@ -1,17 +1,19 @@
--- Looks for an entry, and gives a lease to ask the campaign service where there is none that is fresh.
--- KEYS[1] the entry: "AT FRESH_MS KIND GENERATION RECORD", AT in milliseconds of Redis' own clock when its age was zero
--- KEYS[2] the lease: a hash of token, generation and, once somebody waits for it, waited (when it was last asked for)
--- KEYS[3], KEYS[4] the generations of the account group and of the campaign
--- KEYS[5] the note of what the lease came to that the asker waits for
--- ARGV[1] the epoch of the purge log, ARGV[2] the asker's token, ARGV[3] the lease in milliseconds
--- ARGV[4] 'first', 'waiting' (the asker knows what is stored), 'anew' (takes what is stored as none), or 'peek' (only looks)
--- ARGV[5], ARGV[6], ARGV[7] for how long the asker takes what is found, not_found, uncacheable as fresh
--- Returns { 'noted', note } or { 'fresh' | 'held' | 'granted' | 'seen', age, kind, record, more }; age -1: no entry; more: of one that
--- is held its holder's token, of one that is granted the generation.
-if ARGV[4] == 'waiting' then
-  local note = redis.pcall('GET', KEYS[5])
-  if type(note) == 'string' then
-    return { 'noted', note }
+-- Looks up an entry, and grants a lease to fetch the document if no fresh entry exists.
+-- KEYS[1] entry: "ORIGINATED_AT FRESH_MS KIND GENERATION RECORD"; ORIGINATED_AT by the clock of Redis, in milliseconds
+-- KEYS[2] lease: hash of token, generation and, once another gateway waits, watched_at (its last poll)
+-- KEYS[3], KEYS[4] generations of the account group and of the document
+-- KEYS[5] result that the leader left for its waiters
+-- ARGV[1] epoch of the invalidation log, ARGV[2] token of the caller, ARGV[3] lease duration in milliseconds
+-- ARGV[4] mode: 'initial'; 'poll' (waits for a leader and has seen the stale entry); 'skip_stored' (ignores the stored
+--         entry); 'peek' (returns the entry at any age and grants no lease)
+-- ARGV[5], ARGV[6], ARGV[7] longest freshness of found, not_found and uncacheable that the caller accepts
+-- Returns { 'leader_result', result } or { 'fresh' | 'held' | 'granted' | 'peeked', age, kind, record, detail }.
+-- age is -1 without an entry. detail is the leader's token if held, the generation if granted.
+local mode = ARGV[4]
+if mode == 'poll' then
+  local result = redis.pcall('GET', KEYS[5])
+  if type(result) == 'string' then
+    return { 'leader_result', result }
   end
 end
 
@@ -19,33 +21,34 @@ local generations = redis.call('MGET', KEYS[3], KEYS[4])
 local generation = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local allowed = { found = ARGV[5], not_found = ARGV[6], uncacheable = ARGV[7] }
+local max_fresh_ms = { found = ARGV[5], not_found = ARGV[6], uncacheable = ARGV[7] }
 
 local age, kind, record = -1, '', ''
--- A value of another type is as none, and written over.
-local stored = ARGV[4] ~= 'anew' and redis.pcall('GET', KEYS[1])
+-- pcall: a value of another type is ignored, and overwritten later.
+local stored = mode ~= 'skip_stored' and redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' then
-  local at, fresh, what, of, text = string.match(stored, '^(%d+) (%d+) (%S+) (%S+) (.*)$')
-  -- What comes from the future is as none: the clock has been set back, and nobody knows how old it is.
-  if of == generation and allowed[what] and tonumber(at) <= now then
-    local isFresh = now - at < math.min(tonumber(fresh), tonumber(allowed[what]))
-    if isFresh or ARGV[4] == 'first' or ARGV[4] == 'peek' then
-      age, kind, record = now - at, what, text
+  local originated_at, fresh_ms, stored_kind, stored_generation, text =
+    string.match(stored, '^(%d+) (%d+) (%S+) (%S+) (.*)$')
+  -- An entry from the future has an unknown age, because the clock was set back. Ignore it.
+  if stored_generation == generation and max_fresh_ms[stored_kind] and tonumber(originated_at) <= now then
+    local is_fresh = now - originated_at < math.min(tonumber(fresh_ms), tonumber(max_fresh_ms[stored_kind]))
+    if is_fresh or mode == 'initial' or mode == 'peek' then
+      age, kind, record = now - originated_at, stored_kind, text
     end
-    if isFresh then
+    if is_fresh then
       return { 'fresh', age, kind, record, '' }
     end
   end
 end
 
-if ARGV[4] == 'peek' then
-  return { 'seen', age, kind, record, '' }
+if mode == 'peek' then
+  return { 'peeked', age, kind, record, '' }
 end
 
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation')
-local left = redis.call('PTTL', KEYS[2])
-if lease[1] and lease[1] ~= ARGV[2] and lease[2] == generation and left > 0 and left <= tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[2], 'waited', string.format('%.0f', now))
+local ttl = redis.call('PTTL', KEYS[2])
+if lease[1] and lease[1] ~= ARGV[2] and lease[2] == generation and ttl > 0 and ttl <= tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[2], 'watched_at', string.format('%.0f', now))
   return { 'held', age, kind, record, lease[1] }
 end
 redis.call('DEL', KEYS[2])

@@ -1,38 +1,39 @@
 import type { CacheKey, PurgeScope } from './entry.ts';
 
-/** Past so many marks everything counts as purged and the marks are forgotten. */
+/** When this many scopes are recorded, everything is purged and the scopes are dropped. */
 const MAX_SCOPES = 10_000;
 
 /**
- * Which entries and fetches a purge has overtaken. Each purge is a moment (a count) and a mark that costs the same for a
- * campaign and for an account group with any number of them; what was asked for before its mark is not used after it.
+ * Tracks which entries and fetches predate a purge. Each purge starts a new generation. An entry carries the generation
+ * in which its fetch began, and is purged if a matching purge has a later one. The cost of a purge does not depend on
+ * the number of entries in its scope.
  */
 export class PurgeTracker {
   readonly #purgedAt = new Map<string, number>();
   #allPurgedAt = 0;
   #generation = 0;
 
-  /** The moment of asking: it goes with whatever comes of it. */
+  /** Read it when a fetch begins. */
   get generation(): number {
     return this.#generation;
   }
 
-  isPurged({ accountGroupId, campaignId }: CacheKey, generation: number): boolean {
+  isPurged({ accountGroupId, documentId }: CacheKey, generation: number): boolean {
     if (generation < this.#allPurgedAt) return true;
     if (this.#purgedAt.size === 0) return false;
     return (
       generation < (this.#purgedAt.get(accountGroupId) ?? 0) ||
-      (campaignId !== undefined && generation < (this.#purgedAt.get(`${accountGroupId}/${campaignId}`) ?? 0))
+      generation < (this.#purgedAt.get(`${accountGroupId}/${documentId}`) ?? 0)
     );
   }
 
-  record({ accountGroupId, campaignId }: PurgeScope): void {
-    if (this.#purgedAt.size >= MAX_SCOPES) this.purgeAll();
+  record({ accountGroupId, documentId }: PurgeScope): void {
+    if (this.#purgedAt.size >= MAX_SCOPES) this.recordAll();
     this.#generation++;
-    this.#purgedAt.set(campaignId === undefined ? accountGroupId : `${accountGroupId}/${campaignId}`, this.#generation);
+    this.#purgedAt.set(documentId === undefined ? accountGroupId : `${accountGroupId}/${documentId}`, this.#generation);
   }
 
-  purgeAll(): void {
+  recordAll(): void {
     this.#generation++;
     this.#allPurgedAt = this.#generation;
     this.#purgedAt.clear();

@@ -8,11 +8,17 @@ import { isFailureReason } from '../upstream/failure.ts';
 import type { CacheKey } from './entry.ts';
 import { decodeEntry } from './entry-codec.ts';
 import type { CachePolicy } from './freshness.ts';
-import type { InvalidationFeed } from './invalidation-feed.ts';
-import { LEASE_MS, RELEASE_IF_UNWATCHED, RENEW, RedisLease } from './redis-lease.ts';
-import { generationKeys, type RedisPurger } from './redis-purger.ts';
 import {
-  type Lease,
+  LEASE_MS,
+  type LeaseScripts,
+  RELEASE_IF_UNWATCHED,
+  RENEW,
+  type RedisKeys,
+  RedisLease,
+  type Script,
+} from './redis-lease.ts';
+import { formatGenerationKey, type RedisPurger } from './redis-purger.ts';
+import {
   type LookupOptions,
   type LookupResult,
   localLease,
@@ -20,135 +26,143 @@ import {
   type SharedEntry,
 } from './shared-cache.ts';
 
-const lua = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8');
+export interface RedisCacheOptions {
+  readonly redis: RedisClient;
+  /** Source of the current epoch: entries of another one are ignored. */
+  readonly feed: { readonly epoch: string | undefined };
+  readonly purger: RedisPurger;
+  readonly policy: CachePolicy;
+  /** Timeout of one call to Redis, after which the request continues without the shared cache. */
+  readonly timeoutMs?: number;
+}
 
 const replySchema = z.union([
-  z.tuple([z.enum(['fresh', 'held', 'granted', 'seen']), z.int(), z.string(), z.string(), z.string()]),
-  z.tuple([z.literal('noted'), z.string()]),
+  z.tuple([z.enum(['fresh', 'held', 'granted', 'peeked']), z.int(), z.string(), z.string(), z.string()]),
+  z.tuple([z.literal('leader_result'), z.string()]),
 ]);
 
-type CacheKeys = readonly [entry: string, lease: string, group: string, campaign: string, note: string];
-/** It tells the others in whose trace the campaign service is asked, where that is recorded. */
-function newLeaseToken(): string {
-  const span = serializeActiveSpan();
-  return span === undefined ? randomHex(8) : `${randomHex(8)}/${span}`;
-}
+type LookupReply = z.output<typeof replySchema>;
 
 interface LookupArgs {
-  readonly key: CacheKey;
+  readonly mode: 'initial' | 'poll' | 'skip_stored' | 'peek';
   readonly epoch: string;
   readonly token: string;
-  readonly leaderToken: string;
+  readonly leader: string;
 }
 
-type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
-
 /**
- * Entries and leases in Redis, in one slot an account group. Ages are by Redis' clock, whatever the gateways' own say. An
- * entry that is damaged, of another key or of another form counts as none and is written over.
+ * Entries and leases in Redis, in one hash slot for each account group. Ages are measured by the clock of Redis. An entry
+ * that is corrupt or belongs to another key is ignored and overwritten.
  */
 export class RedisCache implements SharedCache {
-  readonly #redis: RedisClient;
-  readonly #feed: InvalidationFeed;
-  readonly #purges: RedisPurger;
-  readonly #policy: CachePolicy;
-  readonly #lookUp: Script;
-  readonly #peek: Script;
-  readonly #scripts: { readonly renew: Script; readonly end: Script; readonly releaseIfUnwatched: Script };
+  readonly #options: RedisCacheOptions;
+  readonly #runLookup: Script;
+  readonly #runPeek: Script;
+  readonly #leaseScripts: LeaseScripts;
 
-  constructor(redis: RedisClient, feed: InvalidationFeed, purges: RedisPurger, policy: CachePolicy, timeoutMs = 50) {
-    this.#redis = redis;
-    this.#feed = feed;
-    this.#purges = purges;
-    this.#policy = policy;
-    this.#lookUp = redis.defineScript('lookUpEntry', lua('lookup.lua'), timeoutMs);
-    this.#peek = redis.defineScript('peekEntry', lua('lookup.lua'));
-    this.#scripts = {
+  constructor({ timeoutMs = 50, ...options }: RedisCacheOptions) {
+    this.#options = options;
+    const { redis } = options;
+    this.#runLookup = redis.defineScript('lookUpEntry', readLua('lookup.lua'), timeoutMs);
+    this.#runPeek = redis.defineScript('peekEntry', readLua('lookup.lua'));
+    this.#leaseScripts = {
       renew: redis.defineScript('renewLease', RENEW, timeoutMs),
-      end: redis.defineScript('endLease', lua('release-lease.lua'), timeoutMs),
-      releaseIfUnwatched: redis.defineScript('abandonLease', RELEASE_IF_UNWATCHED, timeoutMs),
+      release: redis.defineScript('releaseLease', readLua('release-lease.lua'), timeoutMs),
+      releaseIfUnwatched: redis.defineScript('releaseLeaseIfUnwatched', RELEASE_IF_UNWATCHED, timeoutMs),
     };
   }
 
   async lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult> {
-    const { epoch } = this.#feed;
-    if (epoch === undefined || this.#redis.state === 'down') {
-      return { state: 'granted', entry: undefined, lease: localLease };
-    }
-    const token = newLeaseToken();
-    const lease = (generation?: string) => this.#lease(key, epoch, token, generation);
-    const mode = options.skipStored ? 'anew' : options.leader === undefined ? 'first' : 'waiting';
+    const { redis, feed } = this.#options;
+    const { epoch } = feed;
+    if (epoch === undefined || redis.state === 'down') return { state: 'granted', entry: undefined, lease: localLease };
+    const token = createLeaseToken();
+    const mode = options.skipStored ? 'skip_stored' : options.leader === undefined ? 'initial' : 'poll';
     try {
-      const reply = await this.#runLookup(this.#lookUp, mode, {
-        key,
-        epoch,
-        token,
-        leaderToken: options.leader ?? token,
-      });
-      if (reply[0] === 'noted') return this.#parseLeaderResult(reply[1], key, options);
-      const [state, ageMs, kind, text, detail] = reply;
-      const entry = ageMs < 0 ? undefined : this.#parseEntry(text, ageMs, kind, key, options);
-      if (state === 'held')
-        return { state, entry, leader: detail, leaderSpan: parseSpanContext(detail.split('/')[1] ?? '') };
-      if (state === 'granted') return { state, entry, lease: lease(detail) };
-      return entry && state === 'fresh' ? { state, entry } : await this.lookup(key, { ...options, skipStored: true });
+      const args = { mode, epoch, token, leader: options.leader ?? token } as const;
+      const reply = await this.#run(this.#runLookup, key, args);
+      if (reply[0] === 'leader_result') return await this.#parseLeaderResult(reply[1], key, options);
+      const [state, , , , detail] = reply;
+      const entry = this.#parseEntry(reply, key, options.isValidDocument);
+      if (state === 'held') return { state, entry, leader: detail, leaderSpan: parseLeaderSpan(detail) };
+      if (state === 'granted') return { state, entry, lease: this.#createLease(key, epoch, token, detail) };
+      return entry ? { state: 'fresh', entry } : await this.lookup(key, { ...options, skipStored: true });
     } catch {
-      // Too late, and perhaps given all the same.
-      return { state: 'granted', entry: undefined, lease: lease() };
+      // The reply is late or lost, so the lease may have been granted.
+      return { state: 'granted', entry: undefined, lease: this.#createLease(key, epoch, token, undefined) };
     }
   }
 
-  /** The entry, whatever its age, without asking for a lease. Rejects with `StoreUnavailable`. */
+  /** Returns the entry at any age and takes no lease. Rejects with `StoreUnavailableError`. */
   async peek(key: CacheKey, isValidDocument: (data: string) => boolean): Promise<SharedEntry | undefined> {
-    const { epoch } = this.#feed;
-    if (epoch === undefined) throw new StoreUnavailableError('the log of changes cannot be read');
-    const reply = await this.#runLookup(this.#peek, 'peek', { key, epoch, token: '', leaderToken: '' });
-    if (reply[0] === 'noted') return undefined;
-    const [, ageMs, kind, text] = reply;
-    return ageMs < 0 ? undefined : this.#parseEntry(text, ageMs, kind, key, { isValidDocument: isValidDocument });
+    const { epoch } = this.#options.feed;
+    if (epoch === undefined) throw new StoreUnavailableError('the invalidation log cannot be read');
+    const reply = await this.#run(this.#runPeek, key, { mode: 'peek', epoch, token: '', leader: '' });
+    return reply[0] === 'leader_result' ? undefined : this.#parseEntry(reply, key, isValidDocument);
   }
 
-  async #runLookup(
-    run: Script,
-    mode: string,
-    { key, epoch, token, leaderToken }: LookupArgs,
-  ): Promise<z.output<typeof replySchema>> {
-    const { found, not_found, uncacheable } = this.#policy;
+  async #run(script: Script, key: CacheKey, { mode, epoch, token, leader }: LookupArgs): Promise<LookupReply> {
+    const { found, not_found, uncacheable } = this.#options.policy;
     const args = [epoch, token, LEASE_MS, mode, found.freshMs, not_found.freshMs, uncacheable.freshMs];
-    return replySchema.parse(await run(this.#keys(key, leaderToken), args));
+    return replySchema.parse(await script(this.#formatKeys(key, leader), args));
   }
 
-  #parseEntry(text: string, ageMs: number, kind: string, key: CacheKey, { isValidDocument }: LookupOptions) {
-    const record = decodeEntry(text, key, this.#policy, isValidDocument);
+  #parseEntry(
+    [, ageMs, kind, text]: Exclude<LookupReply, ['leader_result', string]>,
+    key: CacheKey,
+    isValidDocument: (data: string) => boolean,
+  ): SharedEntry | undefined {
+    if (ageMs < 0) return undefined;
+    const record = decodeEntry(text, key, this.#options.policy, isValidDocument);
     return record?.content.outcome === kind ? { ...record, ageMs } : undefined;
   }
 
-  /** A note is the name of a failure, or the record of an answer that is not kept. */
-  #parseLeaderResult(note: string, key: CacheKey, options: LookupOptions): LookupResult | Promise<LookupResult> {
-    if (isFailureReason(note)) return { state: 'failed', reason: note };
-    const record = decodeEntry(note, key, this.#policy, options.isValidDocument);
-    if (record && record.content.outcome !== 'uncacheable') return { state: 'unkept', result: record.content };
-    return this.lookup(key, { isValidDocument: options.isValidDocument });
+  /** A leader leaves the name of a failure, or the record of an entry that would expire too soon. */
+  async #parseLeaderResult(text: string, key: CacheKey, { isValidDocument }: LookupOptions): Promise<LookupResult> {
+    if (isFailureReason(text)) return { state: 'leader_failed', reason: text };
+    const record = decodeEntry(text, key, this.#options.policy, isValidDocument);
+    if (record && record.content.outcome !== 'uncacheable') return { state: 'leader_result', result: record.content };
+    return this.lookup(key, { isValidDocument });
   }
 
-  #lease(key: CacheKey, epoch: string, token: string, generation: string | undefined): Lease {
-    const names = this.#keys(key, token);
+  #createLease(key: CacheKey, epoch: string, token: string, generation: string | undefined): RedisLease {
+    const { redis, purger } = this.#options;
     return new RedisLease({
       key,
-      keys: names,
+      redisKeys: this.#formatKeys(key, token),
       epoch,
       token,
       generation,
-      scripts: this.#scripts,
-      isRedisDown: () => this.#redis.state === 'down',
-      broadcastPurge: () => this.#purges.broadcast(key),
+      scripts: this.#leaseScripts,
+      isRedisDown: () => redis.state === 'down',
+      broadcastPurge: () => purger.broadcast(key),
     });
   }
 
-  #keys(key: CacheKey, leaderToken: string): CacheKeys {
-    const { group, campaign } = generationKeys(key);
+  #formatKeys(key: CacheKey, leader: string): RedisKeys {
     const entry = `{cache:${key.accountGroupId}}:${key.path}`;
-    const name = (short: string) => this.#redis.key(short);
-    return [name(entry), name(`${entry}:lease`), name(group), name(campaign), name(`${entry}:note:${leaderToken}`)];
+    const group = formatGenerationKey({ accountGroupId: key.accountGroupId, documentId: undefined });
+    const prefixed = (name: string) => this.#options.redis.key(name);
+    return [
+      prefixed(entry),
+      prefixed(`${entry}:lease`),
+      prefixed(group),
+      prefixed(formatGenerationKey(key)),
+      prefixed(`${entry}:result:${leader}`),
+    ];
   }
+}
+
+/** The token carries the span of the fetch, so that waiters can link to it. */
+function createLeaseToken(): string {
+  const span = serializeActiveSpan();
+  return span === undefined ? randomHex(8) : `${randomHex(8)}/${span}`;
+}
+
+function parseLeaderSpan(token: string): ReturnType<typeof parseSpanContext> {
+  return parseSpanContext(token.split('/')[1] ?? '');
+}
+
+function readLua(file: string): string {
+  return readFileSync(new URL(file, import.meta.url), 'utf8');
 }

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import type { RedisClient } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { formatInvalidation, type Invalidation, parseInvalidation } from './invalidation.ts';
-import { type InvalidationLog, LOG_CAPACITY, type LogPosition } from './invalidation-feed.ts';
+
+/** How many invalidations the log retains. A process that has missed more invalidates everything. */
+export const LOG_CAPACITY = 1000;
 
 const APPEND = `
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
@@ -13,15 +15,15 @@ redis.call('HDEL', KEYS[1], sequence - ARGV[3])
 return sequence`;
 
 /**
- * A server that was started anew, or is another one after a failover, may have lost the last changes and still have what
- * a purge took: under each run of a server there is another epoch.
+ * A restarted or failed-over server may have lost the last invalidations while it still holds the entries they purged.
+ * Therefore each server run gets its own epoch.
  */
 const POSITION = `
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local log = redis.pcall('HMGET', KEYS[1], 'run', 'epoch', 'sequence')
--- Of another type, or with another count in it: begun anew.
-if log.err or not string.match(log[3] or '0', '^%d+$') then
+-- Replace a corrupt log: a key of another type, or a sequence that is not a safe integer.
+if log.err or not string.match(log[3] or '0', '^%d+$') or #(log[3] or '0') > 15 then
   redis.call('DEL', KEYS[1])
   log = {}
 end
@@ -33,8 +35,11 @@ return { log[2], log[3] or '0' }`;
 
 const positionSchema = z.tuple([z.string().min(1), z.string().regex(/^\d{1,15}$/)]);
 
-/** The log is one hash: `run`, `epoch`, `sequence`, and the last changes under their numbers. */
-export class RedisInvalidationLog implements InvalidationLog {
+/**
+ * The log that all processes poll. One hash: `run`, `epoch`, `sequence`, and the last invalidations under their sequence
+ * numbers. Every method rejects with `StoreUnavailableError` if Redis is unavailable.
+ */
+export class RedisInvalidationLog {
   readonly #redis: RedisClient;
   readonly #key: string;
   readonly #position: (keys: [string], args: [string]) => Promise<unknown>;
@@ -43,24 +48,26 @@ export class RedisInvalidationLog implements InvalidationLog {
   constructor(redis: RedisClient) {
     this.#redis = redis;
     this.#key = redis.key('changes');
-    this.#position = redis.defineScript('headOfChanges', POSITION);
-    this.#append = redis.defineScript('appendChange', APPEND);
+    this.#position = redis.defineScript('invalidationLogPosition', POSITION);
+    this.#append = redis.defineScript('appendInvalidation', APPEND);
   }
 
-  async append(change: Invalidation): Promise<void> {
-    await this.#append([this.#key], [randomUUID(), formatInvalidation(change), LOG_CAPACITY]);
+  async append(invalidation: Invalidation): Promise<void> {
+    await this.#append([this.#key], [randomUUID(), formatInvalidation(invalidation), LOG_CAPACITY]);
   }
 
-  async position(): Promise<LogPosition> {
+  /** Returns the sequence number of the newest invalidation. A different `epoch` means that the log was lost. */
+  async position(): Promise<{ epoch: string; sequence: number }> {
     const reply = positionSchema.safeParse(await this.#position([this.#key], [randomUUID()]));
-    if (!reply.success) throw new StoreUnavailableError('the log of changes is damaged');
+    if (!reply.success) throw new StoreUnavailableError('the invalidation log is corrupt');
     const [epoch, sequence] = reply.data;
     return { epoch, sequence: Number(sequence) };
   }
 
+  /** Returns the invalidations numbered `from` to `to`; undefined for each that is missing or malformed. */
   async read(from: number, to: number): Promise<(Invalidation | undefined)[]> {
-    const numbers = Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
-    const texts = await this.#redis.command('HMGET', (client) => client.hmget(this.#key, ...numbers));
+    const sequences = Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
+    const texts = await this.#redis.command('HMGET', (client) => client.hmget(this.#key, ...sequences));
     return texts.map(parseInvalidation);
   }
 

@@ -4,45 +4,50 @@ import { encodeEntry } from './entry-codec.ts';
 import { maxUsableAgeMs } from './freshness.ts';
 import type { Lease, SharedEntry } from './shared-cache.ts';
 
-/** So long after its holder has died a lease is free. It is renewed while the campaign service is asked. */
+/** A lease expires this long after its holder died. While the holder fetches, it renews the lease. */
 export const LEASE_MS = 1000;
-const RENEW_MS = 300;
-/** Who waits asks again within this time. */
+const RENEW_INTERVAL_MS = 300;
+/** A waiter polls at least this often. */
 const WAITER_POLL_MS = 300;
-/** An entry that is fresh for less may not be so any more when those who wait look. */
+/** If an entry stays fresh for less than this, it may be stale when waiters poll, so they also get the result itself. */
 const MIN_FRESH_FOR_WAITERS_MS = 300;
-/** How long a note is there for those who waited. */
 const LEADER_RESULT_TTL_MS = 1000;
 
 export const RENEW = `
 if redis.pcall('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`;
 
-/** 0 if it is the caller's and somebody has waited for it within the last ARGV[2] milliseconds. */
+/** Returns 0, and keeps the lease, if a waiter polled it in the last ARGV[2] milliseconds. */
 export const RELEASE_IF_UNWATCHED = `
-local lease = redis.pcall('HMGET', KEYS[1], 'token', 'waited')
+local lease = redis.pcall('HMGET', KEYS[1], 'token', 'watched_at')
 if lease[1] ~= ARGV[1] then return 1 end
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - (lease[2] or 0) < tonumber(ARGV[2]) then return 0 end
 return redis.call('DEL', KEYS[1])`;
 
-type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+export type RedisKeys = readonly [entry: string, lease: string, group: string, document: string, leaderResult: string];
+export type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+
+export interface LeaseScripts {
+  readonly renew: Script;
+  readonly release: Script;
+  readonly releaseIfUnwatched: Script;
+}
 
 export interface LeaseOptions {
   readonly key: CacheKey;
-  /** Of the entry, the lease, the two generations and the note. */
-  readonly keys: readonly [string, string, string, string, string];
+  readonly redisKeys: RedisKeys;
   readonly epoch: string;
   readonly token: string;
-  /** Undefined where it is not known whether the lease was given. */
+  /** Undefined if the reply of the lookup was lost: then the lease may not have been granted. */
   readonly generation: string | undefined;
-  readonly scripts: { readonly renew: Script; readonly end: Script; readonly releaseIfUnwatched: Script };
+  readonly scripts: LeaseScripts;
   isRedisDown(): boolean;
-  /** Tells all processes that what they have of this key is not to be used. */
+  /** Purges the key in every process. */
   broadcastPurge(): Promise<void>;
 }
 
-/** A lease in Redis. It may turn out never to have been given; then nothing comes of its calls. */
+/** A lease in Redis. If it was never granted, or has expired, its methods store nothing. */
 export class RedisLease implements Lease {
   readonly isDistributed = true;
   readonly #options: LeaseOptions;
@@ -50,21 +55,24 @@ export class RedisLease implements Lease {
 
   constructor(options: LeaseOptions) {
     this.#options = options;
-    const { scripts, keys, token } = options;
-    const renew = () => void scripts.renew([keys[1]], [token, LEASE_MS]).catch(() => {});
-    this.#renewal = setInterval(renew, RENEW_MS).unref();
+    const { scripts, redisKeys, token } = options;
+    // A failed renewal needs no handling: at worst the lease expires and another gateway fetches as well.
+    const renew = () => void scripts.renew([redisKeys[1]], [token, LEASE_MS]).catch(() => {});
+    this.#renewal = setInterval(renew, RENEW_INTERVAL_MS).unref();
   }
 
-  async commit(entry: SharedEntry, tookDocument: boolean): Promise<boolean> {
+  async commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean> {
     const { content, lifetime, ageMs } = entry;
     const record = encodeEntry(this.#options.key, entry);
     const ttlMs = Math.ceil(maxUsableAgeMs(lifetime) - ageMs);
     const leaderResult = lifetime.freshMs - ageMs > MIN_FRESH_FOR_WAITERS_MS ? '' : record;
     const stored = [content.outcome, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), ttlMs];
-    const end = await this.#release([leaderResult, LEADER_RESULT_TTL_MS, ...stored]);
-    const documentRemoved = end === 'vanished' || (tookDocument && content.outcome !== 'found');
-    if (documentRemoved && end !== 'purged') await this.#options.broadcastPurge().catch(() => {});
-    return end !== 'purged';
+    const outcome = await this.#release([leaderResult, LEADER_RESULT_TTL_MS, ...stored]);
+    if (outcome === 'purged') return false;
+    // Other processes must not serve a document stale that the origin no longer has.
+    const isDocumentGone = outcome === 'replaced_document' || (replacesDocument && content.outcome !== 'found');
+    if (isDocumentGone) await this.#options.broadcastPurge().catch(() => {});
+    return true;
   }
 
   async release(reason: FailureReason | undefined): Promise<void> {
@@ -72,10 +80,10 @@ export class RedisLease implements Lease {
   }
 
   async releaseIfUnwatched(): Promise<boolean> {
-    const { scripts, keys, token, isRedisDown } = this.#options;
-    const isReleased = await scripts.releaseIfUnwatched([keys[1]], [token, WAITER_POLL_MS]).then(
-      (answer) => answer !== 0,
-      isRedisDown, // Whoever waits sees the lease run out. From a slow Redis it is not known whether somebody does.
+    const { scripts, redisKeys, token, isRedisDown } = this.#options;
+    const isReleased = await scripts.releaseIfUnwatched([redisKeys[1]], [token, WAITER_POLL_MS]).then(
+      (reply) => reply !== 0,
+      isRedisDown, // Waiters on a dead Redis fetch for themselves. A slow Redis may still have waiters.
     );
     if (isReleased) clearInterval(this.#renewal);
     return isReleased;
@@ -83,7 +91,7 @@ export class RedisLease implements Lease {
 
   async #release(args: readonly (string | number)[]): Promise<unknown> {
     clearInterval(this.#renewal);
-    const { scripts, keys, epoch, token, generation = '' } = this.#options;
-    return scripts.end(keys, [epoch, token, generation, ...args]).catch(() => 'unavailable');
+    const { scripts, redisKeys, epoch, token, generation = '' } = this.#options;
+    return scripts.release(redisKeys, [epoch, token, generation, ...args]).catch(() => 'unavailable');
   }
 }

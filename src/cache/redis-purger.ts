@@ -3,18 +3,16 @@ import type { RedisClient } from '../redis/client.ts';
 import type { PurgeScope } from './entry.ts';
 import type { RedisInvalidationLog } from './redis-invalidation-log.ts';
 
-/** Longer than any entry can be of use: an entry of an older generation is gone by then. */
+/** Longer than the lifetime of any entry: entries of an earlier generation have expired by then. */
 const GENERATION_TTL_MS = 62 * 86_400_000;
 
 /**
- * The names of what a purge changes: a generation an account group, and one a campaign. An entry carries those it was
- * asked for under, so that giving a new one takes all entries of the old at once, whatever their number.
+ * Key of the generation of an account group, or of one document. Each entry stores the two generations under which it was
+ * fetched, so replacing one invalidates every entry in its scope at once.
  */
-export function generationKeys({ accountGroupId, campaignId }: PurgeScope): { group: string; campaign: string } {
-  return {
-    group: `{cache:${accountGroupId}}:generation`,
-    campaign: `{cache:${accountGroupId}}:generation:${campaignId ?? ''}`,
-  };
+export function formatGenerationKey({ accountGroupId, documentId }: PurgeScope): string {
+  const groupKey = `{cache:${accountGroupId}}:generation`;
+  return documentId === undefined ? groupKey : `${groupKey}:${documentId}`;
 }
 
 export class RedisPurger {
@@ -26,16 +24,15 @@ export class RedisPurger {
     this.#log = log;
   }
 
-  /** In force for the shared entries at once, for those of each process as soon as it reads the log of changes. */
-  async purge(purge: PurgeScope): Promise<void> {
-    const { group, campaign } = generationKeys(purge);
-    const name = this.#redis.key(purge.campaignId === undefined ? group : campaign);
+  /** Removes shared entries at once, and those of each process when it next polls the invalidation log. */
+  async purge(scope: PurgeScope): Promise<void> {
+    const name = this.#redis.key(formatGenerationKey(scope));
     await this.#redis.command('SET', (client) => client.set(name, randomUUID(), 'PX', GENERATION_TTL_MS));
-    await this.broadcast(purge);
+    await this.broadcast(scope);
   }
 
-  /** For the entries of the processes alone. */
-  async broadcast({ accountGroupId, campaignId }: PurgeScope): Promise<void> {
-    await this.#log.append({ kind: 'purge', accountGroupId, campaignId });
+  /** Removes the entries of every process, but not the shared ones. */
+  async broadcast({ accountGroupId, documentId }: PurgeScope): Promise<void> {
+    await this.#log.append({ kind: 'purge', accountGroupId, documentId });
   }
 }

@@ -1,61 +1,66 @@
 import type { SpanContext } from '@opentelemetry/api';
 import type { FailureReason } from '../upstream/failure.ts';
 import type { ReadResult } from '../upstream/origin.ts';
-import type { CachedContent, CacheKey } from './entry.ts';
+import type { CachedContent, CacheKey, Entry } from './entry.ts';
 import type { Lifetime } from './freshness.ts';
 
-/** An entry as it is shared: with its age now, whoever's clock it was made by. */
+/** An entry with its current age, which does not depend on the clock of any gateway. */
 export interface SharedEntry {
   readonly content: CachedContent;
   readonly lifetime: Lifetime;
   readonly ageMs: number;
 }
 
-/** The right to ask the campaign service for all gateways. It ends with one of its calls, or when its holder dies. */
+/** Converts an entry to one on the local clock, whose fetch began in the given purge generation. */
+export function toLocalEntry({ content, lifetime, ageMs }: SharedEntry, purgeGeneration: number, now: number): Entry {
+  return { content, lifetime, originatedAt: now - ageMs, purgeGeneration };
+}
+
+/** The right to fetch a document on behalf of all gateways. It ends with `commit` or a release, or when its holder dies. */
 export interface Lease {
-  /** Whether others can know of it, and of what it comes to. */
+  /** Whether other gateways can see the lease and its result. */
   readonly isDistributed: boolean;
   /**
-   * Puts the entry there for all. `tookDocument`: in the place of a document that other gateways may still have. False
-   * where a purge has come since the lease was given: it is not to be kept here either.
+   * Stores the entry for all gateways. `replacesDocument`: the local cache held a document, so others may too. Resolves to
+   * false if a purge came after the lease was granted: then the entry must not be stored locally either.
    */
   commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean>;
-  /** Ends it with nothing. Those who wait for it now are told the failure, if there is one that concerns them; else they ask. */
+  /** Stores nothing. Waiters get the failure, if there is one; otherwise one of them fetches. */
   release(reason: FailureReason | undefined): Promise<void>;
-  /** Ends it only if nobody waits elsewhere; otherwise false, and its holder goes on for them. */
+  /** Releases the lease unless another gateway waits for its result; then resolves to false. */
   releaseIfUnwatched(): Promise<boolean>;
 }
 
+/** `entry` is the shared stale entry, if there is one. */
 export type LookupResult =
   | { readonly state: 'fresh'; readonly entry: SharedEntry }
-  /** `entry` is a stale one, if there is any. */
   | { readonly state: 'granted'; readonly entry: SharedEntry | undefined; readonly lease: Lease }
-  /** Another gateway is asking the campaign service, in the course of the span `askedBy`. */
+  /** Another gateway, the leader, holds the lease; it fetches in the course of `leaderSpan`. */
   | {
       readonly state: 'held';
       readonly entry: SharedEntry | undefined;
       readonly leader: string;
       readonly leaderSpan: SpanContext | undefined;
     }
-  /** What the holder had that this asker has waited for: nothing that is kept. */
-  | { readonly state: 'unkept'; readonly result: ReadResult }
-  | { readonly state: 'failed'; readonly reason: FailureReason };
+  /** The leader's result, which was not stored as a fresh entry. */
+  | { readonly state: 'leader_result'; readonly result: ReadResult }
+  | { readonly state: 'leader_failed'; readonly reason: FailureReason };
 
 export interface LookupOptions {
   /** Whether a document may be sent for this key. */
   readonly isValidDocument: (data: string) => boolean;
-  /** The holder that the asker has been told of before, with the entry. */
+  /** Set while waiting: `leader` of the previous `held` result. */
   readonly leader?: string | undefined;
-  /** Takes what is stored as none. */
+  /** Ignores the stored entry. */
   readonly skipStored?: boolean;
 }
 
-/** Entries that all gateways share. Nothing here rejects: a store that is away, or slow, has no entry and grants every lease. */
+/** Entries shared by all gateways. No method rejects: a store that is slow or unavailable is empty and grants every lease. */
 export interface SharedCache {
   lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult>;
 }
 
-/** One that nobody else can know of. */
+/** A lease that no other gateway can see. */
 export const localLease: Lease = {
   isDistributed: false,
   commit: async () => true,
@@ -63,7 +68,7 @@ export const localLease: Lease = {
   releaseIfUnwatched: async () => true,
 };
 
-/** A single process shares nothing. */
+/** For embedded mode: a single process shares nothing. */
 export const noSharedCache: SharedCache = {
   lookup: async () => ({ state: 'granted', entry: undefined, lease: localLease }),
 };

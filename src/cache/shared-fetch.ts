@@ -1,15 +1,14 @@
 import type { Span, SpanContext } from '@opentelemetry/api';
 import { AbortedError, type UpstreamFailure } from '../upstream/failure.ts';
-import type { ReadResult } from '../upstream/origin.ts';
+import type { Origin, ReadResult } from '../upstream/origin.ts';
 import type { ForwardReason } from './cache-status.ts';
-import type { Entry } from './entry.ts';
+import type { CacheKey, Entry } from './entry.ts';
 import { type Lease, localLease } from './shared-cache.ts';
 
-/** What a flight brought. `forwarded` says why there was nothing to answer with at its beginning. */
 export type FetchResult =
-  /** An entry that was there for all gateways. */
-  | { readonly kind: 'shared'; readonly entry: Entry }
-  /** The campaign service's answer; `isCollapsed`: to another gateway, which this one waited for. */
+  /** An entry that another gateway had stored before, or a stale one that may be served while it is refreshed. */
+  | { readonly kind: 'stored'; readonly entry: Entry }
+  /** A response of the origin. `isCollapsed`: another gateway fetched it, and this one waited. */
   | {
       readonly kind: 'fetched';
       readonly forwardReason: ForwardReason;
@@ -17,52 +16,59 @@ export type FetchResult =
       readonly isStored: boolean;
       readonly isCollapsed: boolean;
     }
-  /** An answer that is not to be kept: it is for the reader alone whose request caused it. */
+  /** A response that must not be shared: only the reader that started the fetch may use `result`. */
   | { readonly kind: 'uncacheable'; readonly forwardReason: ForwardReason; readonly result: ReadResult | undefined }
-  /** `stale` is what there is instead, if anything. */
+  /** `stale` is the entry that may be served instead, if there is one. */
   | { readonly kind: 'failed'; readonly failure: UpstreamFailure; readonly stale: Entry | undefined };
 
-/**
- * One read on behalf of everybody who asks meanwhile (single-flight). Readers come and go; when the last one has gone and
- * nobody else wants the answer, it is given up.
- */
-export class SharedFetch {
-  /** When it began: see `PurgeMarks`. */
+export interface SharedFetchOptions {
+  readonly key: CacheKey;
+  readonly origin: Origin;
+  /** Purge generation when the fetch began: see `PurgeTracker`. */
   readonly generation: number;
-  /** The right to ask the campaign service, once it has it. */
+  /** A background refresh continues without readers. */
+  readonly isBackground: boolean;
+  /** Called when the last reader of an unsettled foreground fetch has left. */
+  readonly onDeserted: () => void;
+}
+
+/** One fetch of a document for every reader that requests it while the fetch is in flight. */
+export class SharedFetch {
+  readonly key: CacheKey;
+  readonly origin: Origin;
+  readonly generation: number;
   lease: Lease = localLease;
-  /** Of the asking, where it is recorded. */
+  /** Span of the request to the origin, if this gateway sends it. */
   span: Span | undefined;
-  /** The span of the gateway that this one waits for. */
+  /** Span of the gateway that fetches, if this one waits for it. */
   leaderSpan: SpanContext | undefined;
   isSettled = false;
+  readonly #options: SharedFetchOptions;
   readonly #result = Promise.withResolvers<FetchResult>();
   readonly #abort = new AbortController();
-  readonly #onLastReaderGone: () => Promise<void>;
-  #isBackground: boolean;
   #readers = 0;
 
-  /** `isWanted`: the cache wants the answer whether or not a reader waits for it. */
-  constructor(generation: number, isBackground: boolean, onDeserted: () => Promise<void>) {
-    this.generation = generation;
-    this.#isBackground = isBackground;
-    this.#onLastReaderGone = onDeserted;
-    this.#result.promise.catch(() => {}); // A bug is told to the readers, and there may be none.
+  constructor(options: SharedFetchOptions) {
+    this.key = options.key;
+    this.origin = options.origin;
+    this.generation = options.generation;
+    this.#options = options;
+    this.#result.promise.catch(() => {}); // See `fail`: the caller reports an error that no reader receives.
   }
 
-  /** Aborted when the flight has been given up. */
+  /** Aborted when nobody needs the result any more. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
 
-  /** The landing, for one reader. Rejects with `Abandoned` as soon as `signal` says that the reader has gone. */
+  /** Waits for the result. Rejects with `AbortedError` when `signal` reports that the reader has left. */
   join(signal: AbortSignal): Promise<FetchResult> {
     const reader = Promise.withResolvers<FetchResult>();
     this.#readers++;
     const onReaderGone = () => {
       reader.reject(new AbortedError());
       this.#readers--;
-      if (this.#readers === 0 && !this.#isBackground) void this.#onLastReaderGone();
+      if (this.#readers === 0 && !this.isSettled && !this.#options.isBackground) this.#options.onDeserted();
     };
     if (signal.aborted) onReaderGone();
     else signal.addEventListener('abort', onReaderGone, { once: true });
@@ -72,17 +78,18 @@ export class SharedFetch {
     return reader.promise;
   }
 
-  /** The first landing counts. After it no reader is waited for: what is still done, the cache wants. */
+  /** Gives readers the result. Only the first result counts: a fetch may continue to refresh after a stale one. */
   resolve(result: FetchResult): void {
     this.isSettled = true;
-    this.#isBackground = true;
     this.#result.resolve(result);
   }
 
-  /** Ends it with a bug. */
-  fail(error: unknown): void {
+  /** Rejects the readers with an unexpected error. Returns false if no reader receives it. */
+  fail(error: unknown): boolean {
+    const isReceived = !this.isSettled && this.#readers > 0;
     this.isSettled = true;
     this.#result.reject(error);
+    return isReceived;
   }
 
   abort(): void {

@@ -19,7 +19,7 @@ export async function runCache([action, ...args]: readonly string[], flags: Flag
   } finally {
     await close();
   }
-  const { accountGroupId, campaignId = null } = target;
+  const { accountGroupId, documentId: campaignId = null } = target;
   if (flags.json) return printJson({ purged: { accountGroupId, campaignId } });
   const what = campaignId === null ? 'Every campaign' : `Campaign ${campaignId}`;
   return `${what} of account group ${accountGroupId} is read anew by every gateway within a second.\n`;
@@ -38,5 +38,5 @@ function parsePurge({ 'account-group': groups = [], campaign: campaigns = [] }: 
     const { success, error } = identifier.optional().safeParse(id);
     if (!success) throw new CommandError('usage', `--${name} ${error.issues[0]?.message}.`);
   }
-  return { accountGroupId, campaignId };
+  return { accountGroupId, documentId: campaignId };
 }

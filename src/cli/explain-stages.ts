@@ -127,8 +127,11 @@ async function explainCache(
 ): Promise<StageResult> {
   if (!cachePolicy) return passed('cache', 'There is no cache: the campaign service is asked.');
   if (!peekEntry) return unknown('cache', 'Without REDIS_URL entries are in the memory of the gateway.');
-  const { accountGroupId = '', campaignId } = parameters;
-  const key = { path: compilePathTemplate(endpoint.path)(parameters), accountGroupId, campaignId };
+  const key: CacheKey = {
+    path: compilePathTemplate(endpoint.path)(parameters),
+    accountGroupId: parameters['accountGroupId'] ?? '',
+    documentId: parameters[endpoint.idParameter] ?? '',
+  };
   const entry = await peekEntry(key, (data) => isCanonicalDocument(endpoint, parameters, data));
   if (!entry) return passed('cache', 'There is no entry: the campaign service is asked.');
   const ageSeconds = Math.floor(entry.ageMs / 1000);

@@ -68,7 +68,8 @@ export async function openInspector(
   const feed = new InvalidationFeed(invalidationLog);
   await feed.start();
   const limiter = new RedisLimiter(redis);
-  const cache = new RedisCache(redis, feed, new RedisPurger(redis, invalidationLog), cachePolicy(settings));
+  const purger = new RedisPurger(redis, invalidationLog);
+  const cache = new RedisCache({ redis, feed, purger, policy: cachePolicy(settings) });
   return {
     keys: new RedisKeyStore(redis, publishKeyChange(invalidationLog)),
     peekLimits: (subject) => limiter.peek(subject),
@@ -86,7 +87,7 @@ export async function openPurger(
   log: Logger,
 ): Promise<{ purge(scope: PurgeScope): Promise<void>; close(): Promise<void> }> {
   const redis = await connectRedis(settings, log);
-  if (!redis) throw new StoreUnavailableError('without REDIS_URL the cache is in the memory of the gateway');
+  if (!redis) throw new StoreUnavailableError('the cache of an embedded gateway is in its memory, and purging it needs REDIS_URL');
   const purger = new RedisPurger(redis, new RedisInvalidationLog(redis));
   return { purge: (scope) => purger.purge(scope), close: async () => redis.close() };
 }

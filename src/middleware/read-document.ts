@@ -42,7 +42,7 @@ export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache
     const key: CacheKey = {
       path: formatPath(parameters),
       accountGroupId: parameters['accountGroupId'] ?? '',
-      campaignId: parameters['campaignId'],
+      documentId: parameters[endpoint.idParameter] ?? '',
     };
     const cached = cache.lookup(key);
     if (!cached) return load(key, context).then(() => next());

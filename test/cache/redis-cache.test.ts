@@ -13,7 +13,7 @@ import { until } from '../helpers/wait.ts';
 
 let redis: RedisServer;
 let proxy: RedisProxy;
-const links: RedisClient[] = [];
+const clients: RedisClient[] = [];
 const feeds: InvalidationFeed[] = [];
 
 beforeAll(async () => {
@@ -22,77 +22,90 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const feed of feeds) feed.stop();
-  for (const link of links) link.close();
+  for (const client of clients) client.close();
   proxy.stop();
   await redis.stop();
 });
 
 const lifetime = { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 };
 const policy: CachePolicy = { found: lifetime, not_found: lifetime, uncacheable: lifetime };
+const notFound = { content: { outcome: 'not_found' }, lifetime, ageMs: 0 } as const;
+const isValidDocument = () => true;
+const createKey = (documentId: string) => ({ path: `/${documentId}`, accountGroupId: 'ag_1', documentId });
 
-/** Entries on a connection of their own, which counts as away only after a long time. */
-async function open(url: string): Promise<RedisCache> {
+/** A cache with its own connection, which tolerates long delays before it counts as down. */
+async function openCache(url: string, timeoutMs = 10_000): Promise<RedisCache> {
   const log = pino({ level: 'silent' });
-  const link = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log, timeoutMs: 10_000 });
-  links.push(link);
-  await link.whenReady(10_000);
-  const changes = new RedisInvalidationLog(link);
-  const feed = new InvalidationFeed(changes);
+  const client = new RedisClient({
+    address: parseRedisUrl(url) as RedisAddress,
+    prefix: 'test',
+    log,
+    timeoutMs: 10_000,
+  });
+  clients.push(client);
+  await client.whenReady(10_000);
+  const invalidationLog = new RedisInvalidationLog(client);
+  const feed = new InvalidationFeed(invalidationLog);
   await feed.start();
   feeds.push(feed);
-  return new RedisCache(link, feed, new RedisPurger(link, changes), policy);
+  const purger = new RedisPurger(client, invalidationLog);
+  return new RedisCache({ redis: client, feed, purger, policy, timeoutMs });
 }
 
-const keyOf = (campaignId: string) => ({ path: `/${campaignId}`, accountGroupId: 'ag_1', campaignId });
-const isOwn = () => true;
+async function acquireLease(cache: RedisCache, documentId: string) {
+  const lookup = await cache.lookup(createKey(documentId), { isValidDocument });
+  if (lookup.state !== 'granted') throw new Error(lookup.state);
+  return lookup.lease;
+}
 
-test('a lease whose reply comes too late is used all the same: its entry is there for all, and nobody waits for it', async () => {
-  const [slow, other] = [await open(proxy.url), await open(redis.url)];
+async function waitForLeader(cache: RedisCache, documentId: string): Promise<string> {
+  const lookup = await cache.lookup(createKey(documentId), { isValidDocument });
+  if (lookup.state !== 'held') throw new Error(lookup.state);
+  return lookup.leader;
+}
+
+const getState = async (cache: RedisCache, documentId: string) =>
+  (await cache.lookup(createKey(documentId), { isValidDocument })).state;
+
+test('a lease whose reply times out is still used: its entry reaches all gateways', async () => {
+  const [slow, other] = [await openCache(proxy.url, 50), await openCache(redis.url)];
   proxy.delayReplies(300);
-  const late = await slow.lookup(keyOf('late'), { isValidDocument: isOwn });
-  if (late.state !== 'granted') throw new Error(late.state);
-  expect((await other.lookup(keyOf('late'), { isValidDocument: isOwn })).state).toBe('held');
-  await late.lease.commit({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false);
-  expect((await other.lookup(keyOf('late'), { isValidDocument: isOwn })).state).toBe('fresh');
+  const lease = await acquireLease(slow, 'late');
+  expect(await getState(other, 'late')).toBe('held');
+  await lease.commit(notFound, false);
+  await until(async () => (await getState(other, 'late')) === 'fresh');
   proxy.delayReplies(0);
 });
 
-test('a lease whose reply comes too late, and which another had, changes nothing', async () => {
-  const [slow, other] = [await open(proxy.url), await open(redis.url)];
-  const first = await other.lookup(keyOf('taken'), { isValidDocument: isOwn });
-  if (first.state !== 'granted') throw new Error(first.state);
+test('a lease whose reply times out, and which another gateway holds, stores nothing', async () => {
+  const [slow, other] = [await openCache(proxy.url, 50), await openCache(redis.url)];
+  const first = await acquireLease(other, 'taken');
   proxy.delayReplies(300);
-  const late = await slow.lookup(keyOf('taken'), { isValidDocument: isOwn });
-  if (late.state !== 'granted') throw new Error(late.state);
-  expect(await late.lease.commit({ content: { outcome: 'not_found' }, lifetime, ageMs: 0 }, false)).toBe(true);
-  expect((await other.lookup(keyOf('taken'), { isValidDocument: isOwn })).state).toBe('held');
-  await first.lease.release('status');
+  const late = await acquireLease(slow, 'taken');
+  expect(await late.commit(notFound, false)).toBe(true);
+  expect(await redis.client.exists('test:{cache:ag_1}:/taken')).toBe(0);
+  expect(await getState(other, 'taken')).toBe('held');
+  await first.release('status');
   proxy.delayReplies(0);
 });
 
-test('a lease that ends with nothing that concerns others leaves no note: who waited asks', async () => {
-  const [holder, other] = [await open(redis.url), await open(redis.url)];
-  const key = keyOf('own');
-  const first = await holder.lookup(key, { isValidDocument: isOwn });
-  const waiting = await other.lookup(key, { isValidDocument: isOwn });
-  if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
-  await first.lease.release(undefined);
-  expect((await other.lookup(key, { isValidDocument: isOwn, leader: waiting.leader })).state).toBe('granted');
+test('after a lease is released without a failure, a waiter gets the lease', async () => {
+  const [leader, other] = [await openCache(redis.url), await openCache(redis.url)];
+  const lease = await acquireLease(leader, 'own');
+  const waitingFor = await waitForLeader(other, 'own');
+  await lease.release(undefined);
+  const lookup = await other.lookup(createKey('own'), { isValidDocument, leader: waitingFor });
+  expect(lookup.state).toBe('granted');
 });
 
-test('an entry that may be gone before those who wait have looked is left to them as a note', async () => {
-  const [holder, other] = [await open(redis.url), await open(redis.url)];
-  const key = keyOf('short');
-  const first = await holder.lookup(key, { isValidDocument: isOwn });
-  const waiting = await other.lookup(key, { isValidDocument: isOwn });
-  if (first.state !== 'granted' || waiting.state !== 'held') throw new Error('not as set up');
-  await first.lease.commit(
-    { content: { outcome: 'not_found' }, lifetime: { ...lifetime, freshMs: 1 }, ageMs: 0 },
-    false,
-  );
-  await until(async () => (await redis.client.exists(`test:{cache:ag_1}:${key.path}`)) === 0);
-  expect(await other.lookup(key, { isValidDocument: isOwn, leader: waiting.leader })).toEqual({
-    state: 'unkept',
+test('an entry that may expire before waiters poll is left to them as a result', async () => {
+  const [leader, other] = [await openCache(redis.url), await openCache(redis.url)];
+  const lease = await acquireLease(leader, 'short');
+  const waitingFor = await waitForLeader(other, 'short');
+  await lease.commit({ ...notFound, lifetime: { ...lifetime, freshMs: 1 } }, false);
+  await until(async () => (await redis.client.exists('test:{cache:ag_1}:/short')) === 0);
+  expect(await other.lookup(createKey('short'), { isValidDocument, leader: waitingFor })).toEqual({
+    state: 'leader_result',
     result: { outcome: 'not_found' },
   });
 });

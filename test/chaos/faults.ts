@@ -88,7 +88,7 @@ async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, course
       for (const answers of [10, 10, 180]) {
         await campaigns.change(
           changed.map((id) => `${accountGroupId}/${id}`),
-          () => purge({ accountGroupId, campaignId }),
+          () => purge({ accountGroupId, documentId: campaignId }),
         );
         await course.answers(answers);
       }

@@ -176,7 +176,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
     await until(() => stack.upstream.requests.length === before + 1);
     const second = read(other);
     const lease = `campaign-gateway:{cache:ag_1}:${path()}:lease`;
-    await until(() => stack.redis.client.hget(lease, 'waited'));
+    await until(() => stack.redis.client.hget(lease, 'watched_at'));
     held.open();
     const [asked, waited] = await Promise.all([first, second]);
     expect(waited.headers.get('cache-status')).toContain('collapsed');
