@@ -87,7 +87,10 @@ export async function openPurger(
   log: Logger,
 ): Promise<{ purge(scope: PurgeScope): Promise<void>; close(): Promise<void> }> {
   const redis = await connectRedis(settings, log);
-  if (!redis) throw new StoreUnavailableError('the cache of an embedded gateway is in its memory, and purging it needs REDIS_URL');
+  if (!redis)
+    throw new StoreUnavailableError(
+      'the cache of an embedded gateway is in its memory, and purging it needs REDIS_URL',
+    );
   const purger = new RedisPurger(redis, new RedisInvalidationLog(redis));
   return { purge: (scope) => purger.purge(scope), close: async () => redis.close() };
 }

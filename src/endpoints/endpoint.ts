@@ -1,27 +1,32 @@
 import type { z } from 'zod';
 
-/** A public endpoint: everything the pipeline, the upstream and the API description know of it. */
+/** A public endpoint. Routing, authorization, validation, the upstream request and the OpenAPI document derive from it. */
 export interface Endpoint {
-  /** The resource in one word, from which the API description makes its names: `Campaign`. */
+  /** Resource name, singular and in PascalCase. OpenAPI schema names and operation ids derive from it. */
   readonly name: string;
   readonly title: string;
+  /** One sentence that states what the endpoint returns. */
   readonly description: string;
-  /** Answered for GET and HEAD. `{name}` stands for one segment; each has its schema in `parameters`, with an example. */
+  /** Path template, served for GET and HEAD. `{name}` matches one segment, validated by `parameters[name]`. */
   readonly path: `/${string}`;
+  /** Permission a key needs, as `resource:action`. */
   readonly permission: string;
+  /** One schema per path parameter, with a description and an example for the OpenAPI document. */
   readonly parameters: Readonly<Record<string, z.ZodType<string>>> & {
     readonly accountGroupId: z.ZodType<string>;
   };
-  /** The document that leaves: an allow-list, whose order is the order of the answer. */
+  /** The public document: an allow-list of fields, in response order. */
   readonly response: z.ZodObject;
-  /** One that `response` accepts. */
+  /** OpenAPI description of the 200 response. */
+  readonly responseDescription: string;
+  /** A document that `response` accepts. */
   readonly example: Readonly<Record<string, unknown>>;
-  /** Path at the campaign service, after its base; `{name}` as in `path`. */
+  /** Path template relative to CAMPAIGN_SERVICE_URL, with the parameters of `path`. */
   readonly upstreamPath: string;
-  /** JSON pointer to the document in the body of its answer. */
+  /** JSON pointer (RFC 6901) to the document in the upstream response body. */
   readonly resultPointer: string;
-  /** The parameter that the document's own `id` must repeat. */
+  /** The path parameter that must equal the document's `id`. */
   readonly idParameter: string;
-  /** What a 404 says: a sentence. */
+  /** `details` of a 404: one sentence. */
   readonly notFoundMessage: string;
 }

@@ -1,10 +1,9 @@
-import type { Settings } from '../settings/definitions.ts';
 import type { Endpoint } from './endpoint.ts';
-import { readCampaign } from './read-campaign.ts';
+import { type ReadCampaignSettings, readCampaign } from './read-campaign.ts';
 
-export type EndpointSettings = Parameters<typeof readCampaign>[0];
+export type EndpointSettings = ReadCampaignSettings;
 
-/** The public endpoints. Another one is a file in this folder and a line here. */
-export function publicEndpoints(settings: Pick<Settings, keyof EndpointSettings>): readonly Endpoint[] {
+/** All public endpoints. To add one, add a file to this folder and a line to this list. */
+export function publicEndpoints(settings: EndpointSettings): readonly Endpoint[] {
   return [readCampaign(settings)];
 }

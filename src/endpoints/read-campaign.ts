@@ -1,61 +1,75 @@
 import { z } from 'zod';
-import type { Settings } from '../settings/definitions.ts';
 import type { Endpoint } from './endpoint.ts';
 import { identifier } from './identifier.ts';
 import { rfc3339Timestamp } from './rfc3339.ts';
 
+export interface ReadCampaignSettings {
+  readonly CAMPAIGN_SERVICE_PATH: string;
+  readonly CAMPAIGN_SERVICE_RESULT_POINTER: string;
+}
+
 const nullableField = <T extends z.ZodType>(schema: T) => schema.nullable().default(null);
 
-/** The twelve public fields. Workflow definitions are none of them, and neither is anything else. */
+/** The twelve public fields. Every other field of the upstream document is dropped. */
 const campaign = z.object({
-  id: z.string().describe('The campaign’s id, as in the path.'),
-  name: z.string().describe('What people call it.'),
+  id: z.string().describe('Unique identifier of the campaign.'),
+  name: z.string().describe('Name of the campaign.'),
+  description: nullableField(z.string()).describe('Description of the campaign, or null if it has none.'),
   status: z
     .string()
-    .describe('Such as draft, running or paused. There may be new ones one day: take what you do not know as such.'),
-  description: nullableField(z.string()).describe('What it is for.'),
-  outreachLanguage: nullableField(z.string()).describe('The language it speaks to its leads.'),
-  selectedLeadCount: z.int().min(0).describe('How many leads it has.'),
-  includeConversationHistory: z.boolean().describe('Whether its messages know earlier conversations.'),
-  autoCancelOnMessageReceived: z.boolean().describe('Whether it ends for a lead who answers.'),
-  createdAt: rfc3339Timestamp.describe('When it was made.'),
-  updatedAt: rfc3339Timestamp.describe('When it was last changed.'),
-  startedAt: nullableField(rfc3339Timestamp).describe('When it began, if it has.'),
-  rateLimitedUntil: nullableField(rfc3339Timestamp).describe('Until when it rests, if it does.'),
+    .describe('Status of the campaign, for example draft, running or paused. New values can be added at any time.'),
+  selectedLeadCount: z.int().min(0).describe('Number of leads selected for the campaign.'),
+  includeConversationHistory: z
+    .boolean()
+    .describe('Whether messages take earlier conversations with the lead into account.'),
+  autoCancelOnMessageReceived: z
+    .boolean()
+    .describe('Whether outreach to a lead is canceled when a message from the lead is received.'),
+  outreachLanguage: nullableField(z.string()).describe('Language of the outreach messages, or null if none is set.'),
+  createdAt: rfc3339Timestamp.describe('Time at which the campaign was created.'),
+  updatedAt: rfc3339Timestamp.describe('Time at which the campaign was last updated.'),
+  startedAt: nullableField(rfc3339Timestamp).describe(
+    'Time at which the campaign started, or null if it has not started.',
+  ),
+  rateLimitedUntil: nullableField(rfc3339Timestamp).describe(
+    'Time at which the campaign’s rate limiting ends, or null if the campaign is not rate limited.',
+  ),
 });
 
 const example = {
   id: 'cmp_1',
   name: 'Spring outreach',
-  status: 'draft',
   description: null,
-  outreachLanguage: 'en',
+  status: 'draft',
   selectedLeadCount: 25,
   includeConversationHistory: true,
   autoCancelOnMessageReceived: false,
+  outreachLanguage: 'en',
   createdAt: '2026-01-01T08:00:00.000Z',
   updatedAt: '2026-02-01T09:30:00.000Z',
   startedAt: null,
   rateLimitedUntil: null,
 } satisfies z.output<typeof campaign>;
 
-export function readCampaign(
-  settings: Pick<Settings, 'CAMPAIGN_SERVICE_PATH' | 'CAMPAIGN_SERVICE_RESULT_POINTER'>,
-): Endpoint {
+export function readCampaign(settings: ReadCampaignSettings): Endpoint {
   return {
     name: 'Campaign',
-    title: 'Read a campaign',
-    description: 'Bounded public metadata of one campaign, never its workflow definitions.',
+    title: 'Get a single campaign',
+    description: 'Returns bounded public metadata for one campaign without exposing workflow definitions.',
     path: '/v1/accounts/{accountGroupId}/campaigns/{campaignId}',
     permission: 'campaigns:read',
     parameters: {
       accountGroupId: identifier.meta({
-        description: 'An account group that the key was given.',
+        description: 'Account group ID that scopes the request.',
         examples: ['ag_north'],
       }),
-      campaignId: identifier.meta({ description: 'A campaign of this account group.', examples: ['cmp_1'] }),
+      campaignId: identifier.meta({
+        description: 'Campaign ID that identifies the campaign to read or mutate.',
+        examples: ['cmp_1'],
+      }),
     },
     response: campaign,
+    responseDescription: 'Campaign metadata without workflow definitions',
     example,
     upstreamPath: settings.CAMPAIGN_SERVICE_PATH,
     resultPointer: settings.CAMPAIGN_SERVICE_RESULT_POINTER,

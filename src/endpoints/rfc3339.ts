@@ -3,10 +3,10 @@ import { z } from 'zod';
 const PATTERN =
   /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 
-/** A timestamp by RFC 3339, section 5.6, on a day that exists. It is passed on as it came. */
+/** A timestamp as defined by RFC 3339, section 5.6, on an existing calendar day. The text is passed through unchanged. */
 export const rfc3339Timestamp = z
   .string()
-  .refine(isTimestamp, 'must be a timestamp by RFC 3339')
+  .refine(isTimestamp, 'must be an RFC 3339 timestamp')
   .meta({ format: 'date-time' });
 
 function isTimestamp(text: string): boolean {

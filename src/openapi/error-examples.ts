@@ -9,53 +9,83 @@ import { badGateway, documentNotFound } from '../middleware/read-document.ts';
 import { checkParams } from '../middleware/validate-params.ts';
 import { overloadedError } from '../overload/reject.ts';
 import { parseRateLimit } from '../rate-limit/rate-limiter.ts';
-import { UpstreamFailure } from '../upstream/failure.ts';
+import { failureReasons, UpstreamFailure } from '../upstream/failure.ts';
 
-/** An error as the description tells it: when it comes, and one that was made where requests get theirs. */
+/** The example comes from the code that produces the error at run time, so that the document cannot drift from it. */
 export interface ErrorExample {
-  readonly when: string;
+  readonly description: string;
   readonly example: GatewayError;
 }
 
-/** All that an endpoint can answer but for success. */
+/** Every error response of an endpoint, in order of status. */
 export function endpointErrors(endpoint: Endpoint): readonly ErrorExample[] {
-  const { permission, parameters, name } = endpoint;
+  return [...clientErrors(endpoint), ...limitErrors(), ...serverErrors()].sort(
+    (a, b) => a.example.status - b.example.status,
+  );
+}
+
+function clientErrors(endpoint: Endpoint): ErrorExample[] {
+  const { permission, parameters, name, notFoundMessage } = endpoint;
   return [
     {
-      when: 'A path parameter is malformed (`details` names each one and its rule), or the request is no HTTP that can be served.',
+      description:
+        'Request validation failed. A path parameter is malformed, or the request is not valid HTTP. `details` names each malformed parameter and its rule.',
       example: catchGatewayError(() => checkParams(parameters, invalidParameters(parameters))),
     },
     {
-      when: 'There is no key, or one that is malformed, unknown, expired or revoked: the answer is the same.',
+      description:
+        'Invalid or missing API key. The response is the same for a missing, malformed, unknown, expired, suspended or revoked key.',
       example: unauthorized('missing'),
     },
     {
-      when: `The key lacks the permission \`${permission}\`, or the account group. The answer is the same whether the ${name.toLowerCase()} exists or not.`,
+      description: `Missing required permission. The key lacks the permission \`${permission}\` or access to the account group. The response is the same whether or not the ${name.toLowerCase()} exists.`,
       example: catchGatewayError(() => checkPermission({ permissions: [] }, permission)),
     },
     {
-      when: `There is no such ${name.toLowerCase()} in the account group, or no such path.`,
+      description: `Resource not found. ${notFoundMessage} A path that matches no endpoint returns the same status.`,
       example: documentNotFound(endpoint),
     },
-    { when: 'The request used another method than GET or HEAD.', example: catchGatewayError(methodNotAllowed) },
-    { when: 'The request timed out.', example: requestTimeout() },
-    { when: 'The request announced a body that is too large; none is wanted.', example: bodyTooLarge() },
-    { when: 'The request target is too long.', example: targetTooLong() },
     {
-      when: 'The key’s limit is used up, or the client address’s limit on failed keys. Wait for as long as `Retry-After` says.',
+      description: 'Method not allowed. `Allow` lists the supported methods.',
+      example: catchGatewayError(methodNotAllowed),
+    },
+  ];
+}
+
+function limitErrors(): ErrorExample[] {
+  return [
+    { description: 'Request timeout. The request was not received in time.', example: requestTimeout() },
+    {
+      description: 'Request body too large. The request declares a body larger than the limit. No body is required.',
+      example: bodyTooLarge(),
+    },
+    { description: 'Request target too long. The path and query exceed the limit.', example: targetTooLong() },
+    {
+      description:
+        'Rate limit exceeded. The key has reached its rate limit, or the client address has sent too many invalid keys. Retry after the number of seconds in `Retry-After`.',
       example: keyRateLimited({
         outcome: 'limited',
         states: [{ limit: parseRateLimit('600/60s'), remaining: 0, nextAvailableMs: 3000 }],
       }),
     },
-    { when: 'The headers are too long.', example: headersTooLarge() },
-    { when: 'The gateway itself failed.', example: toGatewayError(undefined) },
+    { description: 'Request headers too large. The headers exceed the limit.', example: headersTooLarge() },
+  ];
+}
+
+function serverErrors(): ErrorExample[] {
+  const reasons = Object.keys(failureReasons).map((reason) => `\`${reason}\``);
+  return [
     {
-      when: 'The campaign service gave no usable answer. `details` begins with the reason, one word and a colon.',
+      description: 'Internal server error. The gateway failed to process the request.',
+      example: toGatewayError(undefined),
+    },
+    {
+      description: `Upstream service error. The campaign service did not return a usable response. \`details\` starts with the reason and a colon. The reasons are ${reasons.slice(0, -1).join(', ')} and ${reasons.at(-1)}.`,
       example: badGateway(new UpstreamFailure('timeout', '')),
     },
     {
-      when: 'The gateway has more to do than it can. Nothing was done for the request: try it again when `Retry-After` says.',
+      description:
+        'Service overloaded. The gateway rejected the request without processing it. Retry after the number of seconds in `Retry-After`.',
       example: overloadedError(2),
     },
   ];
@@ -65,11 +95,11 @@ function invalidParameters(parameters: Endpoint['parameters']): Readonly<Record<
   return Object.fromEntries(Object.keys(parameters).map((name) => [name, '%']));
 }
 
-function catchGatewayError(refuse: () => void): GatewayError {
+function catchGatewayError(stage: () => void): GatewayError {
   try {
-    refuse();
+    stage();
   } catch (error) {
     return toGatewayError(error);
   }
-  throw new Error('a request that has to be refused was not');
+  throw new Error('the stage did not reject the example request');
 }

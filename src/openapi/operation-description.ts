@@ -2,23 +2,25 @@ import type { z } from 'zod';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { compilePathTemplate } from '../http/path-template.ts';
 
-/** Stands in the snippets for where the gateway is; the reference page puts its own address there. */
-const gatewayUrl = 'https://gateway.example';
+/** Placeholder in the snippets. The reference page replaces it with the gateway's own address. */
+const GATEWAY_URL = 'https://gateway.example';
 
-/** What the description says of an endpoint, in Markdown: what it is, what it asks for, and requests to paste. */
+/** Markdown description of an endpoint: what it returns, what it requires, and runnable requests. */
 export function operationDescription(endpoint: Endpoint): string {
   return `${endpoint.description}
 
-**Permission** \`${endpoint.permission}\`
+**Required API permission:** \`${endpoint.permission}\`
 
-**Prerequisites** a valid API key (\`integration_api_key\`) that was given the account group (\`account_group_access\`)
+**Prerequisites:** \`integration_api_key\` (a valid API key) and \`account_group_access\` (the key grants access to the account group)
+
+**Request body:** This endpoint does not define a request body.
 
 ${snippets(endpoint)}`;
 }
 
 function snippets({ path, parameters }: Endpoint): string {
-  const examples = Object.entries(parameters).map(([name, schema]) => [name, exampleOf(schema)]);
-  const url = gatewayUrl + compilePathTemplate(path)(Object.fromEntries(examples));
+  const examples = Object.entries(parameters).map(([name, schema]) => [name, firstExample(schema)]);
+  const url = GATEWAY_URL + compilePathTemplate(path)(Object.fromEntries(examples));
   return `\`\`\`sh
 curl -i -H "X-API-Key: $API_KEY" ${url}
 \`\`\`
@@ -33,8 +35,8 @@ console.log(data);
 \`\`\``;
 }
 
-/** The first example of a parameter's schema. */
-export function exampleOf(schema: z.ZodType): string {
+/** The first example of a parameter's schema, or an empty string. */
+export function firstExample(schema: z.ZodType): string {
   const examples = schema.meta()?.['examples'] as readonly unknown[] | undefined;
   return String(examples?.[0] ?? '');
 }

@@ -1,38 +1,46 @@
 type Json = Readonly<Record<string, unknown>>;
 
-const text = (description: string, example: string, more: Json = {}): Json => ({
+const text = (description: string, example: string, constraints: Json = {}): Json => ({
   description,
-  schema: { type: 'string', ...more },
+  schema: { type: 'string', ...constraints },
   example,
 });
 
-/** On every answer. */
+/** Marks a header that every response carries. */
 const required = (header: Json): Json => ({ ...header, required: true });
 
-/** The headers of answers, each under its name. */
+/** Header definitions by name, for `components.headers`. */
 export const sharedHeaders = {
   'X-Trace-Id': required(
-    text('The trace id, as in the envelope.', '4bf92f3577b34da6a3ce929d0e0e4736', {
+    text('Trace ID of the request, equal to `traceId` in the body.', '4bf92f3577b34da6a3ce929d0e0e4736', {
       pattern: '^[0-9a-f]{32}$',
     }),
   ),
-  Vary: required(text('What answers depend on.', 'X-API-Key, Authorization')),
-  'X-Content-Type-Options': required(text('The content is what its type says.', 'nosniff', { const: 'nosniff' })),
-  'RateLimit-Policy': text('The key’s limits: q requests in any w seconds.', '"default";q=600;w=60'),
-  RateLimit: text('The tightest of them now: r requests are free, one more in t seconds.', '"default";r=599;t=1'),
+  Vary: required(text('Request headers that the response depends on.', 'X-API-Key, Authorization')),
+  'X-Content-Type-Options': required(text('Disables content type sniffing.', 'nosniff', { const: 'nosniff' })),
+  'RateLimit-Policy': text(
+    'Rate limits of the key: `q` requests per window of `w` seconds. `cgw-burst` is the burst capacity where it differs from `q`.',
+    '"default";q=600;w=60',
+  ),
+  RateLimit: text(
+    'State of the most restrictive limit: `r` requests remain, and can be spread evenly over `t` seconds. When `r` is 0, the next request is allowed in `t` seconds.',
+    '"default";r=599;t=60',
+  ),
   'Retry-After': {
-    description: 'When to try again, in seconds.',
+    description: 'Number of seconds to wait before the next attempt.',
     schema: { type: 'integer', minimum: 1 },
     example: 3,
   },
-  ETag: text('Of the data, not of the envelope.', '"mYtU5Sxpdq6eKf6WUxgHaxLGn6G"', {
-    pattern: '^"[A-Za-z0-9_-]{27}"$',
-  }),
-  'Cache-Control': required(text('Who may keep the answer, and for how long.', 'private, no-cache')),
-  'Cache-Status': text('What the gateway’s cache did (RFC 9211).', 'campaign-gateway; hit; ttl=25'),
-  Age: { description: 'How old the data is, in seconds.', schema: { type: 'integer', minimum: 0 }, example: 5 },
-  'WWW-Authenticate': text('How to show a key.', 'Bearer realm="campaign-gateway"'),
-  Allow: text('The methods that there are.', 'GET, HEAD'),
+  ETag: text(
+    'Entity tag of `data`. Send it in `If-None-Match` to revalidate a stored response.',
+    '"mYtU5Sxpdq6eKf6WUxgHaxLGn6G"',
+    { pattern: '^"[A-Za-z0-9_-]{27}"$' },
+  ),
+  'Cache-Control': required(text('Caching rules for clients and intermediaries.', 'private, no-cache')),
+  'Cache-Status': text('How the gateway’s cache handled the request (RFC 9211).', 'campaign-gateway; hit; ttl=25'),
+  Age: { description: 'Age of a cached response in seconds.', schema: { type: 'integer', minimum: 0 }, example: 5 },
+  'WWW-Authenticate': text('Authentication scheme that the endpoint accepts.', 'Bearer realm="campaign-gateway"'),
+  Allow: text('Methods that the path supports.', 'GET, HEAD'),
 } as const satisfies Record<string, Json>;
 
 type Name = keyof typeof sharedHeaders;

@@ -1,11 +1,11 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { campaigns, type Fault, faults, sampleCampaign } from './campaigns.ts';
 
 /**
- * A campaign service to try the gateway with: a process of its own, with some campaigns and some ids that answer badly.
- * SAMPLE_HOST and SAMPLE_PORT say where it listens (127.0.0.1, 8081; 0 takes a free port).
+ * A sample campaign service: some campaigns, and some ids that trigger faults. It listens on SAMPLE_HOST (127.0.0.1) and
+ * SAMPLE_PORT (8081; 0 picks a free port).
  */
 const PATH = /^\/internal\/v1\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
 const SLOW_MS = 1500;
@@ -14,7 +14,7 @@ const server = createServer((request, response) => {
   const [, accountGroupId = '', campaignId = ''] = PATH.exec(request.url ?? '') ?? [];
   const fault = Object.hasOwn(faults, campaignId) ? faults[campaignId] : undefined;
   if (fault) {
-    const campaign = sampleCampaign(accountGroupId, campaignId, 'Troubled campaign', 2);
+    const campaign = sampleCampaign(accountGroupId, campaignId, 'Faulty campaign', 2);
     injectFault[fault](response, JSON.stringify(campaign)).catch(() => response.destroy());
     return;
   }
@@ -25,14 +25,14 @@ const server = createServer((request, response) => {
 
 const injectFault: Record<Fault, (response: ServerResponse, campaign: string) => Promise<void>> = {
   slow: async (response, campaign) => {
-    await pause(SLOW_MS);
+    await sleep(SLOW_MS);
     sendJson(response, 200, campaign);
   },
   silent: async () => {},
   error: async (response) => sendJson(response, 500, '{"error":"NullPointerException at internal.db:5432"}'),
   unavailable: async (response) => sendJson(response, 503, '{"error":"down for maintenance"}'),
-  'broken-json': async (response, campaign) => sendJson(response, 200, campaign.slice(0, -200)),
-  'broken-off': async (response, campaign) => {
+  'invalid-json': async (response, campaign) => sendJson(response, 200, campaign.slice(0, -200)),
+  truncated: async (response, campaign) => {
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(campaign) });
     response.write(campaign.slice(0, 100), () => response.destroy());
   },

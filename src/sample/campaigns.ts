@@ -1,18 +1,18 @@
-/** A campaign as the sample campaign service knows it: the public fields, and much that must not leave the gateway. */
+/** A campaign of the sample service: the public fields, and internal ones that the gateway must not expose. */
 export interface SampleCampaign {
   readonly id: string;
   readonly accountGroupId: string;
   readonly [field: string]: unknown;
 }
 
-/** How the sample answers for an id: with the campaign, or badly in one of these ways. */
+/** A fault that the sample service injects for an id. */
 export type Fault =
   | 'slow'
   | 'silent'
   | 'error'
   | 'unavailable'
-  | 'broken-json'
-  | 'broken-off'
+  | 'invalid-json'
+  | 'truncated'
   | 'reset'
   | 'html'
   | 'redirect'
@@ -25,8 +25,8 @@ export const faults: Readonly<Record<string, Fault>> = {
   cmp_silent: 'silent',
   cmp_error: 'error',
   cmp_unavailable: 'unavailable',
-  cmp_broken_json: 'broken-json',
-  cmp_broken_off: 'broken-off',
+  cmp_invalid_json: 'invalid-json',
+  cmp_truncated: 'truncated',
   cmp_reset: 'reset',
   cmp_html: 'html',
   cmp_redirect: 'redirect',
@@ -52,12 +52,11 @@ const LANGUAGES = ['en', 'de', 'fr', null];
 
 const ACCOUNT_GROUPS = ['ag_north', 'ag_south'];
 
-/** About twenty campaigns in two account groups. */
+/** Twenty campaigns in two account groups. */
 export const campaigns: readonly SampleCampaign[] = ACCOUNT_GROUPS.flatMap((accountGroupId, group) =>
   NAMES.map((name, i) => sampleCampaign(accountGroupId, `cmp_${group * NAMES.length + i + 1}`, name, i)),
 );
 
-/** The campaign behind an id that answers badly. */
 export function sampleCampaign(accountGroupId: string, id: string, name: string, i: number): SampleCampaign {
   const day = String((i % 27) + 1).padStart(2, '0');
   const running = STATUSES[i % STATUSES.length] === 'running';
@@ -82,7 +81,7 @@ export function sampleCampaign(accountGroupId: string, id: string, name: string,
   };
 }
 
-/** Some 12 KB of workflow. */
+/** About 12 KB of workflow definition. */
 function workflow(id: string) {
   const nodes = Array.from({ length: 60 }, (_, i) => ({
     id: `${id}-node-${i}`,

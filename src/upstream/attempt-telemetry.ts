@@ -3,24 +3,22 @@ import { type Attributes, SpanKind } from '@opentelemetry/api';
 import { durationHistogram } from '../telemetry/histogram.ts';
 import { withSpanId } from '../telemetry/trace-context.ts';
 import { endSpan, startSpan } from '../telemetry/tracing.ts';
+import type { UpstreamReply, UpstreamRequest } from './attempt.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
-import type { UpstreamReply, UpstreamRequest } from './forward.ts';
 
 /**
- * Makes each attempt at the campaign service a measurement and a client span, which the campaign service continues
- * (semantic conventions for HTTP clients, stable). `resends`: how many attempts there were before it.
+ * Records a duration and a client span for each attempt (OpenTelemetry semantic conventions for HTTP clients). The campaign
+ * service continues the span through `traceparent`. `previousAttempts` counts earlier attempts for the same request.
  */
 export function instrumentAttempts(
   target: URL,
   forward: (request: UpstreamRequest) => Promise<UpstreamReply>,
 ): (request: UpstreamRequest, previousAttempts: number) => Promise<UpstreamReply> {
-  const measure = durationHistogram('http.client.request.duration', 'Duration of attempts at the campaign service', [
-    'http.request.method',
-    'server.address',
-    'server.port',
-    'http.response.status_code',
-    'error.type',
-  ]);
+  const measure = durationHistogram(
+    'http.client.request.duration',
+    'Duration of HTTP requests to the campaign service, per attempt',
+    ['http.request.method', 'server.address', 'server.port', 'http.response.status_code', 'error.type'],
+  );
   const base = target.href.replace(/\/$/, '');
   const address = target.hostname.replace(/^\[|\]$/g, '');
   const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
@@ -29,7 +27,7 @@ export function instrumentAttempts(
     const startedAt = performance.now();
     const span = startSpan('GET', SpanKind.CLIENT);
     const end = (receivedStatus: number | undefined, errorType?: string) => {
-      const status = knownStatus(receivedStatus);
+      const status = registeredStatus(receivedStatus);
       measure((performance.now() - startedAt) / 1000, 'GET', address, port, status ?? '', errorType ?? '');
       if (!span) return;
       const attributes: Attributes = {
@@ -56,7 +54,7 @@ export function instrumentAttempts(
   };
 }
 
-/** A status that HTTP knows: a label takes nothing that a server may make up. */
-function knownStatus(status: number | undefined): number | undefined {
+/** Only registered status codes become a metric label, so that the server cannot create arbitrary series. */
+function registeredStatus(status: number | undefined): number | undefined {
   return status !== undefined && status in STATUS_CODES ? status : undefined;
 }

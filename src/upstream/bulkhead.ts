@@ -1,15 +1,16 @@
 import { AbortedError, UpstreamFailure } from './failure.ts';
 
-interface QueueEntry {
-  /** On `performance.now()`'s clock. */
+export interface BulkheadRequest {
+  /** On the clock of `performance.now()`. */
   readonly deadlineAt: number;
   readonly signal: AbortSignal;
 }
 
-/** At most so many requests under way at once, and a short queue before them, first come, first served. */
+/** Limits concurrent requests, with a bounded first-in, first-out queue. */
 export class Bulkhead {
   readonly #capacity: number;
   readonly #queueCapacity: number;
+  /** Each entry starts one queued request. */
   readonly #queue = new Set<() => void>();
   #inFlight = 0;
 
@@ -26,11 +27,11 @@ export class Bulkhead {
     return this.#queue.size;
   }
 
-  /** Rejects with `overloaded` where the queue is full, or no place came free before the deadline. */
-  async run<T>(queued: QueueEntry, task: () => Promise<T>): Promise<T> {
-    if (queued.signal.aborted) throw new AbortedError();
+  /** Rejects with `overloaded` if the queue is full or no slot becomes free before the deadline. */
+  async run<T>(request: BulkheadRequest, task: () => Promise<T>): Promise<T> {
+    if (request.signal.aborted) throw new AbortedError();
     if (this.#inFlight < this.#capacity) this.#inFlight++;
-    else await this.#wait(queued);
+    else await this.#waitForSlot(request);
     try {
       return await task();
     } finally {
@@ -38,27 +39,27 @@ export class Bulkhead {
     }
   }
 
-  /** Resolves with a place that has been handed over. */
-  #wait({ deadlineAt, signal }: QueueEntry): Promise<void> {
+  async #waitForSlot({ deadlineAt, signal }: BulkheadRequest): Promise<void> {
     if (this.#queue.size >= this.#queueCapacity) throw new UpstreamFailure('overloaded', 'the queue is full');
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const rejectEntry = (error: UpstreamFailure) => {
-      this.#queue.delete(resolve);
+    const leave = (error: UpstreamFailure) => {
+      this.#queue.delete(resolve); // Synchronously, so that no slot is handed to an entry that has left.
       reject(error);
     };
-    const onDeadline = () => rejectEntry(new UpstreamFailure('overloaded', 'no place came free in time'));
-    const onAbort = () => rejectEntry(new AbortedError());
+    const onAbort = () => leave(new AbortedError());
+    const onDeadline = () => leave(new UpstreamFailure('overloaded', 'no slot became free before the deadline'));
     const timer = setTimeout(onDeadline, deadlineAt - performance.now());
-    signal.addEventListener('abort', onAbort, { once: true });
-    const cleanup = () => {
+    signal.addEventListener('abort', onAbort);
+    this.#queue.add(resolve);
+    try {
+      await promise;
+    } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
-    };
-    promise.then(cleanup, cleanup);
-    this.#queue.add(resolve);
-    return promise;
+    }
   }
 
+  /** Hands the slot to the next queued request, or frees it. */
   #release(): void {
     const [next] = this.#queue;
     if (!next) {

@@ -5,19 +5,20 @@ type State =
   | { readonly name: 'open'; readonly until: number }
   | { readonly name: 'half_open' };
 
+export type CircuitState = State['name'];
+
 export interface CircuitBreakerOptions {
   /** Consecutive failures that open the circuit. */
-  readonly failures: number;
+  readonly failureThreshold: number;
   readonly openMs: number;
-  /** Milliseconds on a clock that is never set back. */
+  /** Monotonic clock in milliseconds. */
   readonly now?: () => number;
-  readonly onChange?: (state: State['name'], before: State['name']) => void;
+  readonly onChange?: (state: CircuitState, previous: CircuitState) => void;
 }
 
 /**
- * Keeps requests from a campaign service that fails (Nygard, "Release It!", the circuit breaker). Closed, it counts
- * consecutive failures; open, it rejects at once; after the pause it lets one request through, whose outcome closes or
- * opens it again, and rejects all others at once meanwhile. An abandoned request says nothing about the service.
+ * Closed: counts consecutive failures. Open: rejects every request for `openMs`. Half-open: one request probes the service,
+ * all others are rejected, and the result of the probe closes or reopens the circuit.
  */
 export class CircuitBreaker {
   readonly #options: CircuitBreakerOptions;
@@ -29,17 +30,17 @@ export class CircuitBreaker {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  get state(): State['name'] {
+  get state(): CircuitState {
     return this.#state.name;
   }
 
-  /** Runs `attempt`, telling it whether it is the probe. Rejects with `circuit_open`. */
-  async run<T>(attempt: (isProbe: boolean) => Promise<T>): Promise<T> {
-    const state = this.#state;
-    if (state.name !== 'closed') return this.#probe(state, attempt);
+  /** Runs `send`, or rejects with `circuit_open`. */
+  async run<T>(send: (isProbe: boolean) => Promise<T>): Promise<T> {
+    const state = this.#enter();
+    const isProbe = state.name === 'half_open';
     try {
-      const reply = await attempt(false);
-      this.#record(state, 'answered');
+      const reply = await send(isProbe);
+      this.#record(state, 'success');
       return reply;
     } catch (error) {
       this.#record(state, classify(error));
@@ -47,49 +48,52 @@ export class CircuitBreaker {
     }
   }
 
-  async #probe<T>(state: State, attempt: (isProbe: boolean) => Promise<T>): Promise<T> {
-    if (state.name !== 'open' || this.#now() < state.until) {
+  /** The state under which the request runs: closed, or half-open for the probe. */
+  #enter(): Exclude<State, { name: 'open' }> {
+    const state = this.#state;
+    if (state.name === 'closed') return state;
+    if (state.name === 'half_open' || this.#now() < state.until) {
       throw new UpstreamFailure('circuit_open', 'the circuit is open');
     }
-    this.#change({ name: 'half_open' });
-    try {
-      const reply = await attempt(true);
+    const halfOpen = { name: 'half_open' } as const;
+    this.#change(halfOpen);
+    return halfOpen;
+  }
+
+  /** Ignores a request that was sent in an earlier state: it does not reflect the service now. */
+  #record(state: Exclude<State, { name: 'open' }>, outcome: Outcome): void {
+    if (this.#state !== state) return;
+    if (state.name === 'closed') {
+      if (outcome !== 'ignored') state.failures = outcome === 'failure' ? state.failures + 1 : 0;
+      if (state.failures >= this.#options.failureThreshold) this.#open(this.#options.openMs);
+    } else if (outcome === 'success') {
       this.#change({ name: 'closed', failures: 0 });
-      return reply;
-    } catch (error) {
-      const outcome = classify(error);
-      if (outcome === 'answered') this.#change({ name: 'closed', failures: 0 });
-      // One that says nothing leaves the circuit open for the next to try at once.
-      else this.#change({ name: 'open', until: this.#now() + (outcome === 'failed' ? this.#options.openMs : 0) });
-      throw error;
+    } else {
+      // After an inconclusive probe the next request probes again at once.
+      this.#open(outcome === 'failure' ? this.#options.openMs : 0);
     }
   }
 
-  /** Only for as long as the circuit has not opened since: what was sent before an outage says nothing about its end. */
-  #record(state: State & { name: 'closed' }, outcome: Outcome): void {
-    if (this.#state !== state || outcome === 'unknown') return;
-    state.failures = outcome === 'failed' ? state.failures + 1 : 0;
-    if (state.failures >= this.#options.failures) {
-      this.#change({ name: 'open', until: this.#now() + this.#options.openMs });
-    }
+  #open(forMs: number): void {
+    this.#change({ name: 'open', until: this.#now() + forMs });
   }
 
   #change(state: State): void {
-    const before = this.#state.name;
+    const previous = this.#state.name;
     this.#state = state;
-    this.#options.onChange?.(state.name, before);
+    this.#options.onChange?.(state.name, previous);
   }
 }
 
-type Outcome = 'answered' | 'failed' | 'unknown';
+type Outcome = 'success' | 'failure' | 'ignored';
 
 /**
- * What an error says about the campaign service's health. A full queue is our own; too long an answer is one, and so is a
- * 400 or a redirect: one key that asks for what the service does not like must not shut it off for all.
+ * Whether an error shows that the campaign service is unhealthy. A response below 500 and an oversized body are successes:
+ * a request that the service rejects must not close it to every other request.
  */
 function classify(error: unknown): Outcome {
-  if (!(error instanceof UpstreamFailure) || error instanceof AbortedError) return 'unknown';
-  if (error.reason === 'overloaded' || error.reason === 'circuit_open') return 'unknown';
-  const isAnswer = error.reason === 'too_large' || (error.status !== undefined && error.status < 500);
-  return isAnswer ? 'answered' : 'failed';
+  if (!(error instanceof UpstreamFailure) || error instanceof AbortedError) return 'ignored';
+  if (error.reason === 'overloaded' || error.reason === 'circuit_open') return 'ignored';
+  const hasResponded = error.reason === 'too_large' || (error.status !== undefined && error.status < 500);
+  return hasResponded ? 'success' : 'failure';
 }

@@ -1,11 +1,11 @@
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, type ZlibOptions, zstdDecompress } from 'node:zlib';
+import type { UpstreamReply } from './attempt.ts';
 import { UpstreamFailure } from './failure.ts';
-import type { UpstreamReply } from './forward.ts';
 
 type Decode = (body: Buffer, options: ZlibOptions) => Promise<Buffer>;
 
-/** Content codings (RFC 9110, section 8.4.1). Identity is asked for; what stands before a service may compress all the same. */
+/** Content codings (RFC 9110, section 8.4.1). The request accepts only identity, but a proxy in between may compress anyway. */
 const codings: Readonly<Record<string, Decode>> = {
   gzip: promisify(gunzip) as Decode,
   'x-gzip': promisify(gunzip) as Decode,
@@ -14,12 +14,12 @@ const codings: Readonly<Record<string, Decode>> = {
   zstd: promisify(zstdDecompress) as Decode,
 };
 
-/** Undoes a content coding, and stops where the result would be longer than `maxBytes`. Rejects with `UpstreamFailure`. */
+/** Decodes the body, up to `maxBytes` of output. Rejects with `UpstreamFailure`. */
 export async function decodeReply(reply: UpstreamReply, maxBytes: number): Promise<UpstreamReply> {
-  const [coding, another] = contentCodings(reply);
-  if (reply.outcome === 'missing' || coding === undefined) return reply;
-  const decode = Object.hasOwn(codings, coding) && another === undefined ? codings[coding] : undefined;
-  if (!decode) throw new UpstreamFailure('not_json', 'the body is in a content coding that is not known');
+  const [coding, second] = contentCodings(reply);
+  if (reply.outcome === 'not_found' || coding === undefined) return reply;
+  const decode = Object.hasOwn(codings, coding) && second === undefined ? codings[coding] : undefined;
+  if (!decode) throw new UpstreamFailure('not_json', 'the content coding of the body is not supported');
   try {
     return { ...reply, body: await decode(reply.body, { maxOutputLength: maxBytes }) };
   } catch (error) {
@@ -35,10 +35,10 @@ function contentCodings({ headers }: UpstreamReply): string[] {
 function toUpstreamFailure(error: NodeJS.ErrnoException, maxBytes: number): UpstreamFailure {
   switch (error.code) {
     case 'ERR_BUFFER_TOO_LARGE':
-      return new UpstreamFailure('too_large', `the body is longer than ${maxBytes} bytes when it is decoded`);
+      return new UpstreamFailure('too_large', `the decoded body exceeds ${maxBytes} bytes`);
     case 'Z_BUF_ERROR':
-      return new UpstreamFailure('truncated', 'the encoded body has no end');
+      return new UpstreamFailure('truncated', 'the encoded body is incomplete');
     default:
-      return new UpstreamFailure('not_json', 'the body is not in the coding that it says', { cause: error });
+      return new UpstreamFailure('not_json', 'the body is not valid in its content coding', { cause: error });
   }
 }

@@ -8,16 +8,16 @@ import { isCanonicalDocument, parseReply } from './parse-document.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface DocumentOriginOptions {
-  readonly upstream: Upstream;
+  readonly upstream: Pick<Upstream, 'read'>;
   readonly headers: (request: OriginRequest) => Record<string, string>;
-  /** Of a body, also when it has been decoded. */
+  /** Limit for the body, both encoded and decoded. */
   readonly maxBodyBytes: number;
   readonly log: Logger;
-  /** Counts a read by what came of it. One for all endpoints: see `countBy`. */
+  /** Counts a read by outcome. All endpoints share one counter. */
   readonly count: (outcome: string) => void;
 }
 
-/** What an request asks for, at the campaign service: filtered, and checked to be what was asked for. */
+/** Returns, for a request, the origin of the endpoint's document: fetched, validated and filtered. */
 export function createDocumentOrigin(
   endpoint: Endpoint,
   { upstream, headers, maxBodyBytes, log, count }: DocumentOriginOptions,
@@ -46,9 +46,9 @@ export function createDocumentOrigin(
     deadlineAt: number,
   ): Promise<OriginResponse> {
     try {
-      const fetched = await fetchDocument(request, signal, deadlineAt);
-      count(fetched.result.outcome);
-      return fetched;
+      const response = await fetchDocument(request, signal, deadlineAt);
+      count(response.result.outcome);
+      return response;
     } catch (error) {
       if (error instanceof UpstreamFailure) count(getErrorType(error));
       throw error;

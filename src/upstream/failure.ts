@@ -1,5 +1,5 @@
-/** Why the campaign service gave no usable answer: one word for envelope, log, span and metric, one sentence for the caller. */
-const failureReasons = {
+/** Reason codes for envelope, log, span and metric, each with the sentence that clients receive. */
+export const failureReasons = {
   dns: 'the host name of the campaign service could not be resolved',
   connect: 'the campaign service could not be reached',
   tls: 'a trusted TLS connection to the campaign service could not be established',
@@ -20,12 +20,12 @@ export function isFailureReason(text: string): text is FailureReason {
   return Object.hasOwn(failureReasons, text);
 }
 
-/** `message` and `cause` are for the log. */
+/** The campaign service returned no usable response. `message` and `cause` are for the log only. */
 export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
-  /** The status that was answered, where that is the reason. */
+  /** The received status, where the reason is `status`. */
   readonly status: number | undefined;
-  /** It struck a kept connection at once: the other end had most likely given it up already. */
+  /** The failure hit a reused connection that the peer had most likely closed before the request was sent. */
   readonly onStaleSocket: boolean;
 
   constructor(
@@ -39,76 +39,20 @@ export class UpstreamFailure extends Error {
     this.onStaleSocket = options.onStaleSocket ?? false;
   }
 
-  /** What the caller is told: the reason, a colon, a sentence. */
+  /** `details` of the 502: the reason, a colon, a sentence. */
   get details(): string {
     return `${this.reason}: ${failureReasons[this.reason]}.`;
   }
 }
 
-/** Nobody waits for the answer any more. It is told to nobody, and says nothing about the campaign service. */
+/** Every client has disconnected. No response is sent, and the campaign service is not at fault. */
 export class AbortedError extends UpstreamFailure {
   constructor() {
-    super('reset', 'nobody waits for the answer any more');
+    super('reset', 'the request was aborted: every client has disconnected');
   }
 }
 
-const DNS_CODES = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME', 'ENODATA', 'ESERVFAIL']);
-const CONNECT_CODES = new Set([
-  'ECONNREFUSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EHOSTDOWN',
-  'ENETDOWN',
-  'EADDRNOTAVAIL',
-  'EACCES',
-  'EPERM',
-  'EMFILE',
-  'ENFILE',
-]);
-
-/** How far an exchange had come when it failed: TCP, TLS, the head of the answer, its body. */
-export type AttemptPhase = 'connecting' | 'handshaking' | 'waiting' | 'reading';
-
-/** What Node said of a failed exchange, as a reason: the only place that reads its error codes. */
-export function classifyFailure(error: unknown, phase: AttemptPhase, onReusedSocket: boolean): UpstreamFailure {
-  if (error instanceof UpstreamFailure) return error;
-  const code = findErrorCode(error);
-  const reason = classify(code, phase);
-  const onStaleSocket = reason === 'reset' && onReusedSocket;
-  return new UpstreamFailure(reason, `${code || 'unknown error'} while ${phase}`, {
-    cause: error,
-    onStaleSocket: onStaleSocket,
-  });
-}
-
-function classify(code: string, phase: AttemptPhase): FailureReason {
-  if (DNS_CODES.has(code)) return 'dns';
-  if (code === 'HPE_HEADER_OVERFLOW') return 'too_large';
-  if (phase === 'reading') return 'truncated';
-  if (code.startsWith('HPE_')) return 'not_json'; // Not even HTTP.
-  if (phase === 'handshaking' || isTlsCode(code)) return 'tls';
-  if (phase === 'connecting' || CONNECT_CODES.has(code)) return 'connect';
-  return code === 'ETIMEDOUT' ? 'timeout' : 'reset';
-}
-
-/** OpenSSL's verification results (`CERT_HAS_EXPIRED` …), Node's own (`ERR_TLS_…`, `ERR_SSL_…`) and the socket's. */
-function isTlsCode(code: string): boolean {
-  return /^(?:ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERROR_IN_CERT|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_|HOSTNAME_MISMATCH|EPROTO$)/.test(
-    code,
-  );
-}
-
-/** Happy eyeballs fails with an `AggregateError` of one error an address. */
-function findErrorCode(error: unknown): string {
-  const { code, errors } = (error ?? {}) as {
-    code?: unknown;
-    errors?: unknown;
-  };
-  if (typeof code === 'string') return code;
-  return Array.isArray(errors) && errors.length > 0 ? findErrorCode(errors[0]) : '';
-}
-
-/** Why, for telemetry: an exchange that nobody waited for any more is no fault of the campaign service. */
+/** `error.type` for telemetry: the reason, or `abandoned` for an aborted request. */
 export function getErrorType(failure: UpstreamFailure): string {
   return failure instanceof AbortedError ? 'abandoned' : failure.reason;
 }

@@ -8,20 +8,28 @@ export interface Document {
   readonly etag: string;
 }
 
-/** What a read came to. */
 export type ReadResult = Document | { readonly outcome: 'not_found' };
 
-/** What the campaign service's answer came to, and what it says of its own storage. */
+/** The parsed upstream response, with the headers that decide how long it may be cached. */
 export interface OriginResponse {
   readonly result: ReadResult;
   readonly headers: IncomingHttpHeaders;
 }
 
-/** Where a document comes from when the cache has none. */
+/** The parts of a client request that the upstream request is built from. */
+export interface OriginRequest {
+  /** Validated path parameters. */
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly trace: TraceContext;
+  readonly keyId: string;
+  readonly clientAddress: string;
+}
+
+/** The source of one document, queried on a cache miss. */
 export interface Origin {
-  /** Rejects with `UpstreamFailure`. `deadlineAt` is on `performance.now()`'s clock. */
+  /** Rejects with `UpstreamFailure`. `deadlineAt` is on the clock of `performance.now()`. */
   fetch(signal: AbortSignal, deadlineAt: number): Promise<OriginResponse>;
-  /** Whether a document that was found somewhere is a whole one of this key, with nothing in it that must not leave. */
+  /** Whether JSON text from a shared store is exactly what `fetch` would produce: this document, and public fields only. */
   isValidDocument(data: string): boolean;
 }
 

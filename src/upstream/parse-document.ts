@@ -1,29 +1,29 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { computeEtag } from '../http/etag.ts';
+import type { UpstreamReply } from './attempt.ts';
 import { UpstreamFailure } from './failure.ts';
-import type { UpstreamReply } from './forward.ts';
 import type { ReadResult } from './origin.ts';
 
-/** What a reply of the campaign service means; `foreign_account_group` is to be told to nobody but the log. */
+/** `foreign_account_group` is logged; the client receives the same 404 as for `not_found`. */
 export type ParsedReply = ReadResult | { readonly outcome: 'foreign_account_group' };
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Reads, checks and filters a reply that has been decoded. Throws `UpstreamFailure` where it is no campaign, or not the one asked for. */
+/** Parses, validates and filters a decoded reply. Throws `UpstreamFailure` for anything but the requested document. */
 export function parseReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
   reply: UpstreamReply,
 ): ParsedReply {
-  if (reply.outcome === 'missing') return { outcome: 'not_found' };
+  if (reply.outcome === 'not_found') return { outcome: 'not_found' };
   const document = resolveJsonPointer(parseJson(reply.body), endpoint.resultPointer);
-  // Before its fields are looked at: whatever it is, nothing of it is for this caller.
+  // Before validation: a 502 for an invalid document would reveal that it exists.
   if (belongsToOtherGroup(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
   const data = validateAndFilter(endpoint, parameters, document);
   return { outcome: 'found', data, etag: computeEtag(data) };
 }
 
-/** Whether a text is what `interpretReply` would have made of a document: this one, filtered, to the letter. */
+/** Whether `text` is exactly what `parseReply` produces for this document. */
 export function isCanonicalDocument(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
@@ -41,18 +41,18 @@ function validateAndFilter(
   parameters: Readonly<Record<string, string>>,
   document: unknown,
 ): string {
-  const checked = endpoint.response.safeParse(document);
-  if (!checked.success) {
-    const fields = checked.error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ');
-    throw new UpstreamFailure('invalid_document', `not as the schema asks: ${fields}`);
+  const parsed = endpoint.response.safeParse(document);
+  if (!parsed.success) {
+    const fields = parsed.error.issues.map((issue) => issue.path.join('.') || '(document)').join(', ');
+    throw new UpstreamFailure('invalid_document', `the document does not match the schema: ${fields}`);
   }
-  if (checked.data['id'] !== parameters[endpoint.idParameter]) {
-    throw new UpstreamFailure('invalid_document', 'the id is another than the one asked for');
+  if (parsed.data['id'] !== parameters[endpoint.idParameter]) {
+    throw new UpstreamFailure('invalid_document', 'the id differs from the requested one');
   }
-  return JSON.stringify(checked.data);
+  return JSON.stringify(parsed.data);
 }
 
-/** Whether the document says that it belongs to another account group. One that does not say is the asked one's. */
+/** A document without `accountGroupId` is taken to belong to the requested account group. */
 function belongsToOtherGroup(document: unknown, accountGroupId: string | undefined): boolean {
   if (typeof document !== 'object' || document === null || !Object.hasOwn(document, 'accountGroupId')) return false;
   return (document as { accountGroupId: unknown }).accountGroupId !== accountGroupId;
@@ -62,12 +62,12 @@ function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(utf8.decode(body));
   } catch {
-    // The parser's own message would quote the body.
-    throw new UpstreamFailure('not_json', 'the body is no JSON in UTF-8');
+    // Without a cause: the parser's message quotes the body.
+    throw new UpstreamFailure('not_json', 'the body is not JSON in UTF-8');
   }
 }
 
-/** RFC 6901. A pointer to nothing gives undefined, which no schema accepts. */
+/** RFC 6901. Returns undefined, which no schema accepts, if the pointer does not resolve. */
 function resolveJsonPointer(document: unknown, pointer: string): unknown {
   const steps = pointer
     .split('/')

@@ -1,22 +1,24 @@
 const WINDOW_MS = 10_000;
 const RETRY_RATIO = 0.1;
-/** So many are allowed in a window of few requests, as an advance on the share. */
+/** Allowed in every window, so that a gateway with little traffic can retry. */
 const MIN_RETRIES = 5;
 
 interface Window {
-  readonly from: number;
+  readonly startedAt: number;
   requests: number;
   retries: number;
 }
 
+const emptyWindow = (startedAt: number): Window => ({ startedAt, requests: 0, retries: 0 });
+
 /**
- * Retries as a share of the requests of the last ten to twenty seconds, so that a campaign service that fails as a whole
- * is asked at most 1.1 times as often as the gateway.
+ * Limits retries to a share of the requests in the last 10 to 20 seconds. During an outage the campaign service receives
+ * at most 1.1 times the gateway's own load.
  */
 export class RetryBudget {
   readonly #now: () => number;
-  #previous: Window = { from: 0, requests: 0, retries: 0 };
-  #current: Window = { from: 0, requests: 0, retries: 0 };
+  #previous = emptyWindow(0);
+  #current = emptyWindow(0);
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
@@ -27,7 +29,7 @@ export class RetryBudget {
     this.#current.requests++;
   }
 
-  /** Takes one retry out of the budget, if there is one. */
+  /** Takes one retry from the budget. Returns false if the budget is exhausted. */
   tryTake(): boolean {
     this.#rotate();
     const requests = this.#previous.requests + this.#current.requests;
@@ -39,9 +41,9 @@ export class RetryBudget {
 
   #rotate(): void {
     const now = this.#now();
-    if (now - this.#current.from < WINDOW_MS) return;
-    const isRecent = now - this.#current.from < 2 * WINDOW_MS;
-    this.#previous = isRecent ? this.#current : { from: 0, requests: 0, retries: 0 };
-    this.#current = { from: now, requests: 0, retries: 0 };
+    const elapsedMs = now - this.#current.startedAt;
+    if (elapsedMs < WINDOW_MS) return;
+    this.#previous = elapsedMs < 2 * WINDOW_MS ? this.#current : emptyWindow(0);
+    this.#current = emptyWindow(now);
   }
 }

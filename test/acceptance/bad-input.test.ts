@@ -1,183 +1,117 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { errorDefinitions } from '../../src/http/errors.ts';
-import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, parseResponses } from '../helpers/http.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
-import { respondWithCampaign } from '../helpers/upstream.ts';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { exchangeBytes } from '../helpers/http.ts';
+import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
-let gateway: RunningGateway;
-let key: string;
+let gateway: EmbeddedGateway;
 
 beforeAll(async () => {
-  stack = await Stack.start();
-  gateway = await stack.gateway();
-  key = await stack.key({ accountGroupIds: '*' });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
 });
-afterAll(() => stack.stop());
+afterAll(() => gateway.stop());
+beforeEach(() => {
+  gateway.upstream.respond = respondWithCampaign;
+});
 
-async function send(bytes: string | Buffer) {
-  const asked = stack.upstream.requests.length;
-  const answers = parseResponses(await exchangeBytes(gateway.url, bytes));
-  for (const { status, headers, body } of answers) {
-    const envelope = JSON.parse(body);
-    expect(headers['content-type']).toBe('application/json; charset=utf-8');
-    expect(headers['x-trace-id']).toBe(envelope.traceId);
-    expect(headers['x-content-type-options']).toBe('nosniff');
-    expect(headers['date']).toMatch(/GMT$/);
-    expect(headers['cache-control']).toBe(status === 200 ? 'private, no-cache' : 'no-store');
-    if (status !== 200)
-      expect(errorDefinitions[envelope.error.code as keyof typeof errorDefinitions].status).toBe(status);
-  }
-  return {
-    statuses: answers.map(({ status }) => status),
-    forwarded: stack.upstream.requests.slice(asked).map(({ url }) => url),
-  };
+const connect = () => RawClient.connect(gateway.gateway.url);
+const forwarded = () => gateway.upstream.requests.length;
+const request = (target = campaignPath, headers = '') =>
+  `GET ${target} HTTP/1.1\r\nHost: a\r\nX-API-Key: ${gateway.credentials['x-api-key']}\r\n${headers}\r\n`;
+const lastRequest = (target = campaignPath) => request(target, 'Connection: close\r\n');
+
+async function send(...requests: string[]) {
+  const before = forwarded();
+  const client = await connect();
+  await client.send(...requests);
+  const outcomes = (await client.untilClosed()).map(classifyResponse);
+  return { outcomes, forwarded: gateway.upstream.requests.slice(before).map(({ url }) => url) };
 }
 
-const request = (target: string, ...headers: string[]) =>
-  `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: ${key}\r\n${headers.map((line) => `${line}\r\n`).join('')}\r\n`;
-
-/** Ids that are not made of the allowed characters, as they stand in the request target. */
-const badIds = [
-  'a%2Fb',
-  'a%2fb',
-  '%2e%2e',
-  '..',
-  '.',
-  '%2E',
-  '%00',
-  'a%00',
-  'a%20b',
-  '%41',
-  'a+b',
-  'a.b',
-  'a;b=c',
-  'a,b',
-  'a:b',
-  'a@b',
-  '*',
-  '~a',
-  "a'b",
-  '(a)',
-  'a!',
-  '$a',
-  'a&b',
-  'a=b',
-  '%',
-  '%zz',
-  '%c3%a9',
-  '%F0%9F%98%80',
-  '{a}',
-  'a|b',
-  'a^b',
-  'a"b',
-  '<a>',
-  'a\\b',
-  '`a`',
-  '%252e',
-  '%0d%0aX-Evil:%201',
-  'a#b',
-  'a\u00a0',
-  '\u00e9',
+/** Ids with a character that is not allowed, as they appear in the request target. */
+const malformedIds = [
+  ...['a%2Fb', 'a%2fb', '%2e%2e', '..', '.', '%2E', '%00', 'a%00', 'a%20b', '%41', '%', '%zz', '%c3%a9', '%252e'],
+  ...['%F0%9F%98%80', '%0d%0aX-Evil:%201', 'a+b', 'a.b', 'a;b=c', 'a,b', 'a:b', 'a@b', '*', '~a', "a'b", '(a)', 'a!'],
+  ...['$a', 'a&b', 'a=b', '{a}', 'a|b', 'a^b', 'a"b', '<a>', 'a\\b', '`a`', 'a#b', 'a\u00a0', '\u00e9'],
   'a'.repeat(65),
 ];
 
-test.each(badIds)('400 for the id %j, as campaign and as account group, and nothing is forwarded', async (id) => {
-  const asCampaign = await send(Buffer.from(request(`/v1/accounts/ag_1/campaigns/${id}`), 'latin1'));
-  expect(asCampaign).toEqual({ statuses: [400], forwarded: [] });
-  const asGroup = await send(Buffer.from(request(`/v1/accounts/${id}/campaigns/cmp_1`), 'latin1'));
-  expect(asGroup).toEqual({ statuses: [400], forwarded: [] });
-});
-
-test.each(['a', '0', '_', '-', '--', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz09_-'])(
-  '200 for the id %j',
+test.each(malformedIds)(
+  'the malformed id %j is rejected as campaign and as account group, and not forwarded',
   async (id) => {
-    const forwarded = [`/internal/v1/accounts/${id}/campaigns/${id}`];
-    expect(await send(request(`/v1/accounts/${id}/campaigns/${id}`))).toEqual({ statuses: [200], forwarded });
+    const rejected = { outcomes: ['VALIDATION_ERROR'], forwarded: [] };
+    expect(await send(lastRequest(`/v1/accounts/ag_1/campaigns/${id}`))).toEqual(rejected);
+    expect(await send(lastRequest(`/v1/accounts/${id}/campaigns/cmp_1`))).toEqual(rejected);
   },
 );
 
-test('pipelined requests are served one after another, so that one connection cannot take all of the campaign service', async () => {
-  let underWay = 0;
-  let most = 0;
-  stack.upstream.answer = (request, response) => {
-    most = Math.max(most, ++underWay);
-    response.on('close', () => underWay--);
-    setImmediate(() => respondWithCampaign(request, response));
+test.each(['a', '0', '_', '-', '--', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz09_-'])(
+  'the valid id %j is forwarded unchanged as campaign and as account group',
+  async (id) => {
+    expect(await send(lastRequest(`/v1/accounts/${id}/campaigns/${id}`))).toEqual({
+      outcomes: ['OK'],
+      forwarded: [`/internal/v1/accounts/${id}/campaigns/${id}`],
+    });
+  },
+);
+
+test('pipelined requests of one connection reach the campaign service one at a time', async () => {
+  let [inFlight, maxInFlight] = [0, 0];
+  gateway.upstream.respond = (incoming, response) => {
+    maxInFlight = Math.max(maxInFlight, ++inFlight);
+    response.on('close', () => inFlight--);
+    setImmediate(() => respondWithCampaign(incoming, response));
   };
-  const good = request(campaignPath).replace('Connection: close\r\n', '');
-  expect((await send(good.repeat(50) + request(campaignPath))).statuses).toEqual(Array.from({ length: 51 }, () => 200));
-  expect(most).toBe(1);
-  stack.upstream.answer = respondWithCampaign;
-  const flood = await exchangeBytes(gateway.url, good.repeat(3000));
-  expect(parseResponses(flood.slice(0, flood.lastIndexOf('HTTP/1.1'))).length).toBeLessThan(3000);
+  const { outcomes } = await send(request().repeat(50) + lastRequest());
+  expect(outcomes).toEqual(Array(51).fill('OK'));
+  expect(maxInFlight).toBe(1);
 });
 
-test('requests that wait behind one that ends its connection are not served', async () => {
-  const held = Promise.withResolvers<void>();
-  stack.upstream.answer = async (incoming, response) => {
-    await held.promise;
-    respondWithCampaign(incoming, response);
-  };
-  const good = request(campaignPath).replace('Connection: close\r\n', '');
-  const asked = stack.upstream.requests.length;
-  let received = '';
-  const gone = exchangeBytes(gateway.url, request(campaignPath) + good.repeat(5)).then((text) => {
-    received = text;
-  });
-  await until(() => stack.upstream.requests.length > asked);
-  held.resolve();
-  await gone;
-  expect(parseResponses(received).map(({ status }) => status)).toEqual([200]);
-  expect(stack.upstream.requests.length - asked).toBe(1);
-  stack.upstream.answer = respondWithCampaign;
+test('a connection with thousands of pipelined requests is closed before all of them are served', async () => {
+  const text = await exchangeBytes(gateway.gateway.url, request().repeat(3000));
+  expect(text.match(/HTTP\/1\.1 200/g)?.length ?? 0).toBeLessThan(3000);
 });
 
-test('a client that always has some requests ahead is served for as long as it likes', async () => {
-  const unlimited = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
-  const good = request(campaignPath).replace('Connection: close\r\n', '').replace(key, unlimited);
-  const { hostname, port } = new URL(gateway.url);
-  const socket = connect(Number(port), hostname);
-  socket.write(good.repeat(3));
-  let sent = 3;
-  let answered = 0;
-  socket.setEncoding('latin1').on('data', (text: string) => {
-    for (const _answer of text.matchAll(/HTTP\/1\.1 200 OK/g)) {
-      answered++;
-      if (sent++ < 500) socket.write(good);
-    }
-    if (answered === 500) socket.destroy();
-  });
-  await once(socket, 'close');
-  expect(answered).toBe(500);
+test('requests pipelined behind one with Connection: close are not served', async () => {
+  const deferred = deferredResponse();
+  gateway.upstream.respond = deferred;
+  const before = forwarded();
+  const sent = send(lastRequest() + request().repeat(5));
+  await until(() => forwarded() > before);
+  deferred.open();
+  expect(await sent).toMatchObject({ outcomes: ['OK'], forwarded: [expect.any(String)] });
 });
 
-test('nonsense without an end behind a request under way costs no memory, and one answer', async () => {
-  const held = Promise.withResolvers<void>();
-  stack.upstream.answer = async (incoming, response) => {
-    await held.promise;
-    respondWithCampaign(incoming, response);
-  };
+test('a client that keeps three requests pipelined is served beyond the limit of pipelined requests', async () => {
+  const client = await connect();
+  await client.send(request().repeat(3));
+  for (let sent = 3; sent < 200; sent++) {
+    await client.untilResponses(sent - 2);
+    await client.send(request());
+  }
+  await client.untilResponses(200);
+  expect(client.closed).toBe(false);
+  client.socket.destroy();
+});
+
+test('endless garbage behind a request in flight is not buffered and gets at most one response', async () => {
+  const deferred = deferredResponse();
+  gateway.upstream.respond = deferred;
   const warnings: Error[] = [];
-  const note = (warning: Error) => warnings.push(warning);
-  process.on('warning', note);
-  const { hostname, port } = new URL(gateway.url);
-  const socket = connect(Number(port), hostname).on('error', () => {});
-  let received = '';
-  socket.setEncoding('latin1').on('data', (text: string) => {
-    received += text;
-  });
-  socket.write(request(campaignPath).replace('Connection: close\r\n', ''));
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on('warning', onWarning);
+  const client = await connect();
+  const { socket } = client;
+  socket.write(request());
   for (let i = 0; i < 200; i++) if (!socket.write(Buffer.alloc(16_384))) await once(socket, 'drain');
-  held.resolve();
-  await new Promise((resolve) => socket.once('close', resolve));
-  process.off('warning', note);
+  deferred.open();
+  await until(() => client.closed);
+  process.off('warning', onWarning);
   expect(warnings).toEqual([]);
-  expect(received.match(/HTTP\/1\.1 \d+/g)?.[0]).toBe('HTTP/1.1 200');
-  expect(received.match(/HTTP\/1\.1 \d+/g)?.length).toBeLessThanOrEqual(2);
-  stack.upstream.answer = respondWithCampaign;
+  const statuses = client.received.match(/HTTP\/1\.1 \d+/g) ?? [];
+  expect(statuses[0]).toBe('HTTP/1.1 200');
+  expect(statuses.length).toBeLessThanOrEqual(2);
 });

@@ -5,21 +5,21 @@ import type { RedisTopology } from '../helpers/redis.ts';
 import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
-describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
-  let stack: Stack<RedisTopology>;
+describe('header forms', () => {
+  let stack: Stack;
   let gateway: RunningGateway;
   let key: string;
   let other: string;
 
   beforeAll(async () => {
-    stack = await Stack.start(startRedis);
-    gateway = await stack.gateway({ AUTH_FAILURE_LIMIT: '1000/60s' });
+    stack = await Stack.start();
+    gateway = await stack.gateway({ AUTH_FAILURE_LIMIT: '1000000/1s' });
     [key, other] = [await stack.key(), await stack.key()];
   });
   afterAll(() => stack.stop());
 
-  /** Header lines as they go over the wire; KEY and OTHER stand for two valid keys. */
-  async function statusOf(...lines: string[]): Promise<number | undefined> {
+  /** KEY and OTHER in the header lines stand for two valid keys. */
+  async function fetchStatus(...lines: string[]): Promise<number | undefined> {
     const headers = lines.map((line) => `${line.replaceAll('KEY', key).replaceAll('OTHER', other)}\r\n`).join('');
     const text = await exchangeBytes(
       gateway.url,
@@ -40,8 +40,8 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
     ['X-API-Key: KEY', 'Authorization: '],
     ['X-API-Key: KEY', 'Authorization: Bearer'],
     ['X-API-Key: KEY', 'Authorization: Bearer '],
-  ])('200: %s %s', async (...lines) => {
-    expect(await statusOf(...lines)).toBe(200);
+  ])('the credentials are accepted: %s %s', async (...lines) => {
+    expect(await fetchStatus(...lines)).toBe(200);
   });
 
   test.each([
@@ -74,63 +74,75 @@ describe.each(redisTopologies)('Redis as %s', (_form, startRedis) => {
     ['X-API-Key:', 'X-API-Key:', 'Authorization: Bearer KEY'],
     ['Api-Key: KEY'],
     ['Cookie: X-API-Key=KEY'],
-  ])('401: %s %s', async (...lines) => {
-    expect(await statusOf(...lines)).toBe(401);
+  ])('the credentials are rejected: %s %s %s', async (...lines) => {
+    expect(await fetchStatus(...lines)).toBe(401);
   });
 
-  test('a key in the query is no key', async () => {
+  test('a key in the query string is not accepted', async () => {
     expect((await get(`${gateway.url}${campaignPath}?api_key=${key}&X-API-Key=${key}`)).status).toBe(401);
   });
 
-  test('every single mistyped character of a key is refused without a look-up', async () => {
-    const before = await lookUps();
+  test('a key with any single mistyped character is rejected without a Redis lookup', async () => {
+    const lookups = async () =>
+      Number(/cmdstat_hget:calls=(\d+)/.exec(await stack.redis.client.info('commandstats'))?.[1] ?? 0);
+    const before = await lookups();
     for (let i = 0; i < key.length; i++) {
-      const typed = key.slice(0, i) + (key[i] === 'z' ? 'y' : 'z') + key.slice(i + 1);
-      expect([typed, (await get(gateway.url + campaignPath, { 'x-api-key': typed })).status]).toEqual([typed, 401]);
+      const mistyped = key.slice(0, i) + (key[i] === 'z' ? 'y' : 'z') + key.slice(i + 1);
+      const { status } = await get(gateway.url + campaignPath, { 'x-api-key': mistyped });
+      expect([mistyped, status]).toEqual([mistyped, 401]);
     }
-    expect((await lookUps()) - before).toBe(0);
+    expect(await lookups()).toBe(before);
   });
+});
 
-  /** How many key records Redis has been asked for. */
-  async function lookUps(): Promise<number> {
-    const stats = await Promise.all(stack.redis.masters.map(({ client }) => client.info('commandstats')));
-    const counts = stats.map((text) => Number(/cmdstat_hget:calls=(\d+)/.exec(text)?.[1] ?? 0));
-    return counts.reduce((sum, count) => sum + count, 0);
-  }
+describe.each(redisTopologies)('the failed-key limit with Redis as %s', (_topology, startRedis) => {
+  let stack: Stack<RedisTopology>;
 
-  test('failed keys of one address are limited; a valid key from there is not, and a missing key is no failed one', async () => {
-    const strict = await stack.gateway({ AUTH_FAILURE_LIMIT: '3/3600s', REDIS_KEY_PREFIX: 'campaign-gateway:strict' });
-    const statuses = async (headers: Record<string, string>, times: number) => {
-      const answers = [];
-      for (let i = 0; i < times; i++) answers.push((await get(strict.url + campaignPath, headers)).status);
-      return answers;
+  beforeAll(async () => {
+    stack = await Stack.start(startRedis);
+  });
+  afterAll(() => stack.stop());
+
+  /** A separate key prefix keeps the counters of the tests apart. */
+  const startGateway = (prefix: string, settings: Record<string, string>) =>
+    stack.gateway({ ...settings, REDIS_KEY_PREFIX: `campaign-gateway:${prefix}` });
+  const read = ({ url }: RunningGateway, headers: Record<string, string>) => get(url + campaignPath, headers);
+  const malformed = { 'x-api-key': 'cgw_guess' };
+
+  test('limits failed keys of one address; a missing key does not count as failed', async () => {
+    const gateway = await startGateway('strict', { AUTH_FAILURE_LIMIT: '3/3600s' });
+    const statuses = async (headers: Record<string, string>) => {
+      const all: number[] = [];
+      while (all.length < 5) all.push((await read(gateway, headers)).status);
+      return all;
     };
-    expect(await statuses({}, 5)).toEqual([401, 401, 401, 401, 401]);
-    expect(await statuses({ 'x-api-key': 'cgw_guess' }, 5)).toEqual([401, 401, 401, 429, 429]);
+    expect(await statuses({})).toEqual([401, 401, 401, 401, 401]);
+    expect(await statuses(malformed)).toEqual([401, 401, 401, 429, 429]);
 
-    const refused = await get(strict.url + campaignPath, { 'x-api-key': 'cgw_guess' });
-    expect(refused.body.error?.code).toBe('RATE_LIMITED');
-    expect(refused.headers.get('ratelimit-policy')).toBe('"failed-keys";q=3;w=3600');
-    expect(Number(refused.headers.get('retry-after'))).toBe(rateLimitState(refused).t);
-
-    const shared = await stack.gateway({ AUTH_FAILURE_LIMIT: '3/3600s' });
-    for (let i = 0; i < 5; i++) await get(shared.url + campaignPath, { 'x-api-key': 'cgw_guess' });
-    expect((await get(shared.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
+    const response = await read(gateway, malformed);
+    expect(response.body.error?.code).toBe('RATE_LIMITED');
+    expect(response.headers.get('ratelimit-policy')).toBe('"failed-keys";q=3;w=3600');
+    expect(Number(response.headers.get('retry-after'))).toBe(rateLimitState(response).t);
   });
 
-  test('behind a trusted proxy the failed keys are those of the client that it names, an IPv6 client being its /64', async () => {
-    const behind = await stack.gateway({
-      AUTH_FAILURE_LIMIT: '1/3600s',
-      TRUST_PROXY: '1',
-      REDIS_KEY_PREFIX: 'campaign-gateway:behind',
-    });
-    const from = async (address: string) =>
-      (await get(behind.url + campaignPath, { 'x-api-key': 'cgw_guess', 'x-forwarded-for': address })).status;
-    expect([await from('192.0.2.1'), await from('192.0.2.1'), await from('192.0.2.2')]).toEqual([401, 429, 401]);
-    expect([await from('2001:db8::1'), await from('2001:db8:0:0:ffff::2'), await from('2001:db8:0:1::1')]).toEqual([
-      401, 429, 401,
-    ]);
-    // Only the last hop is trusted: what the client itself put before it does not help.
-    expect(await from('203.0.113.9, 192.0.2.1')).toBe(429);
+  test('does not reject a valid key from a limited address', async () => {
+    const gateway = await stack.gateway({ AUTH_FAILURE_LIMIT: '3/3600s' });
+    for (let i = 0; i < 5; i++) await read(gateway, malformed);
+    expect((await read(gateway, malformed)).status).toBe(429);
+    expect((await read(gateway, { 'x-api-key': await stack.key() })).status).toBe(200);
+  });
+
+  test('applies to the client address from a trusted proxy, and to the /64 network of an IPv6 address', async () => {
+    const gateway = await startGateway('proxied', { AUTH_FAILURE_LIMIT: '1/3600s', TRUST_PROXY: '1' });
+    const statuses = async (...addresses: string[]) => {
+      const all: number[] = [];
+      for (const address of addresses)
+        all.push((await read(gateway, { ...malformed, 'x-forwarded-for': address })).status);
+      return all;
+    };
+    expect(await statuses('192.0.2.1', '192.0.2.1', '192.0.2.2')).toEqual([401, 429, 401]);
+    expect(await statuses('2001:db8::1', '2001:db8:0:0:ffff::2', '2001:db8:0:1::1')).toEqual([401, 429, 401]);
+    // Only the last hop is trusted, so an address that the client adds has no effect.
+    expect(await statuses('203.0.113.9, 192.0.2.1')).toEqual([429]);
   });
 });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { errorEnvelope } from '../../src/http/envelope.ts';
 import { errorDefinitions, GatewayError, toGatewayError } from '../../src/http/errors.ts';
 
-test('the README lists the errors of the table, each with its status', async () => {
+test('the README lists every error code with its status', async () => {
   const text = await readFile(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
   const listed = [...text.matchAll(/^\| (\d{3}) \| `([A-Z_]+)` \|/gm)].map(([, status, code]) => [
     code,
@@ -15,12 +15,12 @@ test('the README lists the errors of the table, each with its status', async () 
   );
 });
 
-test('anything thrown that is no GatewayError is a 500 that says nothing of the inside', () => {
+test('any thrown value other than a GatewayError becomes a 500 that reveals no internals', () => {
   for (const thrown of [new TypeError('secret at 10.0.0.7'), 'secret', null, undefined, { code: 'UNAUTHORIZED' }]) {
     const error = toGatewayError(thrown);
     expect([error.status, error.reason]).toEqual([500, 'internal']);
     expect(errorEnvelope(error, 'a'.repeat(32))).not.toMatch(/secret|10\.0/);
   }
-  const known = new GatewayError('NOT_FOUND', 'There is nothing here.');
-  expect(toGatewayError(known)).toBe(known);
+  const gatewayError = new GatewayError('NOT_FOUND', 'No such campaign.');
+  expect(toGatewayError(gatewayError)).toBe(gatewayError);
 });

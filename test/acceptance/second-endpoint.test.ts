@@ -8,7 +8,7 @@ import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithJson } from '../helpers/upstream.ts';
 
-/** All that a second endpoint costs: this, in a file of its own, and a place in the list. */
+/** A second endpoint costs this definition, in one file, and one line in the list of endpoints. */
 const readLead: Endpoint = {
   name: 'Lead',
   title: 'Read a lead',
@@ -21,6 +21,7 @@ const readLead: Endpoint = {
     leadId: z.string().regex(/^\d{1,9}$/, 'must be a number'),
   },
   response: z.object({ id: z.string(), score: z.int() }),
+  responseDescription: 'The lead.',
   upstreamPath: '/leads/{leadId}/of/{campaignId}',
   resultPointer: '/lead',
   idParameter: 'leadId',
@@ -37,12 +38,12 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 
-test('a second endpoint goes through the same pipeline with its own permission, parameters, schema and path', async () => {
+test('a second endpoint uses the same middleware with its own permission, parameters, response schema and path', async () => {
   const leads = `${campaignPath}/leads`;
   const headers = { 'x-api-key': await stack.key({ permissions: ['leads:read'] }) };
-  stack.upstream.answer = respondWithJson({ lead: { id: '7', score: 3, workflowDefinition: 'secret' } });
-  const answered = await get(`${gateway.url}${leads}/7`, headers);
-  expect([answered.status, answered.body.data]).toEqual([200, { id: '7', score: 3 }]);
+  stack.upstream.respond = respondWithJson({ lead: { id: '7', score: 3, workflowDefinition: 'secret' } });
+  const response = await get(`${gateway.url}${leads}/7`, headers);
+  expect([response.status, response.body.data]).toEqual([200, { id: '7', score: 3 }]);
   expect(stack.upstream.requests.at(-1)?.url).toBe('/leads/7/of/cmp_1');
 
   const { body } = await get(`${gateway.url}${leads}/seven`, headers);
@@ -50,7 +51,7 @@ test('a second endpoint goes through the same pipeline with its own permission, 
   expect((await get(gateway.url + campaignPath, headers)).status).toBe(403);
   expect((await get(`${gateway.url}${leads}/7`, { 'x-api-key': await stack.key() })).status).toBe(403);
   expect((await get(`${gateway.url}${leads}/8`, headers)).status).toBe(502);
-  stack.upstream.answer = respondWithJson({}, 404);
+  stack.upstream.respond = respondWithJson({}, 404);
   expect((await get(`${gateway.url}${leads}/7`, headers)).body.error?.details).toBe(
     'There is no such lead in this campaign.',
   );

@@ -89,7 +89,7 @@ interface Sum {
 async function ask({ gateway, url }: Variant, rate: number, connections: number, sum: Sum): Promise<void> {
   const asked = { url, path: campaignPath, key };
   const { pid } = gateway;
-  const plan = { ...asked, seconds, rate, connections, maxConnections: connections, patienceMs: IN_TIME_MS, pid };
+  const plan = { ...asked, seconds, rate, connections, maxConnections: connections, clientTimeoutMs: IN_TIME_MS, pid };
   const { cpuSeconds, sent, refused, goodMs } = await load(plan);
   sum.cpuSeconds += cpuSeconds;
   sum.ms += seconds * 1000;

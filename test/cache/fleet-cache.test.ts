@@ -70,7 +70,7 @@ describe('the campaign service gets one request', () => {
   test('for 1,000 concurrent reads of an uncached campaign through three gateway processes', async () => {
     const fleet = await Promise.all([1, 2, 3].map(() => stack.gatewayProcess(cached)));
     const deferred = deferredResponse();
-    stack.upstream.answer = deferred;
+    stack.upstream.respond = deferred;
     const readers = Array.from({ length: 1000 }, (_, i) => read(fleet[i % 3] as RunningGateway));
     await until(() => countRequests() === 1);
     await untilWatched(stack.redis.client);
@@ -87,7 +87,7 @@ describe('the campaign service gets one request', () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
     const { client } = stack.redis;
     const deferred = deferredResponse();
-    stack.upstream.answer = deferred;
+    stack.upstream.respond = deferred;
     const readers = [read(a)];
     await until(() => countRequests() === 1);
     readers.push(read(b));
@@ -119,7 +119,7 @@ describe('the campaign service gets one request', () => {
     clock.advance(31_000);
     await ageSharedEntries(stack.redis.client, 31_000);
     const deferred = deferredResponse(respondWithNamed('new'));
-    stack.upstream.answer = deferred;
+    stack.upstream.respond = deferred;
     const stale = await Promise.all(Array.from({ length: 30 }, (_, i) => read(fleet[i % 3] as RunningGateway)));
     expect(stale.every((response) => /^hit; ttl=-\d$/.test(getCacheStatus(response) ?? ''))).toBe(true);
     await until(() => countRequests() === 2);
@@ -131,12 +131,12 @@ describe('the campaign service gets one request', () => {
 
 test('when the leader is killed, the gateways that wait for it fetch after its lease expires', async () => {
   const [a, b] = [await stack.gatewayProcess(cached), await stack.gateway(cached)];
-  stack.upstream.answer = () => {}; // The leader never gets a response.
+  stack.upstream.respond = () => {}; // The leader never gets a response.
   const lost = read(a).catch(() => 'killed');
   await until(() => countRequests() === 1);
   const waiting = Promise.all([read(b), read(b)]);
   await untilWatched(stack.redis.client);
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   await a.stop();
   expect(await lost).toBe('killed');
   expect((await waiting).map(({ status }) => status)).toEqual([200, 200]);
@@ -154,7 +154,7 @@ describe('when a client hangs up', () => {
   /** The campaign service never responds. Returns whether the gateway has closed the request. */
   function neverRespond(): () => boolean {
     let isClosed = false;
-    stack.upstream.answer = (_request, response) => {
+    stack.upstream.respond = (_request, response) => {
       response.on('close', () => {
         isClosed = true;
       });
@@ -166,7 +166,7 @@ describe('when a client hangs up', () => {
   test('its fetch continues for clients of another gateway that wait for it', async () => {
     const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
     const deferred = deferredResponse();
-    stack.upstream.answer = deferred;
+    stack.upstream.respond = deferred;
     const first = await startReader(a);
     const waiting = read(b);
     await untilWatched(stack.redis.client);
@@ -200,7 +200,7 @@ describe('when a client hangs up', () => {
     first.abort();
     await until(isClosed);
     expect(await stack.redis.client.exists(leaseName)).toBe(0);
-    stack.upstream.answer = respondWithCampaign;
+    stack.upstream.respond = respondWithCampaign;
     expect(getCacheStatus(await read(b))).toBe('fwd=uri-miss; stored');
   });
 });

@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { loadSettings } from '../../src/settings/load.ts';
 import { openPurger } from '../../src/cli/open-stores.ts';
+import { loadSettings } from '../../src/settings/load.ts';
 import { type Environment, type RunningGateway, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
@@ -25,7 +25,7 @@ describe('with Redis', () => {
   let key: string;
   beforeEach(async () => {
     stack = await Stack.start();
-    stack.upstream.answer = respondWithName('old');
+    stack.upstream.respond = respondWithName('old');
     key = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
   });
   afterEach(() => stack.stop());
@@ -48,7 +48,7 @@ describe('with Redis', () => {
       await read(gateway);
       for (const [group, campaign] of others) await read(gateway, group, campaign);
     }
-    stack.upstream.answer = respondWithName('new');
+    stack.upstream.respond = respondWithName('new');
     await purge(stack.environment, 'ag_1', 'cmp_1');
     for (const gateway of fleet) await untilNew(gateway); // Long before the entry would expire.
     for (const gateway of fleet) {
@@ -65,7 +65,7 @@ describe('with Redis', () => {
       await readAll(gateway);
       await read(gateway, 'ag_2');
     }
-    stack.upstream.answer = respondWithName('new');
+    stack.upstream.respond = respondWithName('new');
     await purge(stack.environment, 'ag_1');
     for (const gateway of fleet) {
       await untilNew(gateway);
@@ -102,10 +102,10 @@ describe('with Redis', () => {
       const a = await stack.gateway(cached);
       const b = which === 'another gateway' ? await stack.gateway(cached) : a;
       const slow = deferredResponse(respondWithName('old'));
-      stack.upstream.answer = slow;
+      stack.upstream.respond = slow;
       const before = read(a);
       await until(() => countRequests() === 1);
-      stack.upstream.answer = respondWithName('new');
+      stack.upstream.respond = respondWithName('new');
       await purge(stack.environment, 'ag_1', 'cmp_1');
       // Until the gateway learns of the purge, readers may join the old fetch.
       const readers: Promise<unknown>[] = [];
@@ -130,13 +130,13 @@ describe('with Redis', () => {
     for (let round = 1; round <= 10; round++) {
       const documentId = `cmp_${round}`;
       const slow = deferredResponse(respondWithName('old'));
-      stack.upstream.answer = slow;
+      stack.upstream.respond = slow;
       const before = read(gateway, 'ag_1', documentId);
       await until(() => countRequests() === 2 * round - 1);
       await purger.purge({ accountGroupId: 'ag_1', documentId });
       slow.open();
       expect(await before).toBe('old');
-      stack.upstream.answer = respondWithName('new');
+      stack.upstream.respond = respondWithName('new');
       await untilNew(gateway, 'ag_1', documentId);
     }
     await purger.close();
@@ -147,7 +147,7 @@ describe('with Redis', () => {
     async function expectPurged(purgeWithFault: () => Promise<unknown>): Promise<void> {
       const gateway = await stack.gateway(cached);
       await read(gateway);
-      stack.upstream.answer = respondWithName('new');
+      stack.upstream.respond = respondWithName('new');
       expect(await read(gateway)).toBe('old');
       await untilLeasesReleased();
       await purgeWithFault();
@@ -197,7 +197,7 @@ describe('with Redis', () => {
       await damage(stack.redis.client);
       await until(async () => (await stack.redis.client.type(logName)) === 'hash');
       await until(async () => (await stack.redis.client.hget(logName, 'sequence')) !== 'many');
-      stack.upstream.answer = respondWithName('new');
+      stack.upstream.respond = respondWithName('new');
       await purge(stack.environment, 'ag_1');
       await untilNew(gateway);
     });
@@ -216,7 +216,7 @@ describe('with Redis', () => {
       await read(gateway);
       await untilLeasesReleased();
       const [log, entry] = [await client.dumpBuffer(logName), await client.dumpBuffer(entryName)];
-      stack.upstream.answer = respondWithName('new');
+      stack.upstream.respond = respondWithName('new');
       await purge(stack.environment, 'ag_1', 'cmp_1');
       await untilNew(gateway);
       await untilLeasesReleased();

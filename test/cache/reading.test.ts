@@ -51,11 +51,11 @@ test('every cached response has its own trace id, log line and RateLimit', async
 });
 
 test('during stale-while-revalidate, readers get the stale campaign at once while one background refresh runs', async () => {
-  embedded.upstream.answer = respondWithNamed('old');
+  embedded.upstream.respond = respondWithNamed('old');
   await embedded.read();
   embedded.clock.advance(31_000);
   const refresh = deferredResponse(respondWithNamed('new'));
-  embedded.upstream.answer = refresh;
+  embedded.upstream.respond = refresh;
   const responses = await Promise.all(Array.from({ length: 50 }, () => embedded.read()));
   expect(new Set(responses.map(getName))).toEqual(new Set(['old']));
   expect(responses.every((response) => /^hit; ttl=-\d$/.test(getCacheStatus(response) ?? ''))).toBe(true);
@@ -67,19 +67,19 @@ test('during stale-while-revalidate, readers get the stale campaign at once whil
 });
 
 test('after both stale windows, the reader waits for the new campaign', async () => {
-  embedded.upstream.answer = respondWithNamed('old');
+  embedded.upstream.respond = respondWithNamed('old');
   await embedded.read();
   embedded.clock.advance(400_000);
-  embedded.upstream.answer = respondWithNamed('new');
+  embedded.upstream.respond = respondWithNamed('new');
   const response = await embedded.read();
   expect([getName(response), getCacheStatus(response)]).toEqual(['new', 'fwd=stale; stored']);
 });
 
 test('after a slow failure, the stale campaign is served at once for as long as the failure took; then the next reader fetches', async () => {
-  embedded.upstream.answer = respondWithNamed('old');
+  embedded.upstream.respond = respondWithNamed('old');
   await embedded.read();
   embedded.clock.advance(100_000);
-  embedded.upstream.answer = (_request, response) => {
+  embedded.upstream.respond = (_request, response) => {
     embedded.clock.advance(4000);
     response.writeHead(500).end();
   };
@@ -96,12 +96,12 @@ test('after a slow failure, the stale campaign is served at once for as long as 
   ]);
   expect(countRequests()).toBe(2);
   embedded.clock.advance(200);
-  embedded.upstream.answer = respondWithNamed('new');
+  embedded.upstream.respond = respondWithNamed('new');
   expect(getName(await embedded.read())).toBe('new');
 });
 
 test('a failure is not stored: every later read requests the campaign service', async () => {
-  embedded.upstream.answer = respondWithJson({}, 500);
+  embedded.upstream.respond = respondWithJson({}, 500);
   for (let i = 1; i <= 3; i++) {
     const response = await embedded.read();
     expect([response.status, getCacheStatus(response), response.headers.get('age')]).toEqual([
@@ -111,20 +111,20 @@ test('a failure is not stored: every later read requests the campaign service', 
     ]);
     expect(countRequests()).toBe(i);
   }
-  embedded.upstream.answer = respondWithCampaign;
+  embedded.upstream.respond = respondWithCampaign;
   expect((await embedded.read()).status).toBe(200);
 });
 
 describe('a 404', () => {
   test('is stored for CACHE_NOT_FOUND_TTL_MS', async () => {
-    embedded.upstream.answer = respondWithJson({}, 404);
+    embedded.upstream.respond = respondWithJson({}, 404);
     const first = await embedded.read();
     expect([first.status, getCacheStatus(first)]).toEqual([404, 'fwd=uri-miss; stored']);
     embedded.clock.advance(4000);
     const second = await embedded.read();
     expect([second.status, getCacheStatus(second), second.headers.get('age')]).toEqual([404, 'hit; ttl=0', '4']);
     embedded.clock.advance(1000);
-    embedded.upstream.answer = respondWithCampaign;
+    embedded.upstream.respond = respondWithCampaign;
     expect((await embedded.read()).status).toBe(200);
   });
 
@@ -133,9 +133,9 @@ describe('a 404', () => {
     async (gone) => {
       await embedded.read();
       embedded.clock.advance(100_000);
-      embedded.upstream.answer = respondWithJson({}, gone);
+      embedded.upstream.respond = respondWithJson({}, gone);
       expect((await embedded.read()).status).toBe(404);
-      embedded.upstream.answer = respondWithJson({}, 500);
+      embedded.upstream.respond = respondWithJson({}, 500);
       expect((await embedded.read()).status).toBe(404);
       embedded.clock.advance(6000);
       expect((await embedded.read()).status).toBe(502);
@@ -143,7 +143,7 @@ describe('a 404', () => {
   );
 
   test('for a campaign of another account group is stored, with one security warning', async () => {
-    embedded.upstream.answer = respondWithJson(campaignDocument('cmp_1', 'ag_2'));
+    embedded.upstream.respond = respondWithJson(campaignDocument('cmp_1', 'ag_2'));
     expect((await embedded.read()).status).toBe(404);
     expect(getCacheStatus(await embedded.read())).toMatch(/^hit/);
     expect(embedded.gateway.log.filter((line) => line['security'])).toHaveLength(1);
@@ -156,7 +156,7 @@ describe('a response with no-store', () => {
 
   test('goes only to the reader whose request caused it; concurrent readers fetch for themselves', async () => {
     const deferred = deferredResponse(respondUncacheable('one'));
-    embedded.upstream.answer = deferred;
+    embedded.upstream.respond = deferred;
     const readers = Promise.all(Array.from({ length: 5 }, () => embedded.read()));
     await until(() => countRequests() === 1 && embedded.gateway.received() === 5);
     deferred.open();
@@ -166,16 +166,16 @@ describe('a response with no-store', () => {
   });
 
   test('replaces the stored entry and makes readers bypass the cache for five seconds', async () => {
-    embedded.upstream.answer = respondWithNamed('stored');
+    embedded.upstream.respond = respondWithNamed('stored');
     await embedded.read();
     embedded.clock.advance(100_000);
-    embedded.upstream.answer = respondUncacheable('uncacheable');
+    embedded.upstream.respond = respondUncacheable('uncacheable');
     expect(getName(await embedded.read())).toBe('uncacheable');
     expect(getCacheStatus(await embedded.read())).toBe('fwd=bypass');
-    embedded.upstream.answer = respondWithJson({}, 500);
+    embedded.upstream.respond = respondWithJson({}, 500);
     expect((await embedded.read()).status).toBe(502);
     embedded.clock.advance(6000);
-    embedded.upstream.answer = respondWithNamed('stored');
+    embedded.upstream.respond = respondWithNamed('stored');
     expect(getCacheStatus(await embedded.read())).toBe('fwd=uri-miss; stored');
     expect(getCacheStatus(await embedded.read())).toMatch(/^hit/);
   });
@@ -209,7 +209,7 @@ describe('conditional requests', () => {
 
   test('the entity tag changes with the public data and with nothing else', async () => {
     const readTag = async (document: object) => {
-      embedded.upstream.answer = respondWithJson(document);
+      embedded.upstream.respond = respondWithJson(document);
       embedded.clock.advance(400_000);
       return (await embedded.read()).headers.get('etag');
     };
@@ -233,7 +233,7 @@ describe('when clients hang up', () => {
 
   test('the first of many: the others get the response of the same request', async () => {
     const deferred = deferredResponse();
-    embedded.upstream.answer = deferred;
+    embedded.upstream.respond = deferred;
     const first = await startReader();
     const others = Array.from({ length: 20 }, () => embedded.read());
     await until(() => embedded.gateway.received() === 21);
@@ -246,7 +246,7 @@ describe('when clients hang up', () => {
 
   test('all of them: the request to the campaign service is aborted, and the next reader starts another', async () => {
     let isClosed = false;
-    embedded.upstream.answer = (_request, response) => {
+    embedded.upstream.respond = (_request, response) => {
       response.on('close', () => {
         isClosed = true;
       });
@@ -254,7 +254,7 @@ describe('when clients hang up', () => {
     const reader = await startReader();
     reader.hangUp();
     await until(() => isClosed);
-    embedded.upstream.answer = respondWithCampaign;
+    embedded.upstream.respond = respondWithCampaign;
     expect(getCacheStatus(await embedded.read())).toBe('fwd=uri-miss; stored');
   });
 
@@ -262,7 +262,7 @@ describe('when clients hang up', () => {
     await embedded.read();
     embedded.clock.advance(31_000);
     const refresh = deferredResponse();
-    embedded.upstream.answer = refresh;
+    embedded.upstream.respond = refresh;
     const reader = await startReader();
     await reader.response;
     reader.hangUp();
@@ -292,7 +292,7 @@ test('with CACHE_MAX_BYTES=0 nothing is stored, and concurrent readers still sha
   const uncached = await EmbeddedGateway.start({ CACHE_MAX_BYTES: '0' });
   try {
     const deferred = deferredResponse();
-    uncached.upstream.answer = deferred;
+    uncached.upstream.respond = deferred;
     const readers = Array.from({ length: 20 }, () => uncached.read());
     await until(() => uncached.gateway.received() === 20);
     await until(() => uncached.upstream.requests.length === 1);

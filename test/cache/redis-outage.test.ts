@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { GatewayInside } from '../helpers/gateway.ts';
+import type { InProcessGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -16,7 +16,7 @@ beforeEach(async () => {
 afterEach(() => stack.stop());
 
 const cached = { CACHE_TTL_MS: '600000' };
-const read = (gateway: GatewayInside, campaign: string) =>
+const read = (gateway: InProcessGateway, campaign: string) =>
   get(`${gateway.url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': key });
 const countRequests = () => stack.upstream.requests.length;
 
@@ -46,21 +46,21 @@ test.each(outages)(
     expect(getCacheStatus(await read(gateway, 'cold'))).toBe('fwd=uri-miss; stored');
     expect(getCacheStatus(await read(gateway, 'cold'))).toMatch(/^hit/);
     const deferred = deferredResponse();
-    stack.upstream.answer = deferred;
+    stack.upstream.respond = deferred;
     const [requestsBefore, receivedBefore] = [countRequests(), gateway.received()];
     const readers = Array.from({ length: 50 }, () => read(gateway, 'concurrent'));
     await until(() => gateway.received() === receivedBefore + 50 && countRequests() > requestsBefore);
     deferred.open();
     expect(new Set((await Promise.all(readers)).map(({ status }) => status))).toEqual(new Set([200]));
     expect(countRequests()).toBe(requestsBefore + 1);
-    stack.upstream.answer = respondWithJson({}, 404);
+    stack.upstream.respond = respondWithJson({}, 404);
     expect((await read(gateway, 'missing')).status).toBe(404);
     expect(gateway.log.filter((line) => line['status'] === 500)).toEqual([]);
 
     await end();
     if (what === 'killed') key = await stack.key({ rateLimits: ['1000000/1s'] });
     const other = await stack.gateway(cached);
-    stack.upstream.answer = respondWithCampaign;
+    stack.upstream.respond = respondWithCampaign;
     let n = 0;
     await until(async () => {
       const campaign = `again_${n++}`;
@@ -73,7 +73,7 @@ test.each(outages)(
 test('when Redis freezes during a fetch, every reader gets the response and the process stores it', async () => {
   const gateway = await stack.gateway(cached);
   const deferred = deferredResponse();
-  stack.upstream.answer = deferred;
+  stack.upstream.respond = deferred;
   const readers = [read(gateway, 'cmp_1'), read(gateway, 'cmp_1')];
   await until(() => countRequests() === 1);
   stack.redis.freeze();
@@ -85,7 +85,7 @@ test('when Redis freezes during a fetch, every reader gets the response and the 
 test('when Redis dies, a gateway that waits for another one fetches for itself', async () => {
   const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
   const deferred = deferredResponse();
-  stack.upstream.answer = deferred;
+  stack.upstream.respond = deferred;
   const first = read(a, 'cmp_1');
   await until(() => countRequests() === 1);
   const second = read(b, 'cmp_1');

@@ -34,10 +34,10 @@ describe('when one gateway learns that a campaign is gone, no other gateway serv
     if (isEvicted) await client.del(entryName);
     for (const clock of clocks) clock.advance(100_000);
     await ageSharedEntries(client, 100_000);
-    stack.upstream.answer = respondWithJson({}, 404);
+    stack.upstream.respond = respondWithJson({}, 404);
     expect((await read(a)).status).toBe(404);
     // Gateway b could serve its own entry while the campaign service fails, but the purge reaches it.
-    stack.upstream.answer = respondWithJson({}, 500);
+    stack.upstream.respond = respondWithJson({}, 500);
     await until(async () => (await read(b)).status === 404);
     clocks[1].advance(6000);
     await ageSharedEntries(client, 6000);
@@ -49,12 +49,12 @@ test('an older shared entry does not replace a newer local one that must be reva
   const { client } = stack.redis;
   const clock = new Clock();
   const gateway = await stack.gateway({ ...cached, CACHE_STALE_WHILE_REVALIDATE_MS: '0' }, { monotonicNow: clock.now });
-  stack.upstream.answer = respondWithNamed('first');
+  stack.upstream.respond = respondWithNamed('first');
   await read(gateway);
   const first = await untilStored(client);
   await client.del(entryName);
   clock.advance(100_000);
-  stack.upstream.answer = (request, response) => {
+  stack.upstream.respond = (request, response) => {
     response.setHeader('cache-control', 'max-age=1, must-revalidate');
     respondWithNamed('second')(request, response);
   };
@@ -63,7 +63,7 @@ test('an older shared entry does not replace a newer local one that must be reva
   await client.set(entryName, first, 'PX', 60_000);
   await ageSharedEntries(client, 10_000);
   clock.advance(2000);
-  stack.upstream.answer = respondWithNamed('third');
+  stack.upstream.respond = respondWithNamed('third');
   expect(getName(await read(gateway))).toBe('third');
 });
 
@@ -136,7 +136,7 @@ test('a lease without an expiry, or with one longer than any lease, is ignored',
   const { client } = stack.redis;
   const gateway = await stack.gateway(cached);
   const deferred = deferredResponse();
-  stack.upstream.answer = deferred;
+  stack.upstream.respond = deferred;
   const first = read(gateway);
   const lease = await until(async () => {
     const fields = await client.hgetall(leaseName);
@@ -145,7 +145,7 @@ test('a lease without an expiry, or with one longer than any lease, is ignored',
   deferred.open();
   await first;
   await until(async () => (await client.exists(leaseName)) === 0);
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   for (const expiresInSeconds of [undefined, 3600]) {
     await client.del(entryName);
     await client.hset(leaseName, { ...lease, token: 'dead' });

@@ -21,9 +21,9 @@ let campaigns = 0;
 async function readStale(seconds: number, cacheControl?: string, failure: Responder = failWithStatus) {
   const id = `cmp_${++campaigns}`;
   const headers = cacheControl === undefined ? {} : { 'cache-control': cacheControl };
-  embedded.upstream.answer = respondWithBody(JSON.stringify(campaignDocument(id)), 200, headers);
+  embedded.upstream.respond = respondWithBody(JSON.stringify(campaignDocument(id)), 200, headers);
   await embedded.read(id);
-  embedded.upstream.answer = failure;
+  embedded.upstream.respond = failure;
   embedded.clock.advance(seconds * 1000);
   const response = await embedded.read(id);
   const cacheStatus = response.headers.get('cache-status')?.replace('campaign-gateway; ', '');

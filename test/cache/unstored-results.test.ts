@@ -22,8 +22,8 @@ const getStatus = ({ status }: HttpResponse) => status;
 /** Four readers on two gateways, the second of which waits for the first. `respond` ends the wait. */
 async function startReaders(environment: Record<string, string> = {}) {
   const fleet = await Promise.all([1, 2].map(() => stack.gateway({ ...cached, ...environment })));
-  const deferred = deferredResponse((request, response) => stack.upstream.answer(request, response));
-  stack.upstream.answer = deferred;
+  const deferred = deferredResponse((request, response) => stack.upstream.respond(request, response));
+  stack.upstream.respond = deferred;
   const readers: Promise<HttpResponse>[] = [];
   for (const gateway of fleet) {
     readers.push(read(gateway), read(gateway));
@@ -31,7 +31,7 @@ async function startReaders(environment: Record<string, string> = {}) {
   }
   await untilWatched(stack.redis.client);
   const respond = (responder: Responder) => {
-    stack.upstream.answer = responder;
+    stack.upstream.respond = responder;
     deferred.open();
     return Promise.all(readers);
   };
@@ -45,7 +45,7 @@ test('a failure of the campaign service reaches every waiting reader on every ga
     Array(4).fill([502, 'status']),
   );
   expect(countRequests()).toBe(1);
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
 });
 
@@ -95,7 +95,7 @@ test('with CACHE_NOT_FOUND_TTL_MS=0 a 404 reaches every waiting reader on every 
   const responses = await respond(respondWithJson({}, 404));
   expect(responses.map(getStatus)).toEqual([404, 404, 404, 404]);
   expect(countRequests()).toBe(1);
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   for (const gateway of fleet) expect((await read(gateway)).status).toBe(200);
 });
 

@@ -1,32 +1,32 @@
 import { campaignDocument, type Responder, requestIds, respondWithJson } from '../helpers/upstream.ts';
 import type { Interval } from './observation.ts';
 
-/** What the campaign service has of a campaign: its document, nothing, or a fault. */
-type State = 'there' | 'gone' | 'sick';
+/** How the campaign service responds for a campaign: its document, a 404 or a 500. */
+type State = 'present' | 'missing' | 'failing';
 
-/** By the first part of a campaign's id: its state in even versions and in odd ones. */
+/** By the prefix of the campaign id, the states of even and odd versions. */
 const states: Readonly<Record<string, readonly [even: State, odd: State]>> = {
-  cmp: ['there', 'there'],
-  once: ['there', 'there'],
-  flip: ['there', 'gone'],
-  ill: ['there', 'sick'],
-  none: ['gone', 'gone'],
-  sick: ['sick', 'sick'],
+  cmp: ['present', 'present'],
+  once: ['present', 'present'],
+  flip: ['present', 'missing'],
+  flaky: ['present', 'failing'],
+  none: ['missing', 'missing'],
+  sick: ['failing', 'failing'],
 };
 
 interface Version {
   readonly changedAt: number;
-  /** When a purge that began after the change was over. */
+  /** When a purge that started after the change completed. */
   purgedAt: number;
 }
 
-/** What takes time is under way when something else happens. */
-const ANSWER_MS = 60;
+/** Slow enough that faults happen while requests are in flight. */
+const RESPONSE_DELAY_MS = 60;
 
-/** A purge is in force in every process within so long. */
+/** A purge is in force on every gateway within this time. */
 const PURGE_MS = 1000;
 
-/** A campaign service whose documents name the version that they are of, and what it has had when. */
+/** A campaign service whose documents carry their version as name. Records when each version was current. */
 export class Campaigns {
   readonly #versions = new Map<string, Version[]>();
   readonly #now: () => number;
@@ -35,28 +35,28 @@ export class Campaigns {
     this.#now = now;
   }
 
-  stateOf(campaignId: string, version: number): State {
-    return states[campaignId.split('_')[0] ?? '']?.[version % 2] ?? 'gone';
+  getState(campaignId: string, version: number): State {
+    return states[campaignId.split('_')[0] ?? '']?.[version % 2] ?? 'missing';
   }
 
-  /** Answers, after a while, of what was true when it was asked. */
-  readonly answer: Responder = (request, response) => {
+  /** Responds after a delay with the version that was current when the request arrived. */
+  readonly respond: Responder = (request, response) => {
     const { accountGroupId, campaignId } = requestIds(request);
-    const version = this.#versionsOf(`${accountGroupId}/${campaignId}`).length - 1;
+    const version = this.#getVersions(`${accountGroupId}/${campaignId}`).length - 1;
     const document = { ...campaignDocument(campaignId, accountGroupId), name: `v${version}` };
-    const answers = {
-      there: respondWithJson(document),
-      gone: respondWithJson({}, 404),
-      sick: respondWithJson({}, 500),
+    const responders = {
+      present: respondWithJson(document),
+      missing: respondWithJson({}, 404),
+      failing: respondWithJson({}, 500),
     };
-    setTimeout(() => answers[this.stateOf(campaignId, version)](request, response), ANSWER_MS);
+    setTimeout(() => responders[this.getState(campaignId, version)](request, response), RESPONSE_DELAY_MS);
   };
 
-  /** Changes them all, has them purged, and notes when that was over. */
+  /** Starts a new version of each campaign and purges them. */
   async change(campaigns: readonly string[], purge: () => Promise<void>): Promise<void> {
     const changed = campaigns.map((campaign) => {
       const version: Version = { changedAt: this.#now(), purgedAt: Number.POSITIVE_INFINITY };
-      this.#versionsOf(campaign).push(version);
+      this.#getVersions(campaign).push(version);
       return version;
     });
     await purge();
@@ -64,18 +64,18 @@ export class Campaigns {
     for (const version of changed) version.purgedAt = purgedAt;
   }
 
-  /** The versions that an answer of this time may show. */
-  allowed(campaign: string, { from, to }: Interval): number[] {
-    const all = [...this.#versionsOf(campaign).entries()];
-    const inForce = ([, { purgedAt }]: [number, Version]) => purgedAt + PURGE_MS <= from;
-    const oldest = all.findLast(inForce)?.[0] ?? 0;
+  /** The versions that a response in this interval may have. */
+  allowedVersions(campaign: string, { from, to }: Interval): number[] {
+    const all = [...this.#getVersions(campaign).entries()];
+    const isInForce = ([, { purgedAt }]: [number, Version]) => purgedAt + PURGE_MS <= from;
+    const oldest = all.findLast(isInForce)?.[0] ?? 0;
     return all.filter(([i, { changedAt }]) => i >= oldest && changedAt <= to).map(([i]) => i);
   }
 
-  /** `campaign`: account group, slash, campaign. */
-  #versionsOf(campaign: string): Version[] {
-    const known = this.#versions.get(campaign) ?? [{ changedAt: 0, purgedAt: 0 }];
-    this.#versions.set(campaign, known);
-    return known;
+  /** `campaign` is ACCOUNT_GROUP_ID/CAMPAIGN_ID. */
+  #getVersions(campaign: string): Version[] {
+    const versions = this.#versions.get(campaign) ?? [{ changedAt: 0, purgedAt: 0 }];
+    this.#versions.set(campaign, versions);
+    return versions;
   }
 }

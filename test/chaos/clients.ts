@@ -3,24 +3,24 @@ import { makeKey } from '../helpers/keys.ts';
 import type { Client } from './observation.ts';
 import { accountGroups } from './oracle.ts';
 
-/** Of an address whose keys fail: `AUTH_FAILURE_LIMIT`. */
-export const failureLimit = '100/50s';
+/** `AUTH_FAILURE_LIMIT`: failed keys per client address. */
+export const failedKeyLimit = '100/50s';
 
-export const nobody: Client = { address: '127.0.0.2', key: undefined, isKnown: false };
+export const anonymous: Client = { address: '127.0.0.2', key: undefined, hasValidKey: false };
 
-/** Who tries keys: each time another one, or something that cannot be a key at all. */
+/** Presents a different forged or malformed key each time. */
 export function guesser(): Client {
   const key = Math.random() < 0.7 ? makeKey().key : 'cgw_malformed';
-  return { address: '127.0.0.3', key, isKnown: false, limit: parseRateLimit(failureLimit) };
+  return { address: '127.0.0.3', key, hasValidKey: false, limit: parseRateLimit(failedKeyLimit) };
 }
 
-let addresses = 10;
+let nextAddress = 10;
 
-/** Who has a new key, and an address; without a limit, one that does not matter. */
+/** Creates a client with a new key and a new address. Without `limit` it is never rate-limited. */
 export async function newClient(store: KeyMaker, limit?: string): Promise<Client> {
-  const address = `127.0.0.${addresses++}`;
+  const address = `127.0.0.${nextAddress++}`;
   const key = await store.key({ accountGroupIds: accountGroups, rateLimits: [limit ?? '1000000/1s'] });
-  const client = { address, key, isKnown: true, asBearer: addresses % 2 === 0 };
+  const client = { address, key, hasValidKey: true, usesBearer: nextAddress % 2 === 0 };
   return limit === undefined ? client : { ...client, limit: parseRateLimit(limit) };
 }
 
@@ -28,15 +28,14 @@ interface KeyMaker {
   key(rights: { accountGroupIds: string[]; rateLimits: string[] }): Promise<string>;
 }
 
-/** Clients with keys. */
 export interface Clients {
   readonly readers: readonly Client[];
-  /** At twice their limit all the time. */
+  /** Always at twice their limit. */
   readonly limited: readonly Client[];
-  /** With a limit that is used up after a while, and for the rest of the time. */
+  /** Exhausts its limit partway and stays over it. */
   readonly hourly: Client;
-  /** Whose keys are revoked one after another; others take their place. */
-  readonly leaving: Client[];
+  /** Their keys are revoked one after another. Each revoked client gets a successor. */
+  readonly revocable: Client[];
 }
 
 export async function newClients(store: KeyMaker): Promise<Clients> {
@@ -46,6 +45,6 @@ export async function newClients(store: KeyMaker): Promise<Clients> {
     readers: await several(3),
     limited: await several(3, '20/10s'),
     hourly: await newClient(store, '250/3600s'),
-    leaving: await several(6),
+    revocable: await several(6),
   };
 }

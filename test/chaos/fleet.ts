@@ -2,26 +2,26 @@ import type { GatewayProcess } from '../helpers/gateway.ts';
 import { Nginx } from '../helpers/nginx.ts';
 import { type RedisCluster, startCluster } from '../helpers/redis-topologies.ts';
 import { Stack } from '../helpers/stack.ts';
-import { failureLimit } from './clients.ts';
+import { failedKeyLimit } from './clients.ts';
 import type { Interval } from './observation.ts';
 
-/** As an operator would have it, but for the limit that is to be reached. */
-const environment = { CACHE_TTL_MS: '30000', TRUST_PROXY: '1', AUTH_FAILURE_LIMIT: failureLimit };
+/** Production settings, with a failed-key limit that the load reaches. */
+const environment = { CACHE_TTL_MS: '30000', TRUST_PROXY: '1', AUTH_FAILURE_LIMIT: failedKeyLimit };
 
-/** Gateway processes on a Redis Cluster, behind nginx, that come and go. */
+/** Gateway processes on a Redis Cluster behind nginx, which can be added, drained and killed. */
 export class ElasticFleet {
   readonly stack: Stack<RedisCluster>;
   readonly nginx: Nginx;
-  /** All that there have been. */
-  readonly everyone: GatewayProcess[] = [];
-  /** When some of them were killed. */
+  /** Every gateway since the start. */
+  readonly everyGateway: GatewayProcess[];
+  /** When gateways were killed. */
   readonly kills: Interval[] = [];
-  #serving: GatewayProcess[];
+  readonly #serving: GatewayProcess[];
 
   private constructor(stack: Stack<RedisCluster>, nginx: Nginx, gateways: readonly GatewayProcess[]) {
     this.stack = stack;
     this.nginx = nginx;
-    this.everyone.push(...gateways);
+    this.everyGateway = [...gateways];
     this.#serving = [...gateways];
   }
 
@@ -37,32 +37,31 @@ export class ElasticFleet {
     }
   }
 
-  /** So many more. */
   async add(count: number): Promise<void> {
     const added = await Promise.all(Array.from({ length: count }, () => this.stack.gatewayProcess(environment)));
-    this.everyone.push(...added);
+    this.everyGateway.push(...added);
     this.#serving.push(...added);
-    await this.#tellNginx();
+    await this.#updateNginx();
   }
 
-  /** The oldest of them die; nginx is not told. */
+  /** Kills the oldest gateways without updating nginx. */
   async kill(count: number): Promise<void> {
     const from = Date.now();
     await Promise.all(this.#serving.splice(0, count).map((gateway) => gateway.stop()));
     this.kills.push({ from, to: Date.now() });
   }
 
-  /** The oldest one ends in good order, whether nginx is told before or not. */
+  /** Sends SIGTERM to the oldest gateway and waits for its exit. `isAnnounced`: nginx is updated first. */
   async drain({ isAnnounced }: { isAnnounced: boolean }): Promise<void> {
     const [oldest] = this.#serving.splice(0, 1) as [GatewayProcess];
-    if (isAnnounced) await this.#tellNginx();
+    if (isAnnounced) await this.#updateNginx();
     oldest.process.kill('SIGTERM');
     const code = await oldest.exited();
-    if (code !== 0) throw new Error(`a gateway was told to end, and did so with ${code}`);
+    if (code !== 0) throw new Error(`a drained gateway exited with ${code}`);
   }
 
-  /** Those that have ended by themselves. */
-  get died(): GatewayProcess[] {
+  /** Gateways that exited although they were not stopped. */
+  get crashed(): GatewayProcess[] {
     return this.#serving.filter(({ process }) => process.exitCode !== null || process.signalCode !== null);
   }
 
@@ -71,7 +70,7 @@ export class ElasticFleet {
     await this.stack.stop();
   }
 
-  #tellNginx(): Promise<void> {
+  #updateNginx(): Promise<void> {
     return this.nginx.use(this.#serving.map(({ url }) => url));
   }
 }

@@ -1,116 +1,123 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { until } from '../helpers/wait.ts';
-import type { Ask, Interval, Observation } from './observation.ts';
+import type { Interval, Observation, PlannedRequest } from './observation.ts';
 
-/** More requests than these are not under way at once: on a machine that is slower than the load, it waits. */
-const MAX_UNDER_WAY = 50;
-const STANDSTILL_MS = 500;
-/** What could not be sent in time is made up for little by little. */
-const MAX_AT_ONCE = 3;
+/** On a machine slower than the load the rate drops instead. */
+const MAX_IN_FLIGHT = 50;
+/** After a stall the load catches up gradually. */
+const MAX_BURST = 3;
+/** A longer gap between two ticks is a stall of this process. */
+const STALL_MS = 500;
 /** Longer than nginx waits for a gateway. */
-const REQUEST_MS = 20_000;
-const PATIENCE_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 20_000;
+const WAIT_TIMEOUT_MS = 60_000;
 
-/** Requests at a fixed rate, over kept connections, each with what it was answered. */
-export class SteadyLoad {
+/** Sends requests at a constant rate over kept-alive connections and records the responses. */
+export class LoadGenerator {
   readonly observations: Observation[] = [];
   /**
-   * Requests that were sent again because the server had closed the kept connection before they came. Every client has to: a
-   * server may close one that is idle (RFC 9112, section 9.3.1), and nginx does when it is told to reload.
+   * Requests resent because the server closed the reused connection before it received them. Any client must do that
+   * (RFC 9112, section 9.3.1). nginx closes idle connections when it reloads.
    */
-  readonly sentAgain: Interval[] = [];
-  /** When this process, and with it the campaign service, had no time. */
-  readonly standstills: Interval[] = [];
+  readonly resent: Interval[] = [];
+  /** When this process, and with it the campaign service, got no CPU time. */
+  readonly stalls: Interval[] = [];
   readonly #url: string;
   readonly #agent = new Agent({ keepAlive: true });
-  readonly #observe: (observation: Observation) => void;
+  readonly #onObservation: (observation: Observation) => void;
   readonly #timer: NodeJS.Timeout;
   #sent = 0;
-  /** The path of each, and when it was sent. */
-  readonly #underWay = new Set<string>();
+  readonly #inFlight = new Set<string>();
 
-  constructor(url: string, ratePerS: number, next: () => Ask, observe: (observation: Observation) => void) {
+  constructor(
+    url: string,
+    ratePerSecond: number,
+    next: () => PlannedRequest,
+    onObservation: (observation: Observation) => void,
+  ) {
     this.#url = url;
-    this.#observe = observe;
+    this.#onObservation = onObservation;
     const startedAt = performance.now();
-    let lastAt = Date.now();
+    let lastTick = Date.now();
     this.#timer = setInterval(() => {
       const now = Date.now();
-      if (now - lastAt > STANDSTILL_MS) this.standstills.push({ from: lastAt, to: now });
-      lastAt = now;
-      const due = ((performance.now() - startedAt) * ratePerS) / 1000;
-      for (let i = 0; i < MAX_AT_ONCE && this.#sent < due && this.#underWay.size < MAX_UNDER_WAY; i++)
+      if (now - lastTick > STALL_MS) this.stalls.push({ from: lastTick, to: now });
+      lastTick = now;
+      const due = ((performance.now() - startedAt) * ratePerSecond) / 1000;
+      for (let i = 0; i < MAX_BURST && this.#sent < due && this.#inFlight.size < MAX_IN_FLIGHT; i++)
         void this.#send(next());
     }, 5);
   }
 
-  /** Waits for so many more answers. */
-  async more(answers: number): Promise<void> {
-    const soFar = this.observations.length;
-    const isEnough = () => this.observations.length >= soFar + answers;
-    await until(isEnough, PATIENCE_MS).catch(() => {
-      const came = this.observations.length - soFar;
-      throw new Error(`only ${came} answers in ${PATIENCE_MS} ms; under way: ${[...this.#underWay].join(', ')}`);
+  /** Waits for `count` more observations. */
+  async more(count: number): Promise<void> {
+    const before = this.observations.length;
+    const isEnough = () => this.observations.length >= before + count;
+    await until(isEnough, WAIT_TIMEOUT_MS).catch(() => {
+      const received = this.observations.length - before;
+      throw new Error(
+        `only ${received} responses in ${WAIT_TIMEOUT_MS} ms; in flight: ${[...this.#inFlight].join(', ')}`,
+      );
     });
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await until(() => this.#underWay.size === 0, PATIENCE_MS);
+    await until(() => this.#inFlight.size === 0, WAIT_TIMEOUT_MS);
     this.#agent.destroy();
   }
 
-  async #send(ask: Ask): Promise<void> {
+  async #send(planned: PlannedRequest): Promise<void> {
     const sentAt = Date.now();
-    const name = `${ask.method} ${ask.path} at ${sentAt} (${this.#sent++})`;
-    this.#underWay.add(name);
-    const { response, text } = await this.#exchange(ask).catch(() => ({ response: undefined, text: '' }));
+    const label = `${planned.method} ${planned.path} at ${sentAt} (${this.#sent++})`;
+    this.#inFlight.add(label);
+    const { response, text } = await this.#exchange(planned).catch(() => ({ response: undefined, text: '' }));
     const observation: Observation = {
-      ...ask,
+      ...planned,
       sentAt,
-      answeredAt: Date.now(),
+      receivedAt: Date.now(),
       status: response?.statusCode ?? 0,
       header: (name) => response?.headers[name.toLowerCase()]?.toString() ?? null,
       text,
     };
     this.observations.push(observation);
-    this.#observe(observation);
-    this.#underWay.delete(name);
+    this.#onObservation(observation);
+    this.#inFlight.delete(label);
   }
 
-  async #exchange(ask: Ask): Promise<{ response: IncomingMessage; text: string }> {
-    const [from, request] = [Date.now(), this.#open(ask)];
-    let hasBegun = false;
+  async #exchange(planned: PlannedRequest): Promise<{ response: IncomingMessage; text: string }> {
+    const [from, request] = [Date.now(), this.#open(planned)];
+    let hasResponse = false;
     request.on('response', () => {
-      hasBegun = true;
+      hasResponse = true;
     });
     try {
-      return await answerTo(request);
+      return await readResponse(request);
     } catch (error) {
-      if (!request.reusedSocket || hasBegun) throw error;
-      this.sentAgain.push({ from, to: Date.now() });
-      return this.#exchange(ask);
+      if (!request.reusedSocket || hasResponse) throw error;
+      this.resent.push({ from, to: Date.now() });
+      return this.#exchange(planned);
     }
   }
 
-  #open({ client, method, path, ifNoneMatch }: Ask): ClientRequest {
-    const { address, key, asBearer = false } = client;
+  #open({ client, method, path, ifNoneMatch }: PlannedRequest): ClientRequest {
+    const { address, key, usesBearer = false } = client;
     return httpRequest(this.#url + path, {
       agent: this.#agent,
       method,
       localAddress: address,
-      timeout: REQUEST_MS,
+      timeout: REQUEST_TIMEOUT_MS,
       headers: {
-        ...(key !== undefined && (asBearer ? { authorization: `Bearer ${key}` } : { 'x-api-key': key })),
+        ...(key !== undefined && (usesBearer ? { authorization: `Bearer ${key}` } : { 'x-api-key': key })),
         ...(ifNoneMatch !== undefined && { 'if-none-match': ifNoneMatch }),
       },
     });
   }
 }
 
-function answerTo(request: ClientRequest): Promise<{ response: IncomingMessage; text: string }> {
+function readResponse(request: ClientRequest): Promise<{ response: IncomingMessage; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ response: IncomingMessage; text: string }>();
-  request.on('error', reject).on('timeout', () => request.destroy(new Error('no answer')));
+  request.on('error', reject).on('timeout', () => request.destroy(new Error('request timed out')));
   request.on('response', (response) => {
     let text = '';
     response.setEncoding('utf8').on('data', (chunk) => {

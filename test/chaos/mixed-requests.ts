@@ -1,82 +1,83 @@
-import { type Clients, guesser, nobody } from './clients.ts';
-import type { Ask, Client, Observation } from './observation.ts';
+import { anonymous, type Clients, guesser } from './clients.ts';
+import type { Client, Observation, PlannedRequest } from './observation.ts';
 
-/** Those that are read again and again and change now and then. */
+/** Campaigns that are read repeatedly and change from time to time. */
 export const campaignIds = {
-  ag_1: [...named('cmp', 8), ...named('flip', 3), ...named('ill', 2)],
-  ag_2: [...named('cmp', 4), ...named('flip', 1)],
+  ag_1: [...numbered('cmp', 8), ...numbered('flip', 3), ...numbered('flaky', 2)],
+  ag_2: [...numbered('cmp', 4), ...numbered('flip', 1)],
 };
 
-function named(kind: string, count: number): string[] {
+function numbered(kind: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${kind}_${i}`);
 }
 
-/** So many a second of each, of 200. */
-const shares = (from: MixedRequests): readonly [perS: number, next: () => Ask][] => [
+/** How many of each 200 requests are of each kind. */
+const mix = (from: MixedRequests): readonly [count: number, next: () => PlannedRequest][] => [
   [48, () => from.read('cmp')],
   [30, () => from.readIfChanged()],
   [10, () => ({ ...from.read('cmp'), method: 'HEAD' })],
   [10, () => from.read('flip')],
-  [8, () => from.read('ill')],
-  [6, () => from.readBy(from.aReader(), `sick_${from.turn() % 3}`)],
-  [8, () => from.readBy(from.aReader(), `none_${from.turn() % 5}`)],
-  [16, () => from.readBy(from.aReader(), `once_${from.turn()}`)],
-  [3, () => from.readBy(from.aReader(), ['cmp%2F1', 'cmp.1', 'cmp~1'][from.turn() % 3])],
-  [6, () => from.readBy(from.aReader(), 'cmp_1', 'ag_foreign')],
+  [8, () => from.read('flaky')],
+  [6, () => from.readAs(from.pickReader(), `sick_${from.nextNumber() % 3}`)],
+  [8, () => from.readAs(from.pickReader(), `none_${from.nextNumber() % 5}`)],
+  [16, () => from.readAs(from.pickReader(), `once_${from.nextNumber()}`)],
+  [3, () => from.readAs(from.pickReader(), ['cmp%2F1', 'cmp.1', 'cmp~1'][from.nextNumber() % 3])],
+  [6, () => from.readAs(from.pickReader(), 'cmp_1', 'ag_foreign')],
   [2, () => ({ ...from.read('cmp'), method: 'DELETE' })],
   [2, () => ({ ...from.read('cmp'), path: '/v1/nowhere' })],
-  [12, () => from.readBy(from.oneOf(from.clients.limited))],
-  [8, () => from.readBy(from.clients.hourly)],
-  [24, () => from.readBy(from.oneOf(from.clients.leaving))],
-  [6, () => from.readBy(guesser())],
-  [1, () => from.readBy(nobody)],
+  [12, () => from.readAs(from.pick(from.clients.limited))],
+  [8, () => from.readAs(from.clients.hourly)],
+  [24, () => from.readAs(from.pick(from.clients.revocable))],
+  [6, () => from.readAs(guesser())],
+  [1, () => from.readAs(anonymous)],
 ];
 
-/** What is asked for, in an order that mixes all kinds. */
+/** An endless sequence of requests that interleaves all kinds. */
 export class MixedRequests {
   readonly clients: Clients;
-  readonly #wheel: (() => Ask)[];
-  readonly #tags = new Map<string, string>();
-  #beats = 0;
-  #turns = 0;
+  readonly #cycle: (() => PlannedRequest)[];
+  readonly #etags = new Map<string, string>();
+  #sent = 0;
+  #number = 0;
 
   constructor(clients: Clients) {
     this.clients = clients;
-    this.#wheel = shares(this).flatMap(([perS, next]) => Array.from({ length: perS }, () => next));
+    this.#cycle = mix(this).flatMap(([count, next]) => Array.from({ length: count }, () => next));
   }
 
-  /** The stride and the size of the wheel, 200, have no common divisor. */
-  readonly next = (): Ask => (this.#wheel[(this.#beats++ * 73) % this.#wheel.length] as () => Ask)();
+  /** The stride, 73, is coprime to the cycle length, so that all entries are visited. */
+  readonly next = (): PlannedRequest =>
+    (this.#cycle[(this.#sent++ * 73) % this.#cycle.length] as () => PlannedRequest)();
 
-  /** Keeps entity tags for conditional requests. */
-  readonly seen = ({ status, path, header }: Observation): void => {
-    if (status === 200) this.#tags.set(path, header('etag') ?? '');
+  /** Stores entity tags for conditional requests. */
+  readonly onObservation = ({ status, path, header }: Observation): void => {
+    if (status === 200) this.#etags.set(path, header('etag') ?? '');
   };
 
-  turn(): number {
-    return this.#turns++;
+  nextNumber(): number {
+    return this.#number++;
   }
 
-  oneOf<T>(all: readonly T[]): T {
+  pick<T>(all: readonly T[]): T {
     return all[Math.floor(Math.random() * all.length)] as T;
   }
 
-  aReader(): Client {
-    return this.oneOf(this.clients.readers);
+  pickReader(): Client {
+    return this.pick(this.clients.readers);
   }
 
-  read(kind: string): Ask {
-    const group = this.oneOf(['ag_1', 'ag_1', 'ag_2'] as const);
+  read(kind: string): PlannedRequest {
+    const group = this.pick(['ag_1', 'ag_1', 'ag_2'] as const);
     const ids = campaignIds[group].filter((id) => id.startsWith(kind));
-    return ids.length > 0 ? this.readBy(this.aReader(), this.oneOf(ids), group) : this.read(kind);
+    return ids.length > 0 ? this.readAs(this.pickReader(), this.pick(ids), group) : this.read(kind);
   }
 
-  readIfChanged(): Ask {
-    const ask = this.read('cmp');
-    return { ...ask, ifNoneMatch: this.#tags.get(ask.path) };
+  readIfChanged(): PlannedRequest {
+    const request = this.read('cmp');
+    return { ...request, ifNoneMatch: this.#etags.get(request.path) };
   }
 
-  readBy(client: Client, campaign = 'cmp_0', group = 'ag_1'): Ask {
+  readAs(client: Client, campaign = 'cmp_0', group = 'ag_1'): PlannedRequest {
     return { client, method: 'GET', path: `/v1/accounts/${group}/campaigns/${campaign}` };
   }
 }

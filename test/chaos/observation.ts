@@ -1,28 +1,28 @@
 import type { RateLimit } from '../../src/rate-limit/rate-limiter.ts';
 
-/** Who sends requests: an address of its own, and a key or none. */
 export interface Client {
+  /** The source address of its connections. */
   readonly address: string;
   readonly key: string | undefined;
-  /** Whether the key has ever been made. */
-  readonly isKnown: boolean;
-  readonly asBearer?: boolean;
-  /** Of its key, or of its address on keys that fail; none: one that does not matter. */
+  /** Whether the key was created. It may be revoked later. */
+  readonly hasValidKey: boolean;
+  readonly usesBearer?: boolean;
+  /** The limit of its key or, for failed keys, of its address. Absent: never reached. */
   readonly limit?: RateLimit;
 }
 
-export interface Ask {
+export interface PlannedRequest {
   readonly client: Client;
   readonly method: 'GET' | 'HEAD' | 'DELETE';
   readonly path: string;
   readonly ifNoneMatch?: string | undefined;
 }
 
-/** A request and what it was answered, by the clock of the test. */
-export interface Observation extends Ask {
+/** A request with its response. Times are epoch milliseconds of the test's clock. */
+export interface Observation extends PlannedRequest {
   readonly sentAt: number;
-  readonly answeredAt: number;
-  /** 0: there was no answer. */
+  readonly receivedAt: number;
+  /** 0: no response. */
   readonly status: number;
   readonly header: (name: string) => string | null;
   readonly text: string;
@@ -35,8 +35,8 @@ export interface Interval {
 
 export const overlaps = (a: Interval, b: Interval): boolean => a.from <= b.to && b.from <= a.to;
 
-export const during = ({ sentAt, answeredAt }: Observation): Interval => ({ from: sentAt, to: answeredAt });
+export const during = ({ sentAt, receivedAt }: Observation): Interval => ({ from: sentAt, to: receivedAt });
 
-/** Whether a gateway has answered it, or nobody has, or nginx by itself: at this load no gateway says 503. */
+/** Whether no gateway responded: no response, or one made by nginx. At this load no gateway sends a 503. */
 export const isLost = ({ status, header }: Observation): boolean =>
   status === 0 || status === 503 || header('x-trace-id') === null;

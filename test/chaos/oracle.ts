@@ -2,115 +2,115 @@ import { identifier } from '../../src/endpoints/identifier.ts';
 import { checkAgainstOpenApi } from '../helpers/openapi-contract.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Client, during, type Interval, type Observation } from './observation.ts';
-import type { Trouble } from './outages.ts';
+import type { Outages } from './outages.ts';
 
-/** What was true when. */
-export interface Truth {
+/** The recorded facts that responses are checked against. */
+export interface Facts {
   readonly campaigns: Campaigns;
-  /** When each key was being revoked. */
+  /** From the start of a revocation to its completion, by key. */
   readonly revocations: ReadonlyMap<string, Interval>;
-  readonly trouble: Trouble;
+  readonly outages: Outages;
 }
 
 /** The account groups that every key of the load may read. */
 export const accountGroups = ['ag_1', 'ag_2'];
 
-/** Holds answers against the contract, in the order of its checks. */
-export class Judge {
-  readonly #truth: Truth;
-  /** The version that an entity tag of a campaign stands for. */
-  readonly #tagged = new Map<string, number>();
-  /** The versions of campaigns that a body has shown; one that was there for a moment may have gone unseen. */
-  readonly #shown = new Set<string>();
-  /** Answers of which less was asked, for their gateway was in trouble. */
-  excused = 0;
+/** Checks responses against the contract, in the order of its checks. */
+export class Oracle {
+  readonly #facts: Facts;
+  /** The campaign version of each entity tag. */
+  readonly #versionByTag = new Map<string, number>();
+  /** Versions that appeared in a body. A short-lived version may appear in no body. */
+  readonly #seenVersions = new Set<string>();
+  /** Responses checked leniently because their gateway had an outage. */
+  lenient = 0;
 
-  constructor(truth: Truth, observations: readonly Observation[]) {
-    this.#truth = truth;
-    for (const observation of observations) this.#noteTag(observation);
+  constructor(facts: Facts, observations: readonly Observation[]) {
+    this.#facts = facts;
+    for (const observation of observations) this.#recordTag(observation);
   }
 
-  /** What is wrong with an answer of a gateway; undefined: nothing. */
-  fault(observed: Observation): string | undefined {
+  /** Returns what is wrong with the response of a gateway, or undefined. */
+  findViolation(observed: Observation): string | undefined {
     const traceId = observed.header('x-trace-id') ?? '';
-    const { sentAt, answeredAt } = observed;
-    // What has happened in the second before may not have reached a gateway that was in trouble then.
-    const isCalm = this.#truth.trouble.isCalm(traceId, { from: sentAt - 1000, to: answeredAt });
-    if (!isCalm) this.excused++;
-    return faultOfForm(observed) ?? this.#faultOfKey(observed, isCalm) ?? this.#faultBehindKey(observed, isCalm);
+    const { sentAt, receivedAt } = observed;
+    // A gateway with an outage may have missed the events of the second before.
+    const isHealthy = this.#facts.outages.isHealthy(traceId, { from: sentAt - 1000, to: receivedAt });
+    if (!isHealthy) this.lenient++;
+    return checkSchema(observed) ?? this.#checkKey(observed, isHealthy) ?? this.#checkAfterKey(observed, isHealthy);
   }
 
-  #faultOfKey(observed: Observation, isCalm: boolean): string | undefined {
+  #checkKey(observed: Observation, isHealthy: boolean): string | undefined {
     const { status, client } = observed;
-    if (status === 500) return isCalm ? 'a fault of the gateway' : undefined;
-    const validity = this.#validityOf(client, isCalm ? during(observed) : { from: 0, to: observed.answeredAt });
-    if (status === 401) return validity === 'valid' ? 'a key is refused that is valid' : undefined;
-    if (status === 429) return client.limit ? undefined : 'limited below its limit';
-    return validity === 'invalid' ? 'let in with a key that is not valid' : undefined;
+    if (status === 500) return isHealthy ? 'an internal error' : undefined;
+    const validity = this.#getValidity(client, isHealthy ? during(observed) : { from: 0, to: observed.receivedAt });
+    if (status === 401) return validity === 'valid' ? 'a valid key is rejected' : undefined;
+    if (status === 429) return client.limit ? undefined : 'rejected below the rate limit';
+    return validity === 'invalid' ? 'an invalid key is accepted' : undefined;
   }
 
-  #validityOf({ key, isKnown }: Client, time: Interval): 'valid' | 'invalid' | 'either' {
-    if (!isKnown) return 'invalid';
-    const revocation = this.#truth.revocations.get(key ?? '');
-    if (!revocation || time.to < revocation.from) return 'valid';
-    return time.from > revocation.to ? 'invalid' : 'either';
+  #getValidity({ key, hasValidKey }: Client, interval: Interval): 'valid' | 'invalid' | 'either' {
+    if (!hasValidKey) return 'invalid';
+    const revocation = this.#facts.revocations.get(key ?? '');
+    if (!revocation || interval.to < revocation.from) return 'valid';
+    return interval.from > revocation.to ? 'invalid' : 'either';
   }
 
-  #faultBehindKey(observed: Observation, isCalm: boolean): string | undefined {
+  #checkAfterKey(observed: Observation, isHealthy: boolean): string | undefined {
     const { status, method, path } = observed;
     if (status === 401 || status === 429 || status === 500) return undefined;
     const [, accountGroup = '', campaign = ''] = /^\/v1\/accounts\/([^/]+)\/campaigns\/([^/]+)$/.exec(path) ?? [];
-    const expect = (right: number) => (status === right ? undefined : `this is a ${right}`);
-    if (campaign === '') return expect(404);
-    if (method === 'DELETE') return expect(405);
-    if (![accountGroup, campaign].every((id) => identifier.safeParse(id).success)) return expect(400);
-    if (!accountGroups.includes(accountGroup)) return expect(403);
-    if (status === 502 && !isCalm) return undefined;
-    const time = isCalm ? during(observed) : { from: 0, to: observed.answeredAt };
-    const allowed = this.#truth.campaigns.allowed(`${accountGroup}/${campaign}`, time);
-    return this.#faultOfCampaign(observed, campaign, allowed);
+    const expectStatus = (expected: number) => (status === expected ? undefined : `must be a ${expected}`);
+    if (campaign === '') return expectStatus(404);
+    if (method === 'DELETE') return expectStatus(405);
+    if (![accountGroup, campaign].every((id) => identifier.safeParse(id).success)) return expectStatus(400);
+    if (!accountGroups.includes(accountGroup)) return expectStatus(403);
+    if (status === 502 && !isHealthy) return undefined;
+    const interval = isHealthy ? during(observed) : { from: 0, to: observed.receivedAt };
+    const allowed = this.#facts.campaigns.allowedVersions(`${accountGroup}/${campaign}`, interval);
+    return this.#checkCampaign(observed, campaign, allowed);
   }
 
-  #faultOfCampaign(observed: Observation, campaign: string, allowed: readonly number[]): string | undefined {
+  #checkCampaign(observed: Observation, campaign: string, allowed: readonly number[]): string | undefined {
     const { status, text } = observed;
-    const { campaigns } = this.#truth;
-    const isAllowed = (state: string) => allowed.some((version) => campaigns.stateOf(campaign, version) === state);
-    if (status === 404) return isAllowed('gone') ? undefined : 'it is there';
-    if (status === 502) return isAllowed('sick') && text.includes('"status: ') ? undefined : 'another failure';
-    if (status !== 200 && status !== 304) return 'nothing that a campaign can come to';
-    const versions = allowed.filter((version) => campaigns.stateOf(campaign, version) === 'there');
-    return this.#faultOfDocument(observed, versions);
+    const { campaigns } = this.#facts;
+    const isAllowed = (state: string) => allowed.some((version) => campaigns.getState(campaign, version) === state);
+    if (status === 404) return isAllowed('missing') ? undefined : 'a 404 for an existing campaign';
+    if (status === 502) return isAllowed('failing') && text.includes('"status: ') ? undefined : 'an unexpected 502';
+    if (status !== 200 && status !== 304) return 'an unexpected status';
+    const versions = allowed.filter((version) => campaigns.getState(campaign, version) === 'present');
+    return this.#checkVersion(observed, versions);
   }
 
-  #faultOfDocument(observed: Observation, allowed: readonly number[]): string | undefined {
+  #checkVersion(observed: Observation, allowed: readonly number[]): string | undefined {
     const { status, path, ifNoneMatch, header } = observed;
-    if ((status === 304) !== (header('etag') === ifNoneMatch)) return 'a condition is misjudged';
-    const version = this.#tagged.get(taggedBy(observed));
+    if ((status === 304) !== (header('etag') === ifNoneMatch)) return 'If-None-Match is evaluated wrongly';
+    const version = this.#versionByTag.get(tagKey(observed));
     if (version === undefined) {
-      const isOfOneUnseen = allowed.some((one) => !this.#shown.has(`${path} ${one}`));
-      return isOfOneUnseen ? undefined : 'an entity tag of no document';
+      const mayBeUnseen = allowed.some((one) => !this.#seenVersions.has(`${path} ${one}`));
+      return mayBeUnseen ? undefined : 'an entity tag of no document';
     }
-    if (version !== (versionIn(observed) ?? version)) return 'an entity tag of another version';
-    return allowed.includes(version) ? undefined : `v${version} where only v${allowed} can be`;
+    if (version !== (parseVersion(observed) ?? version)) return 'an entity tag of another version';
+    return allowed.includes(version) ? undefined : `v${version} where only v${allowed} is allowed`;
   }
 
-  #noteTag(observed: Observation): void {
-    const [version, tagged] = [versionIn(observed), taggedBy(observed)];
+  #recordTag(observed: Observation): void {
+    const [version, key] = [parseVersion(observed), tagKey(observed)];
     if (version === undefined) return;
-    this.#shown.add(`${observed.path} ${version}`);
-    if (!this.#tagged.has(tagged)) this.#tagged.set(tagged, version);
+    this.#seenVersions.add(`${observed.path} ${version}`);
+    if (!this.#versionByTag.has(key)) this.#versionByTag.set(key, version);
   }
 }
 
-const taggedBy = ({ path, header }: Observation): string => `${path} ${header('etag')}`;
+const tagKey = ({ path, header }: Observation): string => `${path} ${header('etag')}`;
 
-function versionIn({ status, method, text }: Observation): number | undefined {
+function parseVersion({ status, method, text }: Observation): number | undefined {
   if (status !== 200 || method === 'HEAD') return undefined;
   return Number(JSON.parse(text).data.name.slice(1));
 }
 
-/** That an answer is described as it is, and is that of the campaign that was asked for. */
-function faultOfForm({ method, path, status, header, text }: Observation): string | undefined {
+/** Checks the response against the OpenAPI document, and that it has the requested campaign. */
+function checkSchema({ method, path, status, header, text }: Observation): string | undefined {
   try {
     checkAgainstOpenApi({ method, path, status, header, headerNames: [], body: text });
   } catch (error) {

@@ -1,49 +1,49 @@
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { type Interval, overlaps } from './observation.ts';
 
-/** After a standstill a gateway may have the circuit to the campaign service open for so long. */
-const STANDSTILL_MS = 3000;
+/** After a stall the circuit breaker of a gateway may stay open this long. */
+const CIRCUIT_RECOVERY_MS = 3000;
 
 /**
- * When each gateway did without Redis, or without a part of it, by its own log; and when the whole machine stood still, the
- * campaign service included. On a slow one that comes to pass: what nobody can know or do then is not to be asked.
+ * When each gateway was without Redis, or a part of it, according to its log, and when the whole machine stalled. The oracle
+ * expects less of responses during these intervals, because a slow machine causes outages of its own.
  */
-export class Trouble {
-  readonly #standstills: readonly Interval[];
-  readonly #gateways = new Map<string, readonly Interval[]>();
-  readonly #gatewayOf = new Map<string, string>();
+export class Outages {
+  readonly #stalls: readonly Interval[];
+  readonly #byGateway = new Map<string, readonly Interval[]>();
+  readonly #gatewayByTrace = new Map<string, string>();
 
-  constructor(gateways: readonly Pick<GatewayProcess, 'url' | 'log'>[], standstills: readonly Interval[] = []) {
-    this.#standstills = standstills.map(({ from, to }) => ({ from, to: to + STANDSTILL_MS }));
+  constructor(gateways: readonly Pick<GatewayProcess, 'url' | 'log'>[], stalls: readonly Interval[] = []) {
+    this.#stalls = stalls.map(({ from, to }) => ({ from, to: to + CIRCUIT_RECOVERY_MS }));
     for (const { url, log } of gateways) {
-      this.#gateways.set(url, troublesIn(log));
-      for (const { trace_id: traceId } of log) if (typeof traceId === 'string') this.#gatewayOf.set(traceId, url);
+      this.#byGateway.set(url, findRedisOutages(log));
+      for (const { trace_id: traceId } of log) if (typeof traceId === 'string') this.#gatewayByTrace.set(traceId, url);
     }
   }
 
-  /** Of all of them. */
+  /** The outages of all gateways. */
   get all(): Interval[] {
-    return [...this.#standstills, ...[...this.#gateways.values()].flat()];
+    return [...this.#stalls, ...[...this.#byGateway.values()].flat()];
   }
 
-  /** Whether the gateway that has answered this request had all it needs all that time. */
-  isCalm(traceId: string, time: Interval): boolean {
-    const troubles = this.#gateways.get(this.#gatewayOf.get(traceId) ?? '') ?? [];
-    return ![...this.#standstills, ...troubles].some((trouble) => overlaps(trouble, time));
+  /** Whether the gateway that handled this request had no outage in the interval. */
+  isHealthy(traceId: string, interval: Interval): boolean {
+    const outages = this.#byGateway.get(this.#gatewayByTrace.get(traceId) ?? '') ?? [];
+    return ![...this.#stalls, ...outages].some((outage) => overlaps(outage, interval));
   }
 }
 
-function troublesIn(log: GatewayProcess['log']): Interval[] {
-  const troubles: Interval[] = [];
+function findRedisOutages(log: GatewayProcess['log']): Interval[] {
+  const outages: Interval[] = [];
   let from: number | undefined;
   for (const line of log.filter(({ dependency }) => dependency === 'redis')) {
     const at = Date.parse(String(line['time']));
     if (line['state'] !== 'up') from ??= at;
     else if (from !== undefined) {
-      troubles.push({ from, to: at });
+      outages.push({ from, to: at });
       from = undefined;
     }
   }
-  if (from !== undefined) troubles.push({ from, to: Date.parse(String(log.at(-1)?.['time'])) });
-  return troubles;
+  if (from !== undefined) outages.push({ from, to: Date.parse(String(log.at(-1)?.['time'])) });
+  return outages;
 }

@@ -1,46 +1,46 @@
 import type { RateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { during, type Interval, type Observation, overlaps } from './observation.ts';
 
-/** What is known of the time in which a limit was used. */
+/** Events during which the admitted count is inexact. */
 export interface Disturbances {
-  /** When a gateway had no Redis, or the machine no time. */
-  readonly troubles: readonly Interval[];
-  /** When gateways were killed. */
+  /** A gateway without Redis, or a stalled machine. */
+  readonly outages: readonly Interval[];
+  /** Killed gateways. */
   readonly kills: readonly Interval[];
 }
 
-/** So long after it had no Redis a gateway keeps to a share of its own, and what it has admitted is counted. */
-const RETURN_MS = 2500;
-/** Redis' clock and the test's are both in whole milliseconds. */
+/** After an outage a gateway enforces its local share and reconciles for this long. */
+const RECOVERY_MS = 2500;
+/** The clocks of Redis and of the test both have whole milliseconds. */
 const ROUNDING_MS = 2;
 
-const shadowsOf = (troubles: readonly Interval[]) => troubles.map(({ from, to }) => ({ from, to: to + RETURN_MS }));
-const isIn = (times: readonly Interval[]) => (one: Observation) => times.some((time) => overlaps(time, during(one)));
+const withRecovery = (outages: readonly Interval[]) => outages.map(({ from, to }) => ({ from, to: to + RECOVERY_MS }));
+const isIn = (intervals: readonly Interval[]) => (one: Observation) =>
+  intervals.some((it) => overlaps(it, during(one)));
 const isAdmitted = ({ status }: Observation) => status !== 429;
 
-export function admittedInCalm(answered: readonly Observation[], { troubles }: Disturbances): Observation[] {
-  const isShadowed = isIn(shadowsOf(troubles));
-  return answered.filter((one) => isAdmitted(one) && !isShadowed(one));
+export function admittedOutsideOutages(handled: readonly Observation[], { outages }: Disturbances): Observation[] {
+  const isDisturbed = isIn(withRecovery(outages));
+  return handled.filter((one) => isAdmitted(one) && !isDisturbed(one));
 }
 
 /**
- * How many requests of a limit were admitted too many, in the window where it was worst: a bucket of `quota` that gives
- * back evenly lets no window have more than `quota` and what came back in it (GCRA). Windows in which a gateway had no
- * Redis are left out.
+ * How many requests exceeded the limit in the worst window. A token bucket (GCRA) admits at most `quota` plus the tokens
+ * refilled in the window. Windows with an outage are skipped.
  */
-export function admittedTooMany(
-  answered: readonly Observation[],
+export function countOverAdmitted(
+  handled: readonly Observation[],
   { quota, windowMs }: RateLimit,
   disturbances: Disturbances,
 ): number {
-  const { troubles } = disturbances;
-  const counted = admittedInCalm(answered, disturbances);
+  const counted = admittedOutsideOutages(handled, disturbances);
+  const outageStarts = disturbances.outages.map(({ from }) => from);
   let worst = 0;
   for (const { sentAt } of counted) {
-    const nextTrouble = Math.min(...troubles.map(({ from }) => from).filter((from) => from >= sentAt));
+    const nextOutage = Math.min(...outageStarts.filter((from) => from >= sentAt));
     const ends = counted
-      .filter((one) => one.sentAt >= sentAt && one.answeredAt < nextTrouble)
-      .map(({ answeredAt }) => answeredAt)
+      .filter((one) => one.sentAt >= sentAt && one.receivedAt < nextOutage)
+      .map(({ receivedAt }) => receivedAt)
       .sort((a, b) => a - b);
     for (const [i, end] of ends.entries()) {
       const allowed = quota + Math.floor(((end - sentAt + ROUNDING_MS) * quota) / windowMs);
@@ -51,19 +51,19 @@ export function admittedTooMany(
 }
 
 /**
- * How many were admitted too few when Redis refused the first one. A request in a killed process may have been counted there,
- * and again where nginx has passed it on to; one that Redis was too slow for may have been counted, and refused all the same.
+ * How many requests of the quota were missing at the first rejection by Redis. A request to a killed gateway may count
+ * twice, because nginx retries it. A call that Redis executed after its timeout may count although it was rejected.
  */
-export function admittedTooFew(
-  answered: readonly Observation[],
+export function countUnderAdmitted(
+  handled: readonly Observation[],
   { quota }: RateLimit,
-  { troubles, kills }: Disturbances,
+  { outages, kills }: Disturbances,
 ): number {
-  const isShadowed = isIn(shadowsOf(troubles));
-  const refused = answered.find((one) => !isAdmitted(one) && !isShadowed(one));
-  if (!refused) return 0;
-  const before = answered.filter(({ sentAt }) => sentAt <= refused.answeredAt);
-  const counted = before.filter(isAdmitted).length;
-  const doubtful = before.filter(isIn([...kills, ...troubles])).length;
-  return Math.max(0, quota - counted - doubtful);
+  const isDisturbed = isIn(withRecovery(outages));
+  const firstRejected = handled.find((one) => !isAdmitted(one) && !isDisturbed(one));
+  if (!firstRejected) return 0;
+  const before = handled.filter(({ sentAt }) => sentAt <= firstRejected.receivedAt);
+  const admitted = before.filter(isAdmitted).length;
+  const possiblyCountedTwice = before.filter(isIn([...kills, ...outages])).length;
+  return Math.max(0, quota - admitted - possiblyCountedTwice);
 }

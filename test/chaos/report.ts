@@ -1,69 +1,73 @@
 import { during, type Interval, isLost, type Observation, overlaps } from './observation.ts';
-import { Judge, type Truth } from './oracle.ts';
-import { admittedInCalm, admittedTooFew, admittedTooMany, type Disturbances } from './rate-limit-oracle.ts';
+import { type Facts, Oracle } from './oracle.ts';
+import {
+  admittedOutsideOutages,
+  countOverAdmitted,
+  countUnderAdmitted,
+  type Disturbances,
+} from './rate-limit-oracle.ts';
 
-export interface Verdict {
-  /** How often each status came. */
+export interface Report {
+  /** Counts by status. */
   readonly statuses: Readonly<Record<number, number>>;
-  /** Answers that are wrong, and why. */
-  readonly faults: readonly string[];
-  /** Requests without an answer, but for those that a killed process may have had. */
+  /** Wrong responses, with the reason. */
+  readonly violations: readonly string[];
+  /** Requests without a response that no kill explains. */
   readonly lost: readonly string[];
   readonly lostToKills: number;
-  readonly limits: readonly LimitVerdict[];
-  /** Answers of which less was asked, for their gateway was in trouble. */
-  readonly excused: number;
+  readonly rateLimits: readonly RateLimitReport[];
+  /** Responses checked leniently because their gateway had an outage. */
+  readonly lenient: number;
 }
 
-interface LimitVerdict {
+interface RateLimitReport {
   readonly admitted: number;
-  /** Of them, while no gateway was in trouble: only those can be too many. */
-  readonly calm: number;
-  readonly refused: number;
-  readonly tooMany: number;
-  readonly tooFew: number;
+  /** Of these, outside outages: only they are counted in `overAdmitted`. */
+  readonly admittedOutsideOutages: number;
+  readonly rejected: number;
+  readonly overAdmitted: number;
+  readonly underAdmitted: number;
 }
 
-/** What is to be said of a load, once it is over. */
-export function judgeAll(observations: readonly Observation[], truth: Truth, kills: readonly Interval[]): Verdict {
-  const answered = observations.filter((one) => !isLost(one));
-  const judge = new Judge(truth, answered);
-  const faults = answered.flatMap((one) => {
-    const fault = judge.fault(one);
-    return fault === undefined ? [] : [`${fault}: ${describe(one)}`];
+export function createReport(observations: readonly Observation[], facts: Facts, kills: readonly Interval[]): Report {
+  const handled = observations.filter((one) => !isLost(one));
+  const oracle = new Oracle(facts, handled);
+  const violations = handled.flatMap((one) => {
+    const violation = oracle.findViolation(one);
+    return violation === undefined ? [] : [`${violation}: ${describe(one)}`];
   });
   const lost = observations.filter(isLost);
   const isExplained = (one: Observation) => kills.some((kill) => overlaps(kill, during(one)));
-  const statuses = Object.groupBy(observations, ({ status }) => status);
+  const byStatus = Object.groupBy(observations, ({ status }) => status);
   return {
-    statuses: Object.fromEntries(Object.entries(statuses).map(([status, those]) => [status, those?.length ?? 0])),
-    faults,
+    statuses: Object.fromEntries(Object.entries(byStatus).map(([status, all]) => [status, all?.length ?? 0])),
+    violations,
     lost: lost.filter((one) => !isExplained(one)).map(describe),
     lostToKills: lost.filter(isExplained).length,
-    limits: judgeLimits(answered, { troubles: truth.trouble.all, kills }),
-    excused: judge.excused,
+    rateLimits: reportRateLimits(handled, { outages: facts.outages.all, kills }),
+    lenient: oracle.lenient,
   };
 }
 
-/** Of each client that has a limit: those have an address each. */
-function judgeLimits(answered: readonly Observation[], disturbances: Disturbances): LimitVerdict[] {
-  const limited = answered.filter(({ client }) => client.limit).sort((a, b) => a.answeredAt - b.answeredAt);
-  return [...Map.groupBy(limited, ({ client }) => client.address).values()].flatMap((those) => {
-    const limit = those[0]?.client.limit;
+/** One entry per client with a limit. Each has a distinct address. */
+function reportRateLimits(handled: readonly Observation[], disturbances: Disturbances): RateLimitReport[] {
+  const limited = handled.filter(({ client }) => client.limit).sort((a, b) => a.receivedAt - b.receivedAt);
+  return [...Map.groupBy(limited, ({ client }) => client.address).values()].flatMap((all) => {
+    const limit = all[0]?.client.limit;
     if (!limit) return [];
-    const refused = those.filter(({ status }) => status === 429).length;
+    const rejected = all.filter(({ status }) => status === 429).length;
     return {
-      admitted: those.length - refused,
-      calm: admittedInCalm(those, disturbances).length,
-      refused,
-      tooMany: admittedTooMany(those, limit, disturbances),
-      tooFew: admittedTooFew(those, limit, disturbances),
+      admitted: all.length - rejected,
+      admittedOutsideOutages: admittedOutsideOutages(all, disturbances).length,
+      rejected,
+      overAdmitted: countOverAdmitted(all, limit, disturbances),
+      underAdmitted: countUnderAdmitted(all, limit, disturbances),
     };
   });
 }
 
-function describe({ status, method, path, sentAt, answeredAt, header, text, ifNoneMatch }: Observation): string {
-  const when = `${new Date(sentAt).toISOString()} to ${new Date(answeredAt).toISOString()}`;
+function describe({ status, method, path, sentAt, receivedAt, header, text, ifNoneMatch }: Observation): string {
+  const interval = `${new Date(sentAt).toISOString()} to ${new Date(receivedAt).toISOString()}`;
   const tags = `${header('etag')} ${ifNoneMatch ?? ''} ${header('cache-status')}`;
-  return `${status} ${method} ${path} from ${when} ${tags} ${header('x-trace-id')} ${text}`;
+  return `${status} ${method} ${path} from ${interval} ${tags} ${header('x-trace-id')} ${text}`;
 }

@@ -12,7 +12,7 @@ import { publicEndpoints } from '../../src/endpoints/index.ts';
 import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
-import { type GatewayInside, runProgram } from '../helpers/gateway.ts';
+import { type InProcessGateway, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -38,7 +38,7 @@ afterAll(async () => {
   await stack.stop();
 });
 beforeEach(() => {
-  stack.upstream.answer = (request, response) =>
+  stack.upstream.respond = (request, response) =>
     (requestIds(request).campaignId.includes('missing') ? respondWithJson({}, 404) : respondWithCampaign)(
       request,
       response,
@@ -61,7 +61,7 @@ async function explained(key: string, target: string): Promise<Explanation> {
 }
 
 /** The path as it stands: fetch would mend it. */
-async function ask(gateway: GatewayInside, key: string, target: string) {
+async function ask(gateway: InProcessGateway, key: string, target: string) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
   const options = { path: target, headers: { 'x-api-key': key }, agent: false };
   request(gateway.url, options, (response) => {

@@ -39,14 +39,14 @@ test.skipIf(!hasHaproxy)(
     await compose.startRedis(); // With all that it held.
     const gateways = await startGateways();
     const url = await compose.startLoadBalancer();
-    const served = (gateway: RunningProcess) => gateway.said.includes('"client_address":"127.0.0.1"');
+    const served = (gateway: RunningProcess) => gateway.output.includes('"client_address":"127.0.0.1"');
     await until(async () => {
       const headers = { 'x-api-key': key, 'x-forwarded-for': '203.0.113.9' };
       const { status, body } = await get(url + campaign, headers);
       expect([status, body.data?.['id']]).toEqual([200, 'cmp_1']);
       return gateways.every(served);
     });
-    for (const { said } of gateways) expect(said).not.toContain('203.0.113.9');
+    for (const { output } of gateways) expect(output).not.toContain('203.0.113.9');
   },
 );
 
@@ -68,7 +68,7 @@ test.skipIf(!hasHaproxy)('no request fails while a gateway is stopped and anothe
     expect(await first?.exited()).toBe(0);
     const [address = ''] = gatewayAddresses;
     const next = await compose.startGateway(address);
-    await until(() => next.said.includes('"status":200'));
+    await until(() => next.output.includes('"status":200'));
   };
   const replaced = replace().finally(() => {
     isDone = true;

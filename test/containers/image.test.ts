@@ -31,15 +31,15 @@ test('its own command starts from its files alone, read-only, not as root, and e
   const gateway = folder.start(words, settings);
   const operations = `http://127.0.0.1:${settings.OPS_PORT}`;
   await until(async () => {
-    gateway.mustLive();
+    gateway.throwIfExited();
     return (await fetch(`${operations}/readyz`).catch(() => undefined))?.ok;
   });
   expect((await fetch(`http://127.0.0.1:${settings.PORT}/openapi.json`)).status).toBe(200);
   const [, health = ''] = image.one('HEALTHCHECK').split(' CMD ');
   expect(await folder.start(JSON.parse(health), settings).exited()).toBe(0);
   gateway.signal('SIGTERM');
-  expect(await gateway.exited(), gateway.said).toBe(0);
-  expect(gateway.said).toContain('"stopped"');
+  expect(await gateway.exited(), gateway.output).toBe(0);
+  expect(gateway.output).toContain('"stopped"');
   expect(await folder.start(JSON.parse(health), settings).exited()).toBe(1);
 });
 
@@ -50,7 +50,7 @@ test('the step of its build that starts the gateway fills the compile cache', as
   expect(created).toBe(`install -d -o ${uid} -g ${gid} "$NODE_COMPILE_CACHE"`);
   await chmod(folder.cache, 0o777);
   const build = folder.start(['sh', '-c', warmUp], await freeAddress());
-  expect(await build.exited(), build.said).toBe(0);
+  expect(await build.exited(), build.output).toBe(0);
   const [cache = ''] = await readdir(folder.cache);
   expect((await readdir(path.join(folder.cache, cache))).length).toBeGreaterThan(100);
 });

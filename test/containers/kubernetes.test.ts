@@ -9,12 +9,12 @@ import { parseAllDocuments } from 'yaml';
 import { type Settings, settingNames } from '../../src/settings/definitions.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { version } from '../../src/version.ts';
-import { isThere } from '../helpers/debian-package.ts';
+import { isInstalled } from '../helpers/debian-package.ts';
 import { readImage, root } from '../helpers/dockerfile.ts';
 import { kubernetesFolder, Manifests, serviceMonitorSchema, typeErrors } from '../helpers/kubernetes.ts';
 import { readPrometheusConfig } from '../helpers/watch-files.ts';
 
-const hasKubectl = isThere('kubectl');
+const hasKubectl = isInstalled('kubectl');
 const labels = { 'app.kubernetes.io/name': 'campaign-gateway' };
 let manifests: Manifests;
 let settings: Settings;

@@ -1,14 +1,14 @@
 import { type Browser, chromium } from 'playwright-core';
 import { ensureProgram } from './debian-package.ts';
 
-/** Debian's Chromium. */
+/** Installs Debian's Chromium where it is missing. Returns whether it is available. */
 export function ensureChromium(): boolean {
-  const isThere = ensureProgram('chromium', 'chromium');
-  if (!isThere) process.stderr.write('chromium cannot be had: the tests that need it are left out.\n');
-  return isThere;
+  const isInstalled = ensureProgram('chromium', 'chromium');
+  if (!isInstalled) process.stderr.write('Chromium is not available: tests that need it are skipped.\n');
+  return isInstalled;
 }
 
 export function startChromium(): Promise<Browser> {
-  // Its sandbox needs what containers rarely allow, and it visits nothing but the gateway under test.
+  // Containers rarely allow the sandbox, and the only site visited is the gateway under test.
   return chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
 }

@@ -13,12 +13,12 @@ interface Identity {
   readonly cert: string;
 }
 
-/** A certificate authority of the test's own, with a server, an expired server and a client certificate for localhost. */
+/** A test certificate authority with a valid server, an expired server and a client certificate, all for localhost. */
 export interface Certificates {
   readonly ca: string;
   readonly server: Identity;
   readonly expired: Identity;
-  /** Paths of PEM files for the settings. */
+  /** Paths of PEM files: the authority, and the client's certificate and key. */
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string };
   remove(): Promise<void>;
 }
@@ -67,7 +67,7 @@ export async function makeCertificates(): Promise<Certificates> {
   return { ca: ca.toString('pem'), server, expired, files, remove: () => rm(folder, { recursive: true }) };
 }
 
-/** From two days ago until so many days from now. */
+/** Valid from two days ago until `days` from now. */
 function validFor(days: number) {
   return { notBefore: new Date(Date.now() - 2 * DAY_MS), notAfter: new Date(Date.now() + days * DAY_MS) };
 }

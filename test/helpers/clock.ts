@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 
-/** A clock that the test moves. */
+/** A monotonic clock that only the test advances. */
 export class Clock {
   #ms = 1_000_000;
   readonly now = () => this.#ms;
@@ -16,7 +16,7 @@ for _, name in ipairs(redis.call('KEYS', '*:{cache:*}:/*')) do
   redis.call('SET', name, string.format('%.0f', at - ARGV[1]) .. rest, 'KEEPTTL')
 end`;
 
-/** Makes the shared entries older than they are: their age is by Redis' own clock. */
+/** Backdates every shared cache entry. Their age comes from the Redis clock, which a test cannot advance. */
 export async function ageSharedEntries(client: Redis, ms: number): Promise<void> {
   await client.eval(AGE_ENTRIES, 0, ms);
 }

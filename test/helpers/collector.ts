@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import root from 'otlp-decoder/build/src/generated/root.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: what protobufjs generated has no types that say more.
+// biome-ignore lint/suspicious/noExplicitAny: protobufjs generates no usable types.
 type Message = any;
 const { trace, metrics } = (root as Message).opentelemetry.proto.collector;
 
@@ -13,27 +13,27 @@ type Value = string | number | boolean | undefined | Value[];
 export interface CollectedSpan {
   readonly traceId: string;
   readonly spanId: string;
-  /** Empty for one without a parent. */
+  /** Empty for a root span. */
   readonly parentSpanId: string;
   readonly name: string;
-  /** As `SpanKind` of OTLP: 1 internal, 2 server, 3 client. */
+  /** OTLP `SpanKind`: 1 internal, 2 server, 3 client. */
   readonly kind: number;
   readonly traceState: string;
   readonly attributes: Readonly<Record<string, Value>>;
   readonly events: readonly { readonly name: string; readonly attributes: Readonly<Record<string, Value>> }[];
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
-  /** 2 for an error. */
+  /** OTLP status code: 2 is an error. */
   readonly status: number;
   readonly resource: Readonly<Record<string, Value>>;
   readonly startedAt: bigint;
   readonly endedAt: bigint;
 }
 
-/** An OTLP receiver (HTTP, protobuf) that keeps what it is sent. */
+/** An OTLP receiver (HTTP, protobuf) that records every span and metric name. */
 export class Collector {
   readonly url: string;
   readonly spans: CollectedSpan[] = [];
-  /** Names of pushed metrics, with the services that pushed them. */
+  /** By metric name, the services that pushed it. */
   readonly metrics = new Map<string, Set<string>>();
   readonly #server;
 
@@ -48,7 +48,8 @@ export class Collector {
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         const bytes = Buffer.concat(chunks);
-        collector.#take(request.url ?? '', request.headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes);
+        const isGzip = request.headers['content-encoding'] === 'gzip';
+        collector.#record(request.url ?? '', isGzip ? gunzipSync(bytes) : bytes);
         response.setHeader('content-type', 'application/x-protobuf').end();
       });
     }).listen(port, '127.0.0.1');
@@ -57,7 +58,7 @@ export class Collector {
     return collector;
   }
 
-  ofTrace(traceId: string): CollectedSpan[] {
+  findSpans(traceId: string): CollectedSpan[] {
     return this.spans.filter((span) => span.traceId === traceId);
   }
 
@@ -67,14 +68,14 @@ export class Collector {
     await once(this.#server, 'close');
   }
 
-  #take(path: string, bytes: Buffer): void {
+  #record(path: string, bytes: Buffer): void {
     if (path === '/v1/traces') {
       const { resourceSpans } = trace.v1.ExportTraceServiceRequest.decode(bytes);
-      this.spans.push(...resourceSpans.flatMap(readSpans));
+      this.spans.push(...resourceSpans.flatMap(parseSpans));
     } else if (path === '/v1/metrics') {
       const { resourceMetrics } = metrics.v1.ExportMetricsServiceRequest.decode(bytes);
       for (const { resource, scopeMetrics } of resourceMetrics) {
-        const service = String(readAttributes(resource?.attributes)['service.name']);
+        const service = String(parseAttributes(resource?.attributes)['service.name']);
         for (const { name } of scopeMetrics.flatMap((each: Message) => each.metrics)) {
           this.metrics.set(name, (this.metrics.get(name) ?? new Set()).add(service));
         }
@@ -85,12 +86,12 @@ export class Collector {
 
 const hex = (bytes: Uint8Array | null) => Buffer.from(bytes ?? []).toString('hex');
 
-function readSpans({ resource, scopeSpans }: Message): CollectedSpan[] {
-  const described = readAttributes(resource?.attributes);
-  return scopeSpans.flatMap(({ spans }: Message) => spans.map((span: Message) => readSpan(span, described)));
+function parseSpans({ resource, scopeSpans }: Message): CollectedSpan[] {
+  const attributes = parseAttributes(resource?.attributes);
+  return scopeSpans.flatMap(({ spans }: Message) => spans.map((span: Message) => parseSpan(span, attributes)));
 }
 
-function readSpan(span: Message, resource: CollectedSpan['resource']): CollectedSpan {
+function parseSpan(span: Message, resource: CollectedSpan['resource']): CollectedSpan {
   return {
     traceId: hex(span.traceId),
     spanId: hex(span.spanId),
@@ -98,8 +99,8 @@ function readSpan(span: Message, resource: CollectedSpan['resource']): Collected
     name: span.name,
     kind: span.kind,
     traceState: span.traceState,
-    attributes: readAttributes(span.attributes),
-    events: span.events.map((event: Message) => ({ name: event.name, attributes: readAttributes(event.attributes) })),
+    attributes: parseAttributes(span.attributes),
+    events: span.events.map((event: Message) => ({ name: event.name, attributes: parseAttributes(event.attributes) })),
     links: span.links.map((link: Message) => ({ traceId: hex(link.traceId), spanId: hex(link.spanId) })),
     status: span.status?.code ?? 0,
     resource,
@@ -108,16 +109,16 @@ function readSpan(span: Message, resource: CollectedSpan['resource']): Collected
   };
 }
 
-function readAttributes(attributes: Message): Record<string, Value> {
-  return Object.fromEntries((attributes ?? []).map(({ key, value }: Message) => [key, readValue(value)]));
+function parseAttributes(attributes: Message): Record<string, Value> {
+  return Object.fromEntries((attributes ?? []).map(({ key, value }: Message) => [key, parseValue(value)]));
 }
 
-function readValue(value: Message): Value {
+function parseValue(value: Message): Value {
   switch (value?.value) {
     case 'intValue':
       return Number(value.intValue);
     case 'arrayValue':
-      return value.arrayValue.values.map(readValue);
+      return value.arrayValue.values.map(parseValue);
     default:
       return value?.[value?.value];
   }

@@ -44,7 +44,7 @@ export class ComposeProcesses {
     const redis = this.#processes.start([...command, ...place]);
     const [, client = '', ...ask] = healthcheck?.test ?? [];
     await until(async () => {
-      redis.mustLive();
+      redis.throwIfExited();
       return (await this.#processes.start([client, '-p', port, ...ask]).exited()) === 0;
     });
     return redis;
@@ -57,7 +57,7 @@ export class ComposeProcesses {
     const [, ...words] = healthcheck?.test ?? [];
     const ask = words.map((word) => word.replace(`:${environment['SAMPLE_PORT']}/`, `:${port}/`));
     await until(async () => {
-      service.mustLive();
+      service.throwIfExited();
       return (await this.#image.start(ask).exited()) === 0;
     });
   }
@@ -66,8 +66,8 @@ export class ComposeProcesses {
   async exec(words: readonly string[]): Promise<string> {
     const running = this.#image.start(words, await this.#gatewayEnvironment());
     const code = await running.exited();
-    if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}: ${running.said}`);
-    return running.said;
+    if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}: ${running.output}`);
+    return running.output;
   }
 
   /** Starts the gateway that has this address. */
@@ -75,7 +75,7 @@ export class ComposeProcesses {
     const environment = { ...(await this.#gatewayEnvironment()), HOST: address, OPS_HOST: address };
     const gateway = this.#image.start(this.#image.image.words('CMD'), environment);
     await until(async () => {
-      gateway.mustLive();
+      gateway.throwIfExited();
       return (await fetch(`http://${address}:${environment.OPS_PORT}/readyz`).catch(() => undefined))?.ok;
     });
     return gateway;
@@ -102,7 +102,7 @@ export class ComposeProcesses {
     });
     const health = new URL(healthcheck?.test.at(-1) ?? '');
     await until(async () => {
-      balancer.mustLive();
+      balancer.throwIfExited();
       return (await fetch(`http://${listen}${health.pathname}`).catch(() => undefined))?.ok;
     });
     return `http://${listen}`;
@@ -124,7 +124,7 @@ export class ComposeProcesses {
     const prometheus = this.#processes.start(['prometheus', ...words, `--web.listen-address=${listen}`]);
     const health = new URL(healthcheck?.test.at(-1) ?? '');
     await until(async () => {
-      prometheus.mustLive();
+      prometheus.throwIfExited();
       return (await fetch(`http://${listen}${health.pathname}`).catch(() => undefined))?.ok;
     });
     return `http://${listen}`;

@@ -1,26 +1,27 @@
 import { execFileSync } from 'node:child_process';
 
-/** Whether a program is there. Where it is not, and this is a Debian machine with root, its package is installed first. */
+/** Returns whether a program is available, after trying to install its Debian package where it is missing. */
 export function ensureProgram(program: string, debianPackage: string): boolean {
-  if (isThere(program)) return true;
-  // Another test file may be installing something too; where the lists cannot be brought up to date, those there may do.
+  if (isInstalled(program)) return true;
+  // A failed update is no reason to stop: the existing package lists may suffice.
   aptGet('update');
   aptGet('install', '-y', '--no-install-recommends', debianPackage);
-  return isThere(program);
+  return isInstalled(program);
 }
 
-function aptGet(...words: readonly string[]): void {
+/** Waits for the lock of another test file that installs a package. */
+function aptGet(...args: readonly string[]): void {
   try {
-    execFileSync('apt-get', ['-o', 'DPkg::Lock::Timeout=120', ...words], {
+    execFileSync('apt-get', ['-o', 'DPkg::Lock::Timeout=120', ...args], {
       stdio: 'ignore',
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     });
   } catch {
-    // Whether the program is there now is looked at in any case.
+    // The caller checks for the program itself.
   }
 }
 
-export function isThere(program: string): boolean {
+export function isInstalled(program: string): boolean {
   try {
     execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
     return true;

@@ -5,21 +5,22 @@ import type { GatewayOptions } from '../../src/gateway.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import type { OverloadOptions } from '../../src/overload/detector.ts';
 import { Clock } from './clock.ts';
-import { type Environment, type GatewayInside, startGateway } from './gateway.ts';
+import { type Environment, type InProcessGateway, startGateway } from './gateway.ts';
 import { get, type HttpResponse } from './http.ts';
 import { makeKey } from './keys.ts';
+import { longTimeouts } from './load.ts';
 import { Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
-/** One gateway with embedded stores, a key that may read every campaign, and a clock that the test moves for its cache. */
+/** An in-process gateway with embedded stores, a key for every campaign, and a cache clock that the test advances. */
 export class EmbeddedGateway {
   readonly clock: Clock;
   readonly upstream: Upstream;
-  readonly gateway: GatewayInside;
+  readonly gateway: InProcessGateway;
   readonly keysFile: string;
   readonly #key: string;
 
-  private constructor(clock: Clock, upstream: Upstream, gateway: GatewayInside, keysFile: string, key: string) {
+  private constructor(clock: Clock, upstream: Upstream, gateway: InProcessGateway, keysFile: string, key: string) {
     this.clock = clock;
     this.upstream = upstream;
     this.gateway = gateway;
@@ -27,18 +28,18 @@ export class EmbeddedGateway {
     this.#key = key;
   }
 
-  static async start(environment: Environment = {}, parts: Partial<GatewayOptions> = {}): Promise<EmbeddedGateway> {
+  static async start(environment: Environment = {}, options: Partial<GatewayOptions> = {}): Promise<EmbeddedGateway> {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-embedded-'));
     const keysFile = path.join(folder, 'keys.json');
     const { key, record } = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
     await new FileKeyStore(keysFile).create(record);
     const [clock, upstream] = [new Clock(), await Upstream.start()];
-    const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...environment };
-    const gateway = await startGateway(settings, { monotonicNow: clock.now, ...parts });
+    const settings = { KEYS_FILE: keysFile, CAMPAIGN_SERVICE_URL: upstream.url, ...longTimeouts, ...environment };
+    const gateway = await startGateway(settings, { monotonicNow: clock.now, ...options });
     return new EmbeddedGateway(clock, upstream, gateway, keysFile, key);
   }
 
-  /** One for which every request is one too many. */
+  /** A gateway that rejects every request as overload. */
   static async startOverloaded(): Promise<EmbeddedGateway> {
     const createOverload = ({ onStart: began, onEnd: ended }: OverloadOptions) => ({
       shouldAdmit: () => false,

@@ -1,10 +1,10 @@
 import { ensureProgram } from './debian-package.ts';
 
-/** The tests talk to a real Redis. */
+/** Global set-up: the tests use a real Redis. */
 export default function ensureRedis(): void {
   if (!ensureProgram('redis-server', 'redis-server')) {
     throw new Error(
-      'The tests need redis-server (7 or later) in the PATH: install it, for example with "apt-get install redis-server".',
+      'The tests need redis-server 7 or later in the PATH. Install it, for example with "apt-get install redis-server".',
     );
   }
 }

@@ -12,13 +12,13 @@ import {
 import { until } from './wait.ts';
 
 /**
- * Two gateways to which almost everything has happened that a metric tells of: all that a cache does, failures of the
- * campaign service and an open circuit, Redis away and back, limits of keys and addresses.
+ * Starts two gateways and triggers almost every event that a metric counts: all cache outcomes, upstream failures, an open
+ * circuit, a Redis outage with recovery, and exhausted rate limits of keys and addresses.
  */
 export async function startExercisedGateways(): Promise<{ gateways: GatewayProcess[]; stop(): Promise<void> }> {
   const stack = await Stack.start();
   try {
-    const [first, closed] = await Promise.all([
+    const [gateway, failClosed] = await Promise.all([
       stack.gatewayProcess({
         CACHE_TTL_MS: '300',
         CACHE_STALE_WHILE_REVALIDATE_MS: '300',
@@ -31,11 +31,11 @@ export async function startExercisedGateways(): Promise<{ gateways: GatewayProce
       stack.gatewayProcess({ RATE_LIMIT_ON_REDIS_FAILURE: 'closed' }),
     ]);
     const key = await stack.key();
-    await readThroughCache(stack, first, key);
-    await failAtCampaignService(stack, first, key);
-    await doWithoutRedis(stack, first, closed, key);
-    await useUpLimits(stack, first);
-    return { gateways: [first, closed], stop: () => stack.stop() };
+    await exerciseCache(stack, gateway, key);
+    await exerciseUpstreamFailures(stack, gateway, key);
+    await exerciseRedisOutage(stack, gateway, failClosed, key);
+    await exhaustRateLimits(stack, gateway);
+    return { gateways: [gateway, failClosed], stop: () => stack.stop() };
   } catch (error) {
     await stack.stop();
     throw error;
@@ -48,54 +48,54 @@ const read = ({ url }: GatewayProcess, key: string, campaign = 'cmp_1') =>
 const cacheStatus = async (...request: Parameters<typeof read>) =>
   (await read(...request)).headers.get('cache-status') ?? '';
 
-async function readThroughCache(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
+async function exerciseCache(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
   await until(async () => (await cacheStatus(gateway, key)).includes('hit; ttl=0'));
   await until(async () => (await cacheStatus(gateway, key)).includes('hit; ttl=-'));
   let attempt = 0;
   await until(async () => {
-    const held = deferredResponse();
-    stack.upstream.answer = held;
+    const deferred = deferredResponse();
+    stack.upstream.respond = deferred;
     const before = stack.upstream.requests.length;
-    const campaign = `cmp_together${attempt++}`;
-    const answers = [1, 2, 3].map(() => cacheStatus(gateway, key, campaign));
+    const campaign = `cmp_collapsed${attempt++}`;
+    const statuses = [1, 2, 3].map(() => cacheStatus(gateway, key, campaign));
     await until(() => stack.upstream.requests.length > before);
-    held.open();
-    return (await Promise.all(answers)).some((status) => status.includes('collapsed'));
+    deferred.open();
+    return (await Promise.all(statuses)).some((status) => status.includes('collapsed'));
   });
-  const unkept = JSON.stringify(campaignDocument('cmp_unkept'));
-  stack.upstream.answer = respondWithBody(unkept, 200, { 'cache-control': 'no-store' });
-  await until(async () => (await cacheStatus(gateway, key, 'cmp_unkept')).includes('fwd=bypass'));
-  stack.upstream.answer = respondWithCampaign;
+  const uncacheable = JSON.stringify(campaignDocument('cmp_no_store'));
+  stack.upstream.respond = respondWithBody(uncacheable, 200, { 'cache-control': 'no-store' });
+  await until(async () => (await cacheStatus(gateway, key, 'cmp_no_store')).includes('fwd=bypass'));
+  stack.upstream.respond = respondWithCampaign;
 }
 
-async function failAtCampaignService(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
-  stack.upstream.answer = respondWithJson({}, 404);
-  await read(gateway, key, 'cmp_nowhere');
+async function exerciseUpstreamFailures(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
+  stack.upstream.respond = respondWithJson({}, 404);
+  await read(gateway, key, 'cmp_missing');
   await read({ ...gateway, url: `${gateway.url}/nowhere` }, key);
-  stack.upstream.answer = () => {}; // It never answers.
-  await read(gateway, key, 'cmp_late');
-  stack.upstream.answer = respondWithJson({}, 500);
+  stack.upstream.respond = () => {}; // Never responds.
+  await read(gateway, key, 'cmp_timeout');
+  stack.upstream.respond = respondWithJson({}, 500);
   await until(async () => (await cacheStatus(gateway, key)).includes('detail='));
   let attempt = 0;
   await until(async () => (await read(gateway, key, `cmp_bad${attempt++}`)).text.includes('circuit_open'));
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
 }
 
-async function doWithoutRedis(stack: Stack, gateway: GatewayProcess, closed: GatewayProcess, key: string) {
-  await read(closed, key);
-  const sees = async ({ operationsUrl }: GatewayProcess, state: string) =>
+async function exerciseRedisOutage(stack: Stack, gateway: GatewayProcess, failClosed: GatewayProcess, key: string) {
+  await read(failClosed, key);
+  const reports = async ({ operationsUrl }: GatewayProcess, state: string) =>
     (await (await fetch(`${operationsUrl}/readyz`)).text()).includes(`"${state}"`);
-  const both = async (state: string) => (await sees(gateway, state)) && (await sees(closed, state));
+  const bothReport = async (state: string) => (await reports(gateway, state)) && (await reports(failClosed, state));
   stack.redis.freeze();
-  await until(() => both('down'));
+  await until(() => bothReport('down'));
   await read(gateway, key);
   await read(gateway, makeKey().key);
-  await read(closed, key);
+  await read(failClosed, key);
   stack.redis.thaw();
-  await until(() => both('up'));
+  await until(() => bothReport('up'));
 }
 
-async function useUpLimits(stack: Stack, gateway: GatewayProcess): Promise<void> {
+async function exhaustRateLimits(stack: Stack, gateway: GatewayProcess): Promise<void> {
   const key = await stack.key({ rateLimits: ['2/3600s'] });
   for (let i = 0; i < 4; i++) await read(gateway, key);
   for (let i = 0; i < 4; i++) await read(gateway, makeKey().key);

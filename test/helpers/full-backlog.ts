@@ -6,13 +6,13 @@ const LISTENER = `
 const server = require('node:net').createServer();
 server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => process.stdout.write(String(server.address().port)));`;
 
-/** A listener whose queue is full, in a frozen process: a further connection is neither accepted nor refused. */
+/** A listener in a frozen process with a full accept queue: a new connection is neither accepted nor refused. */
 export async function startFullBacklog(): Promise<{ url: string; stop(): void }> {
   const child = spawn(process.execPath, ['-e', LISTENER], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [port] = await once(child.stdout, 'data');
   child.kill('SIGSTOP');
   const fillers = Array.from({ length: 4 }, () => connect(Number(port), '127.0.0.1').on('error', () => {}));
-  // The queue takes two; a third that connects would mean that it is not full yet.
+  // Linux queues one connection more than the backlog.
   await Promise.all(fillers.slice(0, 2).map((socket) => once(socket, 'connect')));
   return {
     url: `http://127.0.0.1:${port}`,

@@ -15,23 +15,23 @@ export type Environment = Readonly<Record<string, string>>;
 
 export interface RunningGateway {
   readonly url: string;
-  /** The log so far. */
+  /** Parsed log lines, appended as they are written. */
   readonly log: LogLine[];
   stop(): Promise<void>;
 }
 
-export interface GatewayInside extends RunningGateway {
-  /** How many requests have come so far. */
+export interface InProcessGateway extends RunningGateway {
+  /** Requests received since the start. */
   received(): number;
-  /** How many connections are open. */
+  /** Open connections. */
   connections(): Promise<number>;
 }
 
-/** A gateway inside the test's own process, on real sockets all the same. */
+/** A gateway in the test's process, on real sockets. */
 export async function startGateway(
   environment: Environment,
-  parts: Partial<GatewayOptions> = {},
-): Promise<GatewayInside> {
+  options: Partial<GatewayOptions> = {},
+): Promise<InProcessGateway> {
   const settings = loadSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
   const log: LogLine[] = [];
   const formatters = { level: (label: string) => ({ level: label }) };
@@ -39,8 +39,8 @@ export async function startGateway(
     { level: settings.LOG_LEVEL, formatters },
     { write: (line: string) => log.push(JSON.parse(line)) },
   );
-  const stores = parts.stores ?? (await createStores(settings, logger));
-  const gateway = createGateway({ settings, log: logger, ...parts, stores });
+  const stores = options.stores ?? (await createStores(settings, logger));
+  const gateway = createGateway({ settings, log: logger, ...options, stores });
   let received = 0;
   gateway.server.on('request', () => received++);
   gateway.server.listen(0, '127.0.0.1');
@@ -59,8 +59,8 @@ export async function startGateway(
 
 const root = path.resolve(import.meta.dirname, '../..');
 
-/** What every program needs, and what has hundreds of them start in half the time. */
-const common = {
+/** The compile cache halves the start-up time of the hundreds of processes that the tests start. */
+const baseEnvironment = {
   PATH: process.env['PATH'] ?? '',
   NODE_COMPILE_CACHE: path.join(tmpdir(), 'campaign-gateway-compile-cache'),
 };
@@ -72,11 +72,11 @@ export interface GatewayProcess extends RunningGateway {
   exited(): Promise<number | null>;
 }
 
-/** A gateway process, as `npm start` runs it, on free ports. */
+/** A gateway process on free ports, run as `npm start` runs it. */
 export async function spawnGateway(environment: Environment): Promise<GatewayProcess> {
   const child = spawn(process.execPath, [path.join(root, 'src/main.ts')], {
     env: {
-      ...common,
+      ...baseEnvironment,
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
       PORT: '0',
@@ -87,9 +87,9 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
   });
   const log: LogLine[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => log.push(JSON.parse(line)));
-  const ended = once(child, 'exit').then(([code]) => code as number | null);
+  const exited = once(child, 'exit').then(([code]) => code as number | null);
   const listening = await until(() => {
-    if (child.exitCode !== null) throw new Error(`the gateway ended: ${JSON.stringify(log)}`);
+    if (child.exitCode !== null) throw new Error(`the gateway exited: ${JSON.stringify(log)}`);
     return log.find(({ msg }) => msg === 'listening');
   });
   return {
@@ -97,7 +97,7 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
     operationsUrl: String(listening['operations']),
     log,
     process: child,
-    exited: () => ended,
+    exited: () => exited,
     stop: async () => {
       if (child.exitCode === null && child.signalCode === null) {
         child.kill('SIGKILL');
@@ -107,10 +107,10 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
   };
 }
 
-/** Runs a program of this repository to its end. */
+/** Runs a program of this repository until it exits. */
 export async function runProgram(program: string, args: readonly string[], environment: Environment) {
   const child = spawn(process.execPath, [path.join(root, program), ...args], {
-    env: { ...common, ...environment },
+    env: { ...baseEnvironment, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-/** Bytes of the heap that are really in use. */
+/** Bytes of live heap objects, measured after garbage collection. */
 export function heapUsed(): number {
   for (let i = 0; i < 3; i++) collectGarbage();
   return process.memoryUsage().heapUsed;

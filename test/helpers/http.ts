@@ -16,7 +16,7 @@ export interface HttpResponse {
   readonly body: Envelope;
 }
 
-/** One request by fetch; the body, where there is one, is read as an envelope. A gateway's answer has to be as described. */
+/** Sends a request and parses the envelope. Throws when a gateway response does not match the OpenAPI document. */
 export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
   const response = await fetch(url, { method, headers });
   const text = await response.text();
@@ -38,11 +38,11 @@ export async function get(url: string, headers: Record<string, string> = {}, met
   };
 }
 
-/** The bytes that a server sends back for these bytes until it closes, or until `enough` says so. */
+/** Sends bytes and returns what the server sends until it closes the connection, or until `isComplete` returns true. */
 export async function exchangeBytes(
   url: string,
   bytes: string | Buffer,
-  enough: (text: string) => boolean = () => false,
+  isComplete: (text: string) => boolean = () => false,
 ): Promise<string> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
@@ -52,9 +52,9 @@ export async function exchangeBytes(
   let text = '';
   socket.setEncoding('latin1').on('data', (chunk) => {
     text += chunk;
-    if (enough(text)) socket.destroy();
+    if (isComplete(text)) socket.destroy();
   });
-  await new Promise((resolve) => socket.once('close', resolve)); // A reset may come first: what was received counts.
+  await new Promise((resolve) => socket.once('close', resolve)); // A reset may precede it: what was received counts.
   return text;
 }
 
@@ -64,13 +64,13 @@ export interface RawResponse {
   readonly body: string;
 }
 
-/** All answers in the bytes of a connection, by Content-Length. */
+/** Splits the bytes of a connection into responses by Content-Length. */
 export function parseResponses(text: string): RawResponse[] {
   const responses: RawResponse[] = [];
   let rest = text;
   while (rest !== '') {
     const headEnd = rest.indexOf('\r\n\r\n');
-    if (headEnd < 0) throw new Error(`half an answer: ${JSON.stringify(rest)}`);
+    if (headEnd < 0) throw new Error(`incomplete response head: ${JSON.stringify(rest)}`);
     const [statusLine = '', ...lines] = rest.slice(0, headEnd).split('\r\n');
     const headers = Object.fromEntries(
       lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
@@ -91,7 +91,7 @@ export function parseResponses(text: string): RawResponse[] {
   return responses;
 }
 
-/** The `r` and `t` of a RateLimit field. */
+/** Parses the `RateLimit` field: policy name, remaining requests `r` and seconds `t`. */
 export function rateLimitState({ headers }: HttpResponse): { name: string; r: number; t: number } {
   const match = /^"([\w-]+)";r=(\d+);t=(\d+)$/.exec(headers.get('ratelimit') ?? '');
   return { name: match?.[1] ?? '', r: Number(match?.[2]), t: Number(match?.[3]) };

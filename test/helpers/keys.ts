@@ -4,7 +4,7 @@ export type KeyRights = Partial<
   Pick<ApiKey, 'permissions' | 'accountGroupIds' | 'rateLimits' | 'expiresAt' | 'revokedAt'>
 >;
 
-/** A new key with its record, by default one that may read every campaign of ag_1. */
+/** Creates a key and its record. By default it may read every campaign of ag_1. */
 export function makeKey(rights: KeyRights = {}): { key: string; record: ApiKey } {
   const { id, key } = generateKey();
   const record: ApiKey = {

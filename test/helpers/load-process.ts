@@ -8,38 +8,38 @@ export interface LoadPlan {
   readonly path: string;
   readonly key: string;
   readonly seconds: number;
-  /** Requests a second, each sent when its time has come, whatever has become of others. 0: each client asks again at once. */
+  /** Requests per second of an open loop. 0: closed loop, each client sends its next request at once. */
   readonly rate: number;
-  /** To begin with. */
+  /** Clients at the start. */
   readonly connections: number;
-  /** As many as there may be where all are waiting for an answer; what is due beyond them is not sent. */
+  /** A request that is due while this many clients are busy is not sent. */
   readonly maxConnections: number;
-  /** A client that has waited so long goes away. */
-  readonly patienceMs: number;
+  /** A client disconnects after waiting this long for a response. */
+  readonly clientTimeoutMs: number;
   /** The process whose CPU time is measured, if any. */
   readonly pid?: number | undefined;
 }
 
 export interface LoadResult {
-  /** What the process had of its core, while requests were sent: on a machine that others use too it is not all. */
+  /** CPU time of the measured process while requests were sent. On a shared machine less than the wall time. */
   cpuSeconds: number;
   sent: number;
   unsent: number;
-  /** Clients that went away. */
-  late: number;
-  /** Whole 503s, with all that belongs to them. */
+  /** Requests whose client timed out. */
+  timedOut: number;
+  /** Complete 503 responses, with envelope and Retry-After. */
   refused: number;
-  /** How long each whole 200 took. */
+  /** Latency of each complete 200. */
   readonly goodMs: number[];
-  /** Some of what was answered else. */
-  readonly strange: string[];
+  /** The first ten of all other outcomes. */
+  readonly unexpected: string[];
 }
 
-/** Loads a gateway from a process of its own, started by `prefix` (`taskset -c 1`). */
+/** Loads a gateway from a separate process, started by `prefix` (`taskset -c 1`). */
 export async function load(plan: LoadPlan, prefix: readonly string[] = []): Promise<LoadResult> {
   const program = path.join(import.meta.dirname, 'load-program.ts');
-  const [command = '', ...words] = [...prefix, process.execPath, program, JSON.stringify(plan)];
-  const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [command = '', ...args] = [...prefix, process.execPath, program, JSON.stringify(plan)];
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const [output] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   return JSON.parse(output) as LoadResult;
 }

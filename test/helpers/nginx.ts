@@ -8,7 +8,7 @@ import { until } from './wait.ts';
 
 const configFolder = path.join(root, 'config/nginx');
 
-/** Around the site that is tried: what a Debian package would bring, as far as it is needed. */
+/** Replaces Debian's nginx.conf around the tested site. The access log records the gateways that each request was sent to. */
 const mainConfig = `
 user ${userInfo().username};
 worker_processes 2;
@@ -17,16 +17,16 @@ error_log stderr notice;
 events {}
 http {
   ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${name};`).join(' ')}
-  log_format asked '$upstream_addr';
-  access_log asked.log asked;
+  log_format upstreams '$upstream_addr';
+  access_log upstreams.log upstreams;
   include conf.d/*.conf;
 }
 `;
 
-/** nginx with the files of config/nginx, on a free port, before gateways that may be others at any time. */
+/** nginx with the files of config/nginx on a free port. The gateways behind it can be replaced. */
 export class Nginx {
   readonly url: string;
-  /** When what it sends to was changed. */
+  /** When the list of gateways changed. */
   readonly reloads: { readonly from: number; readonly to: number }[] = [];
   readonly #folder: string;
   readonly #processes = new Processes();
@@ -43,25 +43,25 @@ export class Nginx {
     const master = nginx.#processes.start([...nginx.#command, '-g', 'daemon off;']);
     nginx.#master = master;
     await until(() => {
-      master.mustLive();
-      return nginx.#workers.length > 0;
+      master.throwIfExited();
+      return nginx.#liveWorkers.length > 0;
     });
     return nginx;
   }
 
-  /** Sends to these from now on. Resolves when nothing is served by what was in force before. */
+  /** Replaces the gateways. Resolves when no worker with the previous list is left. */
   async use(gateways: readonly string[]): Promise<void> {
-    const [from, before] = [Date.now(), this.#workers];
+    const [from, previous] = [Date.now(), this.#liveWorkers];
     await this.#writeGateways(gateways);
     const reload = this.#processes.start([...this.#command, '-s', 'reload']);
-    if ((await reload.exited()) !== 0) throw new Error(`nginx does not take its configuration: ${reload.said}`);
-    await until(() => this.#workers.length > 0 && !this.#workers.some((worker) => before.includes(worker)));
+    if ((await reload.exited()) !== 0) throw new Error(`nginx rejected its configuration: ${reload.output}`);
+    await until(() => this.#liveWorkers.length > 0 && !this.#liveWorkers.some((worker) => previous.includes(worker)));
     this.reloads.push({ from, to: Date.now() });
   }
 
-  /** How many requests it has sent to more than one gateway. */
-  async passedOn(): Promise<number> {
-    const log = await readFile(path.join(this.#folder, 'asked.log'), 'utf8');
+  /** Counts requests that were sent to more than one gateway. */
+  async countRetried(): Promise<number> {
+    const log = await readFile(path.join(this.#folder, 'upstreams.log'), 'utf8');
     return log.split('\n').filter((line) => line.includes(', ')).length;
   }
 
@@ -74,26 +74,26 @@ export class Nginx {
     return ['nginx', '-p', this.#folder, '-c', path.join(this.#folder, 'nginx.conf'), '-e', 'stderr'];
   }
 
-  /** The worker processes, those included that still end what they have begun. */
-  get #workers(): string[] {
-    const said = this.#master?.said ?? '';
-    const named = (words: RegExp) => [...said.matchAll(words)].map(([, pid = '']) => pid);
-    const exited = new Set(named(/worker process (\d+) exited/g));
-    return named(/start worker process (\d+)/g).filter((pid) => !exited.has(pid));
+  /** Worker process ids, including workers that are shutting down gracefully. */
+  get #liveWorkers(): string[] {
+    const output = this.#master?.output ?? '';
+    const findPids = (pattern: RegExp) => [...output.matchAll(pattern)].map(([, pid = '']) => pid);
+    const exited = new Set(findPids(/worker process (\d+) exited/g));
+    return findPids(/start worker process (\d+)/g).filter((pid) => !exited.has(pid));
   }
 
-  /** As under /etc/nginx. */
+  /** Writes the configuration folder in the layout of /etc/nginx. */
   async #layOut(gateways: readonly string[]): Promise<void> {
     for (const folder of ['conf.d', 'campaign-gateway']) await mkdir(path.join(this.#folder, folder));
     const site = await readFile(path.join(configFolder, 'campaign-gateway.conf'), 'utf8');
-    const here = site.replace('listen 80;', `listen ${new URL(this.url).host};`);
-    if (here === site) throw new Error('the site listens elsewhere');
-    await writeFile(path.join(this.#folder, 'conf.d/campaign-gateway.conf'), here);
+    const testSite = site.replace('listen 80;', `listen ${new URL(this.url).host};`);
+    if (testSite === site) throw new Error('campaign-gateway.conf has no "listen 80;"');
+    await writeFile(path.join(this.#folder, 'conf.d/campaign-gateway.conf'), testSite);
     await writeFile(path.join(this.#folder, 'nginx.conf'), mainConfig);
     await this.#writeGateways(gateways);
   }
 
-  /** Each on a line like those in config/nginx. */
+  /** Writes one server line per gateway, with the parameters of config/nginx/gateways.conf. */
   async #writeGateways(gateways: readonly string[]): Promise<void> {
     const example = await readFile(path.join(configFolder, 'gateways.conf'), 'utf8');
     const [, parameters = ''] = /^server \S+ (.+);$/m.exec(example) ?? [];

@@ -4,10 +4,10 @@ import { publicEndpoints } from '../../src/endpoints/index.ts';
 import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 
-/** An answer of the public listener, as far as the API description speaks of it. */
-export interface DescribedResponse {
+/** A response of the public listener. */
+export interface ObservedResponse {
   readonly method: string;
-  /** Undefined where the request was no HTTP. */
+  /** Undefined for a malformed request. */
   readonly path: string | undefined;
   readonly status: number;
   readonly header: (name: string) => string | null;
@@ -40,49 +40,52 @@ const ajv = new Ajv2020({ strict: false, allErrors: true });
 ajv.addSchema(document, 'openapi.json');
 const compiled = new Map<string, ValidateFunction>();
 
-/** What HTTP itself adds. */
-const OF_HTTP = new Set(['date', 'connection', 'keep-alive', 'content-type', 'content-length']);
+/** Headers of HTTP itself, which the OpenAPI document does not list. */
+const HTTP_HEADERS = new Set(['date', 'connection', 'keep-alive', 'content-type', 'content-length']);
 
-/** Statuses that the description has and that have been answered in this test file. */
-export const seenStatuses = new Set<string>();
-export const describedStatuses = Object.keys(Object.values(document.paths)[0]?.['get']?.responses ?? {});
+/** Statuses of all checked responses in this test file. */
+export const observedStatuses = new Set<string>();
+/** Statuses in the OpenAPI document. */
+export const documentedStatuses = Object.keys(Object.values(document.paths)[0]?.['get']?.responses ?? {});
 
-/** Throws where an answer is not as the API description says. */
-export function checkAgainstOpenApi(response: DescribedResponse): void {
-  const described = responseOf(response);
-  if (described === 'of another endpoint') return;
-  seenStatuses.add(String(response.status));
-  if (!described) throw new Error(`the API description has no ${response.status} for ${response.method}`);
-  for (const [name, { $ref }] of Object.entries(described.headers)) checkHeader(response, name, $ref);
-  const known = new Set(Object.keys(described.headers).map((name) => name.toLowerCase()));
-  const unknown = response.headerNames.filter((name) => !known.has(name) && !OF_HTTP.has(name));
-  if (unknown.length > 0)
-    throw new Error(`${response.status} has headers that are not described: ${unknown.join(', ')}`);
-  const schema = described.content?.['application/json'].schema.$ref;
+/** Throws when a response does not match the OpenAPI document. Responses of other endpoints are not checked. */
+export function checkAgainstOpenApi(response: ObservedResponse): void {
+  const documented = findDocumented(response);
+  if (documented === 'other_endpoint') return;
+  observedStatuses.add(String(response.status));
+  if (!documented) throw new Error(`the OpenAPI document has no ${response.status} for ${response.method}`);
+  for (const [name, { $ref }] of Object.entries(documented.headers)) checkHeader(response, name, $ref);
+  const names = new Set(Object.keys(documented.headers).map((name) => name.toLowerCase()));
+  const undocumented = response.headerNames.filter((name) => !names.has(name) && !HTTP_HEADERS.has(name));
+  if (undocumented.length > 0) {
+    throw new Error(`${response.status} has undocumented headers: ${undocumented.join(', ')}`);
+  }
+  const schema = documented.content?.['application/json'].schema.$ref;
   if (schema && response.body !== '') check(schema, JSON.parse(response.body), `the body of a ${response.status}`);
 }
 
-function responseOf({ method, path, status }: DescribedResponse): Response | undefined | 'of another endpoint' {
+function findDocumented({ method, path, status }: ObservedResponse): Response | undefined | 'other_endpoint' {
   const [template] = Object.keys(document.paths);
-  const isKnown = path !== undefined && new RegExp(`^${template?.replace(/\{\w+\}/g, '[^/]*')}$`).test(path);
-  if (!isKnown && status < 400) return 'of another endpoint';
+  const isMatch = path !== undefined && new RegExp(`^${template?.replace(/\{\w+\}/g, '[^/]*')}$`).test(path);
+  if (!isMatch && status < 400) return 'other_endpoint';
   const operation = document.paths[template ?? '']?.[method === 'HEAD' ? 'head' : 'get'];
   return operation?.responses[String(status)];
 }
 
-function checkHeader({ header, status }: DescribedResponse, name: string, $ref: string): void {
-  const described = document.components.headers[name];
+function checkHeader({ header, status }: ObservedResponse, name: string, $ref: string): void {
+  const documented = document.components.headers[name];
   const value = header(name);
   if (value === null) {
-    if (described?.required) throw new Error(`a ${status} lacks ${name}`);
+    if (documented?.required) throw new Error(`a ${status} lacks ${name}`);
     return;
   }
-  const typed = described?.schema.type === 'integer' ? Number(value) : value;
+  const typed = documented?.schema.type === 'integer' ? Number(value) : value;
   check(`${$ref}/schema`, typed, `${name} of a ${status}`);
 }
 
-function check($ref: string, value: unknown, what: string): void {
+function check($ref: string, value: unknown, label: string): void {
   const validate = compiled.get($ref) ?? ajv.compile({ $ref: `openapi.json${$ref}` });
   compiled.set($ref, validate);
-  if (!validate(value)) throw new Error(`${what} is not as described: ${ajv.errorsText(validate.errors)}`);
+  if (!validate(value))
+    throw new Error(`${label} does not match the OpenAPI document: ${ajv.errorsText(validate.errors)}`);
 }

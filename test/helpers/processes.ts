@@ -12,11 +12,11 @@ export class RunningProcess {
   readonly #name: string;
   readonly #child: ChildProcess;
   readonly #exit: Promise<number | null>;
-  #said = '';
+  #output = '';
 
   constructor([program = '', ...args]: readonly string[], { cwd, env, uid, gid }: Options) {
     this.#name = program;
-    // A group of its own, which dies as a whole: an init in front must not leave what it started behind.
+    // A separate process group, so that killing it also ends the children of an init process.
     this.#child = spawn(program, args, {
       ...(cwd !== undefined && { cwd }),
       ...(env && { env }),
@@ -27,32 +27,32 @@ export class RunningProcess {
     });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text) => {
-        this.#said += text;
+        this.#output += text;
       });
     }
     this.#exit = once(this.#child, 'close').then(([code]) => code);
-    this.#exit.catch(() => {}); // Of who waits for it.
+    this.#exit.catch(() => {}); // Callers of `exited` receive the rejection.
   }
 
-  /** All that it has written. */
-  get said(): string {
-    return this.#said;
+  /** Everything written to stdout and stderr. */
+  get output(): string {
+    return this.#output;
   }
 
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }
 
-  /** Its exit code. */
+  /** Resolves with the exit code. */
   exited(): Promise<number | null> {
     return this.#exit;
   }
 
-  /** To be asked while something is waited for that only a living process can bring about. */
-  mustLive(): void {
+  /** Call it while polling for something that only a running process can do. */
+  throwIfExited(): void {
     const { exitCode, signalCode } = this.#child;
     if (exitCode !== null || signalCode !== null) {
-      throw new Error(`${this.#name} ended with ${exitCode ?? signalCode}: ${this.#said}`);
+      throw new Error(`${this.#name} exited with ${exitCode ?? signalCode}: ${this.#output}`);
     }
   }
 
@@ -62,18 +62,18 @@ export class RunningProcess {
     try {
       process.kill(-pid, 'SIGKILL');
     } catch {
-      // Nobody is left in the group.
+      // The group has no processes left.
     }
     await this.#exit;
   }
 }
 
-/** The processes of a test, which end with it. */
+/** The processes of a test. `stop` kills them all. */
 export class Processes {
   readonly #all: RunningProcess[] = [];
 
-  start(words: readonly string[], options: Options = {}): RunningProcess {
-    const started = new RunningProcess(words, options);
+  start(command: readonly string[], options: Options = {}): RunningProcess {
+    const started = new RunningProcess(command, options);
     this.#all.push(started);
     return started;
   }

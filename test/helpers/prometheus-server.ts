@@ -11,11 +11,11 @@ import { until } from './wait.ts';
 
 /** Debian's prometheus has promtool in it. */
 export function ensurePrometheus(): boolean {
-  const isThere = ensureProgram('prometheus', 'prometheus') && ensureProgram('promtool', 'prometheus');
-  if (!isThere) {
+  const isInstalled = ensureProgram('prometheus', 'prometheus') && ensureProgram('promtool', 'prometheus');
+  if (!isInstalled) {
     process.stderr.write('prometheus and promtool cannot be had: the tests that need them are left out.\n');
   }
-  return isThere;
+  return isInstalled;
 }
 
 /** Runs promtool to its end; gives all that it says. */

@@ -3,22 +3,22 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface RedisProxy {
   readonly url: string;
-  /** Passes no bytes on, for every connection that is or becomes open meanwhile. */
+  /** Drops all bytes of open and new connections, without closing them. */
   hang(): void;
   resume(): void;
-  /** Holds every reply back for so long. */
+  /** Delays every reply. */
   delayReplies(ms: number): void;
   stop(): void;
 }
 
-/** A proxy before Redis. */
+/** A TCP proxy in front of Redis. */
 export async function startProxy(redisPort: number): Promise<RedisProxy> {
   let hanging = false;
   let delayMs = 0;
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket.on('error', () => {}));
-    if (hanging) return; // For ever, though others may come through later.
+    if (hanging) return; // This connection stays unusable even after `resume`.
     const upstream = connect(redisPort, '127.0.0.1').on('error', () => {});
     sockets.add(upstream);
     socket.on('data', (bytes) => !hanging && upstream.write(bytes));

@@ -5,12 +5,12 @@ import { type ErrorCode, errorDefinitions } from '../../src/http/errors.ts';
 import { parseResponses, type RawResponse } from './http.ts';
 import { until } from './wait.ts';
 
-/** A client below HTTP: it sends bytes, and sees what comes back and whether the connection is ended. */
+/** A TCP client that sends bytes and records what it receives and whether the gateway closed the connection. */
 export class RawClient {
   readonly socket: Socket;
   received = '';
-  /** The gateway has ended the connection, or reset it. */
-  ended = false;
+  /** The gateway has closed or reset the connection. */
+  closed = false;
 
   private constructor(socket: Socket) {
     this.socket = socket;
@@ -18,13 +18,13 @@ export class RawClient {
     socket.on('data', (text: string) => {
       this.received += text;
     });
-    const end = () => {
-      this.ended = true;
+    const onClosed = () => {
+      this.closed = true;
     };
     socket
       .on('error', () => {})
-      .on('end', end)
-      .on('close', end);
+      .on('end', onClosed)
+      .on('close', onClosed);
   }
 
   static async connect(url: string): Promise<RawClient> {
@@ -35,36 +35,36 @@ export class RawClient {
     return client;
   }
 
-  /** Writes the pieces, each in a packet of its own as far as TCP lets one say so. */
-  async send(...pieces: readonly (string | Buffer)[]): Promise<void> {
-    for (const piece of pieces) {
+  /** Writes the chunks, as far as TCP allows each in a separate packet. */
+  async send(...chunks: readonly (string | Buffer)[]): Promise<void> {
+    for (const chunk of chunks) {
       if (!this.socket.writable) return new Promise((resolve) => setImmediate(resolve)); // Its `close` event may be due.
-      const bytes = typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece;
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'latin1') : chunk;
       await new Promise<void>((resolve) => this.socket.write(bytes, () => setImmediate(resolve)));
     }
   }
 
-  /** The final answers so far; an interim one is none (RFC 9110, section 15.2). */
-  get answers(): RawResponse[] {
+  /** The final responses received, without interim ones (RFC 9110, section 15.2). */
+  get responses(): RawResponse[] {
     return parseResponses(this.received).filter(({ status }) => status >= 200);
   }
 
-  /** Waits until so many answers have begun to come, or the connection has ended. */
-  async untilAnswers(count: number): Promise<void> {
-    await until(() => this.ended || (this.received.match(/HTTP\/1\.1 [2-5]\d\d /g)?.length ?? 0) >= count);
+  /** Waits for the heads of `count` final responses, or for the connection to close. */
+  async untilResponses(count: number): Promise<void> {
+    await until(() => this.closed || (this.received.match(/HTTP\/1\.1 [2-5]\d\d /g)?.length ?? 0) >= count);
   }
 
-  /** All answers, once the gateway has ended the connection. */
-  async untilEnded(): Promise<RawResponse[]> {
-    await until(() => this.ended);
+  /** Waits for the gateway to close the connection and returns all final responses. */
+  async untilClosed(): Promise<RawResponse[]> {
+    await until(() => this.closed);
     this.socket.destroy();
-    return this.answers;
+    return this.responses;
   }
 }
 
 export type Outcome = 'OK' | ErrorCode;
 
-/** Checks that it is a whole envelope, with the headers that every answer has, and tells which. */
+/** Checks the envelope and the headers that every response has. Returns the error code, or `OK`. */
 export function classifyResponse({ status, headers, body }: RawResponse): Outcome {
   const envelope = JSON.parse(body);
   expect(Object.keys(envelope)).toEqual(['success', 'data', 'error', 'traceId']);

@@ -8,22 +8,22 @@ import { makeCertificates } from './certificates.ts';
 import { freePort, RedisServer, type RedisTopology } from './redis.ts';
 import { until } from './wait.ts';
 
-/** Every form, with what starts it. */
+/** Every topology that `REDIS_URL` supports. */
 export const redisTopologies: [name: string, start: () => Promise<RedisTopology>][] = [
   ['one server', () => RedisServer.start()],
-  ['TLS with a user of few rights', startTls],
-  ['a master found through a sentinel', startSentinel],
-  ['a cluster of three masters', startCluster],
+  ['TLS and a least-privilege user', startTls],
+  ['Sentinel', startSentinel],
+  ['Redis Cluster', startCluster],
 ];
 
 export interface RedisCluster extends RedisTopology {
-  /** One a master, or none. */
+  /** One per master, or none. */
   readonly replicas: readonly RedisServer[];
 }
 
-/** Three masters that share the slots, each with a replica if so wanted. */
+/** A Redis Cluster of three masters with `replicas` each. */
 export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}): Promise<RedisCluster> {
-  // The bus would otherwise be at port + 10000, which may be beyond the last port.
+  // The default bus port, port + 10000, may exceed 65535.
   const startNode = async () =>
     RedisServer.start(
       ...['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())],
@@ -33,11 +33,11 @@ export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}
   const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
   const plan = ['--cluster-replicas', String(replicas), '--cluster-yes'];
   await promisify(execFile)('redis-cli', ['--cluster', 'create', ...hosts, ...plan]);
-  const isWhole = async ({ client }: RedisServer) => {
+  const isReady = async ({ client }: RedisServer) => {
     const [cluster, replication] = [await client.cluster('INFO'), await client.info('replication')];
     return cluster.includes('cluster_state:ok') && !replication.includes('master_link_status:down');
   };
-  await until(async () => (await Promise.all(nodes.map(isWhole))).every(Boolean));
+  await until(async () => (await Promise.all(nodes.map(isReady))).every(Boolean));
   return {
     url: `redis+cluster://${hosts.slice(0, 2).join(',')}`,
     environment: {},
@@ -47,17 +47,17 @@ export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}
   };
 }
 
-export interface WatchedRedis extends RedisTopology {
+export interface SentinelRedis extends RedisTopology {
   readonly master: RedisServer;
   readonly replica: RedisServer | undefined;
   readonly sentinel: RedisServer;
 }
 
-/** A master that a sentinel watches, with a replica if so wanted. */
-export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_000 } = {}): Promise<WatchedRedis> {
+/** A master that one sentinel monitors, with an optional replica. */
+export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_000 } = {}): Promise<SentinelRedis> {
   const master = await RedisServer.start();
   const replica = replicas > 0 ? await RedisServer.start('--replicaof', '127.0.0.1', String(master.port)) : undefined;
-  // A sentinel that finds no replica at its first look takes the next one ten seconds later.
+  // A sentinel that sees no replica at first looks again only ten seconds later.
   await until(async () => !replica || (await replica.client.info('replication')).includes('master_link_status:up'));
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-sentinel-'));
   const config = path.join(folder, 'sentinel.conf');
@@ -87,7 +87,7 @@ async function countReplicas(sentinel: RedisServer): Promise<number> {
   return Array.isArray(replicas) ? replicas.length : 0;
 }
 
-/** TLS, with a user of its own that may do no more than the gateway needs. */
+/** TLS, and an ACL user with only the commands and keys that the gateway needs. */
 async function startTls(): Promise<RedisTopology> {
   const { server, files, remove } = await makeCertificates();
   const folder = path.dirname(files.ca);
@@ -110,7 +110,7 @@ async function startTls(): Promise<RedisTopology> {
   const rights =
     '+ping +info +get +set +del +mget +hget +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +smismember +zadd +zremrangebyscore +zcard +zrem';
   await redis.client.acl('SETUSER', 'gateway', 'on', '>p@ss word', '~campaign-gateway:*', ...rights.split(' '));
-  // For what the test's own process connects; others have it from their environment.
+  // For connections of the test's process; other processes get it from their environment.
   const authorities = getCACertificates('default');
   setDefaultCACertificates([...authorities, await readFile(files.ca, 'utf8')]);
   return {

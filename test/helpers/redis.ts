@@ -7,17 +7,21 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { until } from './wait.ts';
 
-/** A Redis in one of the forms that `REDIS_URL` knows. */
+/** A Redis in one of the topologies that `REDIS_URL` supports. */
 export interface RedisTopology {
   readonly url: string;
-  /** What a process needs in its environment besides. */
+  /** Further environment variables that a client process needs. */
   readonly environment: Readonly<Record<string, string>>;
-  /** The servers that were its masters at the start. */
+  /** The servers that started as masters. */
   readonly masters: readonly RedisServer[];
   stop(): Promise<void>;
 }
 
-/** A redis-server of the test's own, on a free port of 127.0.0.1: the simplest of the forms. */
+/** Killed: connections are refused. Frozen: connections stay open without a reply. */
+export const outageKinds = ['killed', 'frozen'] as const;
+export type OutageKind = (typeof outageKinds)[number];
+
+/** A single redis-server on a free port of 127.0.0.1. */
 export class RedisServer implements RedisTopology {
   readonly port: number;
   readonly url: string;
@@ -43,7 +47,7 @@ export class RedisServer implements RedisTopology {
     return server;
   }
 
-  /** A sentinel with this configuration file, which it rewrites. */
+  /** A sentinel. It rewrites its configuration file. */
   static async startSentinel(config: string): Promise<RedisServer> {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-redis-'));
     const sentinel = new RedisServer(await freePort(), folder, ['--sentinel']);
@@ -52,20 +56,30 @@ export class RedisServer implements RedisTopology {
     return sentinel;
   }
 
-  /** Starts it (again) on the same port and folder. */
+  /** Starts or restarts the server on the same port and folder. */
   async launch(): Promise<void> {
     const port = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder];
-    // A replica is to have its copy at once.
+    // A new replica synchronizes without delay.
     const server = this.#args.includes('--sentinel') ? [] : ['--save', '', '--repl-diskless-sync-delay', '0'];
     const args = [...this.#config, ...port, ...server, ...this.#args];
     this.#process = spawn('redis-server', args, { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }
 
-  /** For the test itself to look and meddle. */
+  /** The test's own connection. */
   get client(): Redis {
     this.#client ??= new Redis({ port: this.port, host: '127.0.0.1', retryStrategy: () => 20 }).on('error', () => {});
     return this.#client;
+  }
+
+  async startOutage(kind: OutageKind): Promise<void> {
+    if (kind === 'killed') await this.kill();
+    else this.freeze();
+  }
+
+  async endOutage(kind: OutageKind): Promise<void> {
+    if (kind === 'killed') await this.launch();
+    else this.thaw();
   }
 
   freeze(): void {
@@ -90,7 +104,7 @@ export class RedisServer implements RedisTopology {
   }
 }
 
-/** A port nobody listens on. */
+/** Returns a port without a listener. */
 export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');

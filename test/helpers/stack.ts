@@ -5,8 +5,8 @@ import type { KeyStore } from '../../src/keys/key-store.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import {
   type Environment,
-  type GatewayInside,
   type GatewayProcess,
+  type InProcessGateway,
   type RunningGateway,
   spawnGateway,
   startGateway,
@@ -16,9 +16,9 @@ import { RedisServer, type RedisTopology } from './redis.ts';
 import { Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
-/** A Redis, a scripted campaign service, and as many gateways before it as the test asks for. */
-export class Stack<Form extends RedisTopology = RedisServer> {
-  readonly redis: Form;
+/** A Redis, a scripted campaign service, and the gateways that the test starts in front of it. */
+export class Stack<Topology extends RedisTopology = RedisServer> {
+  readonly redis: Topology;
   readonly upstream: Upstream;
   readonly keyStore: KeyStore;
   /** Longer than a slow machine stalls. For tests of outages and for benchmarks: `{}`, the defaults of the gateway. */
@@ -26,7 +26,7 @@ export class Stack<Form extends RedisTopology = RedisServer> {
   readonly #closeKeyStore: () => Promise<void>;
   readonly #gateways: RunningGateway[] = [];
 
-  private constructor(redis: Form, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
+  private constructor(redis: Topology, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
     this.redis = redis;
     this.upstream = upstream;
     this.keyStore = store.keys;
@@ -34,7 +34,7 @@ export class Stack<Form extends RedisTopology = RedisServer> {
   }
 
   static async start(): Promise<Stack>;
-  static async start<Form extends RedisTopology>(startRedis: () => Promise<Form>): Promise<Stack<Form>>;
+  static async start<Topology extends RedisTopology>(startRedis: () => Promise<Topology>): Promise<Stack<Topology>>;
   static async start(
     startRedis: () => Promise<RedisTopology> = () => RedisServer.start(),
   ): Promise<Stack<RedisTopology>> {
@@ -43,15 +43,15 @@ export class Stack<Form extends RedisTopology = RedisServer> {
     return new Stack(redis, upstream, await openKeyStore(settings, pino({ level: 'silent' })));
   }
 
-  /** Without a cache: but for the tests of the cache, each request is to reach the campaign service. */
+  /** The cache is off, so that each request reaches the campaign service unless a test enables it. */
   get environment(): Environment {
     const { url, environment } = this.redis;
     const settings = { CAMPAIGN_SERVICE_URL: this.upstream.url, CACHE_TTL_MS: '0', ...this.redisTimeouts };
     return { REDIS_URL: url, ...settings, ...environment };
   }
 
-  async gateway(environment: Environment = {}, parts: Partial<GatewayOptions> = {}): Promise<GatewayInside> {
-    const gateway = await startGateway({ ...this.environment, ...environment }, parts);
+  async gateway(environment: Environment = {}, options: Partial<GatewayOptions> = {}): Promise<InProcessGateway> {
+    const gateway = await startGateway({ ...this.environment, ...environment }, options);
     this.#gateways.push(gateway);
     return gateway;
   }
@@ -62,7 +62,7 @@ export class Stack<Form extends RedisTopology = RedisServer> {
     return gateway;
   }
 
-  /** Puts a new key into the store and gives the key itself. */
+  /** Stores a new key and returns its secret text. */
   async key(rights: KeyRights = {}): Promise<string> {
     const { key, record } = makeKey(rights);
     await this.#persist(() => this.keyStore.create(record));
@@ -71,12 +71,12 @@ export class Stack<Form extends RedisTopology = RedisServer> {
 
   async revoke(key: string): Promise<void> {
     const record = await this.#persist(() => this.keyStore.find(key.split('_')[1] ?? ''));
-    if (!record) throw new Error('no such key');
+    if (!record) throw new Error('key not found');
     const revoked = { ...record, version: `${record.version}r`, revokedAt: new Date().toISOString() };
     await this.#persist(() => this.keyStore.replace(revoked, record.version));
   }
 
-  /** Right after a restart of Redis the test's own connection may not be back yet. */
+  /** Tries until the test's own connection has recovered from a Redis restart. */
   async #persist<T>(change: () => Promise<T>): Promise<T> {
     const { result } = await until(() =>
       change().then(
@@ -87,18 +87,18 @@ export class Stack<Form extends RedisTopology = RedisServer> {
     return result;
   }
 
-  /** Waits until all gateways have said that they are alive, and each has heard of the others at a later beat. */
-  async gatewaysKnowOfEachOther(): Promise<void> {
-    const beats = async () => {
-      const ask = ({ client }: RedisServer) => client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
-      // In a cluster one of the masters has it, and the others say so.
-      const answers = await Promise.all(this.redis.masters.map((master) => ask(master).catch(() => [])));
-      const scores = answers.flat().filter((_, i) => i % 2 === 1);
+  /** Waits for a heartbeat of every gateway, and for one more of each, with which it has read those of the others. */
+  async untilGatewaysDiscovered(): Promise<void> {
+    const heartbeats = async () => {
+      const query = ({ client }: RedisServer) => client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
+      // In a cluster all masters but one redirect.
+      const replies = await Promise.all(this.redis.masters.map((master) => query(master).catch(() => [])));
+      const scores = replies.flat().filter((_, i) => i % 2 === 1);
       return scores.map(Number);
     };
-    await until(async () => (await beats()).length === this.#gateways.length);
-    const latest = Math.max(...(await beats()));
-    await until(async () => (await beats()).every((at) => at > latest));
+    await until(async () => (await heartbeats()).length === this.#gateways.length);
+    const latest = Math.max(...(await heartbeats()));
+    await until(async () => (await heartbeats()).every((at) => at > latest));
   }
 
   async stop(): Promise<void> {

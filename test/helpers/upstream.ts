@@ -4,13 +4,13 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from '
 
 export type Responder = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** The ids in the path that the gateway asks for by default. */
+/** Parses the ids from the gateway's default upstream path. */
 export function requestIds(request: IncomingMessage): { accountGroupId: string; campaignId: string } {
   const match = /\/accounts\/([^/]+)\/campaigns\/([^/?]+)$/.exec(request.url ?? '');
   return { accountGroupId: match?.[1] ?? '', campaignId: match?.[2] ?? '' };
 }
 
-/** A whole campaign as the campaign service gives it, workflow definitions included. */
+/** A complete campaign document of the campaign service, workflow definition included. */
 export function campaignDocument(id: string, accountGroupId?: string): Record<string, unknown> {
   return {
     id,
@@ -33,7 +33,7 @@ export function campaignDocument(id: string, accountGroupId?: string): Record<st
 export const respondWithCampaign: Responder = (request, response) =>
   respondWithName('Spring outreach')(request, response);
 
-/** The campaign that is asked for, under this name. */
+/** Responds with the requested campaign under this name. */
 export function respondWithName(name: string): Responder {
   return (request, response) => {
     const { accountGroupId, campaignId } = requestIds(request);
@@ -52,16 +52,16 @@ export function respondWithBody(body: string | Buffer, status = 200, headers: Re
   };
 }
 
-/** A campaign service whose answers the test scripts; it keeps the requests that reached it. */
+/** A campaign service whose responses the test scripts. It records the requests. */
 export class Upstream {
   readonly requests: IncomingMessage[] = [];
-  answer: Responder = respondWithCampaign;
+  respond: Responder = respondWithCampaign;
   readonly #server;
 
   private constructor() {
     const listener: RequestListener = (request, response) => {
       this.requests.push(request);
-      this.answer(request, response);
+      this.respond(request, response);
     };
     this.#server = createServer(listener);
   }
@@ -88,7 +88,7 @@ export class Upstream {
   }
 }
 
-/** A campaign service below HTTP: the test writes bytes. */
+/** A campaign service at TCP level: the test writes bytes to the sockets. */
 export async function startRawUpstream(
   onRequest: (socket: Socket) => void,
 ): Promise<{ url: string; sockets: Set<Socket>; stop(): void }> {
@@ -111,9 +111,9 @@ export async function startRawUpstream(
   };
 }
 
-/** An answer that is held back until `open` is called. */
-export function deferredResponse(answer: Responder = respondWithCampaign): Responder & { open(): void } {
+/** A responder that waits until `open` is called. */
+export function deferredResponse(respond: Responder = respondWithCampaign): Responder & { open(): void } {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const held: Responder = (request, response) => void promise.then(() => answer(request, response));
-  return Object.assign(held, { open: resolve });
+  const deferred: Responder = (request, response) => void promise.then(() => respond(request, response));
+  return Object.assign(deferred, { open: resolve });
 }

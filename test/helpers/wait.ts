@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Asks until the answer is truthy. It gives up after `patienceMs`, long enough for a slow machine. */
-export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 20_000): Promise<NonNullable<T>> {
-  const giveUpAt = Date.now() + timeoutMs;
+/** Polls until the condition is truthy and returns its value. The default timeout suits a heavily loaded machine. */
+export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 50_000): Promise<NonNullable<T>> {
+  const deadline = Date.now() + timeoutMs;
   for (;;) {
-    const answer = await condition();
-    if (answer) return answer;
-    if (Date.now() > giveUpAt) throw new Error(`waited ${timeoutMs} ms in vain for: ${condition}`);
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${condition}`);
     await pause(10);
   }
 }

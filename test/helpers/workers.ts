@@ -2,8 +2,8 @@ import type { GatewayProcess } from './gateway.ts';
 import type { Stack } from './stack.ts';
 import { until } from './wait.ts';
 
-/** The process ids of the workers that have said that they listen, in that order. */
-export const workersOf = ({ log }: GatewayProcess) =>
+/** Process ids of the workers in the order in which they logged that they listen. */
+export const listeningWorkers = ({ log }: GatewayProcess) =>
   log.filter(({ msg }) => msg === 'listening').map(({ pid }) => Number(pid));
 
 export function isAlive(pid: number): boolean {
@@ -14,9 +14,9 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** A gateway of two workers, which both listen. */
-export async function startTwo(stack: Stack, environment: Record<string, string> = {}): Promise<GatewayProcess> {
+/** Starts a gateway with two workers and waits until both listen. */
+export async function startTwoWorkers(stack: Stack, environment: Record<string, string> = {}): Promise<GatewayProcess> {
   const gateway = await stack.gatewayProcess({ WORKERS: '2', ...environment });
-  await until(() => workersOf(gateway).length === 2);
+  await until(() => listeningWorkers(gateway).length === 2);
   return gateway;
 }

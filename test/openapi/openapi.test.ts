@@ -4,12 +4,16 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import type { Endpoint } from '../../src/endpoints/endpoint.ts';
+import { identifier } from '../../src/endpoints/identifier.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
+import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
-import { checkAgainstOpenApi, describedStatuses, seenStatuses } from '../helpers/openapi-contract.ts';
+import { checkAgainstOpenApi, documentedStatuses, observedStatuses } from '../helpers/openapi-contract.ts';
 import { respondWithJson } from '../helpers/upstream.ts';
 
 const run = promisify(execFile);
@@ -23,14 +27,14 @@ beforeAll(async () => {
   url = `${embedded.gateway.url}/openapi.json`;
 });
 afterAll(() => embedded.stop());
-beforeEach(() => seenStatuses.clear());
+beforeEach(() => observedStatuses.clear());
 
-test('/openapi.json needs no key, has an entity tag, and is what the command line prints', async () => {
+test('/openapi.json is public, supports revalidation and HEAD, and equals the output of the openapi command', async () => {
   const response = await fetch(url);
   expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8']);
   const etag = response.headers.get('etag') ?? '';
-  const again = await fetch(url, { headers: { 'if-none-match': etag } });
-  expect([again.status, await again.text()]).toEqual([304, '']);
+  const revalidated = await fetch(url, { headers: { 'if-none-match': etag } });
+  expect([revalidated.status, await revalidated.text()]).toEqual([304, '']);
   const head = await fetch(url, { method: 'HEAD' });
   expect([head.status, head.headers.get('etag'), await head.text()]).toEqual([200, etag, '']);
   expect((await fetch(url, { method: 'POST' })).status).toBe(405);
@@ -38,7 +42,7 @@ test('/openapi.json needs no key, has an entity tag, and is what the command lin
   expect([code, stdout]).toEqual([0, await response.text()]);
 });
 
-test('it is silent under the linter with all its recommended rules', async () => {
+test('the OpenAPI document passes all recommended rules of the Redocly linter', async () => {
   const source = await (await fetch(url)).text();
   const config = await createConfig({ extends: ['recommended'] });
   const problems = await lintFromString({ source, absoluteRef: 'openapi.json', config });
@@ -48,18 +52,106 @@ test('it is silent under the linter with all its recommended rules', async () =>
 interface Description {
   readonly paths: Record<
     string,
-    { readonly get: { readonly description: string; readonly responses: Record<string, DescribedResponse> } }
+    {
+      readonly get: {
+        readonly summary: string;
+        readonly description: string;
+        readonly parameters: readonly { readonly name: string; readonly description: string }[];
+        readonly responses: Record<string, DescribedResponse>;
+      };
+    }
   >;
   readonly components: { readonly headers: Record<string, { readonly example: unknown }> };
 }
 
 interface DescribedResponse {
+  readonly description: string;
   readonly headers: Record<string, unknown>;
-  readonly content?: { readonly 'application/json': { readonly example: unknown } };
+  readonly content?: {
+    readonly 'application/json': { readonly schema: { readonly $ref: string }; readonly example: unknown };
+  };
 }
 
-test('its snippets run as they stand, with the gateway’s own address', async () => {
-  const { paths } = (await (await fetch(url)).json()) as Description;
+const fetchDocument = async () => (await (await fetch(url)).json()) as Description;
+
+test('the endpoint is documented with the titles, descriptions and schema names of its published reference', async () => {
+  const { get } = (await fetchDocument()).paths['/v1/accounts/{accountGroupId}/campaigns/{campaignId}'] ?? {};
+  expect(get?.summary).toBe('Get a single campaign');
+  for (const text of [
+    'Returns bounded public metadata for one campaign without exposing workflow definitions.',
+    '`campaigns:read`',
+    '`integration_api_key`',
+    '`account_group_access`',
+    'This endpoint does not define a request body.',
+  ]) {
+    expect(get?.description).toContain(text);
+  }
+  expect(get?.parameters).toMatchObject([
+    { name: 'accountGroupId', description: 'Account group ID that scopes the request.' },
+    { name: 'campaignId', description: 'Campaign ID that identifies the campaign to read or mutate.' },
+    { name: 'If-None-Match' },
+    { name: 'traceparent' },
+  ]);
+  const published = {
+    200: ['Campaign metadata without workflow definitions', 'CampaignSuccessResponse'],
+    400: ['Request validation failed', 'ValidationErrorResponse'],
+    401: ['Invalid or missing API key', 'ErrorResponse'],
+    403: ['Missing required permission', 'ErrorResponse'],
+    404: ['Resource not found', 'ErrorResponse'],
+    429: ['Rate limit exceeded', 'ErrorResponse'],
+    500: ['Internal server error', 'ErrorResponse'],
+    502: ['Upstream service error', 'ErrorResponse'],
+  };
+  for (const [status, [text, schema]] of Object.entries(published)) {
+    const response = get?.responses[status];
+    expect(response?.description.startsWith(text ?? '')).toBe(true);
+    expect(response?.content?.['application/json'].schema.$ref).toBe(`#/components/schemas/${schema}`);
+  }
+});
+
+test('the example of a 200 has the public fields in response order', async () => {
+  const { get } = Object.values((await fetchDocument()).paths)[0] ?? {};
+  const example = get?.responses['200']?.content?.['application/json'].example as { data: object };
+  expect(Object.keys(example.data)).toEqual([
+    'id',
+    'name',
+    'description',
+    'status',
+    'selectedLeadCount',
+    'includeConversationHistory',
+    'autoCancelOnMessageReceived',
+    'outreachLanguage',
+    'createdAt',
+    'updatedAt',
+    'startedAt',
+    'rateLimitedUntil',
+  ]);
+});
+
+test('the API description mentions campaigns only where an endpoint declares them', () => {
+  const parameter = identifier.meta({ description: 'An ID.', examples: ['1'] });
+  const order: Endpoint = {
+    name: 'Order',
+    title: 'Get an order',
+    description: 'Returns one order.',
+    path: '/v1/accounts/{accountGroupId}/orders/{orderId}',
+    permission: 'orders:read',
+    parameters: { accountGroupId: parameter, orderId: parameter },
+    response: z.object({ id: z.string() }),
+    responseDescription: 'The order',
+    example: { id: '1' },
+    upstreamPath: '/orders/{orderId}',
+    resultPointer: '',
+    idParameter: 'orderId',
+    notFoundMessage: 'There is no such order.',
+  };
+  const { paths, components } = buildOpenApiDocument([order]);
+  const texts = JSON.stringify({ paths, components }).replaceAll(/campaign[- ](gateway|service)/gi, '');
+  expect(texts).not.toMatch(/campaign/i);
+});
+
+test('the snippets of the operation run unchanged against the gateway', async () => {
+  const { paths } = await fetchDocument();
   const description = Object.values(paths)[0]?.get.description ?? '';
   const [shell = '', script = ''] = [...description.matchAll(/```\w+\n([^`]|`[^`])*?\n```/g)].map(([block]) =>
     block.split('\n').slice(1, -1).join('\n').replace('https://gateway.example', embedded.gateway.url),
@@ -70,7 +162,7 @@ test('its snippets run as they stand, with the gateway’s own address', async (
   expect(stdout).toContain("id: 'cmp_1'");
 });
 
-test('the lines of the guide wait for Retry-After, use the entity tag, and name the trace id of what fails', async () => {
+test('the code of the guide waits for Retry-After, revalidates with the ETag and reports the trace id of a failure', async () => {
   const limited = makeKey({ rateLimits: ['1/1s'] });
   await new FileKeyStore(embedded.keysFile).create(limited.record);
   const guide = await readFile(path.join(root, 'src/openapi/guide.md'), 'utf8');
@@ -81,15 +173,16 @@ test('the lines of the guide wait for Retry-After, use the entity tag, and name 
     `${code}
     const [, url, key] = process.argv;
     const fetched = [];
-    globalThis.fetch = ((ask) => async (...request) => {
-      const response = await ask(...request);
+    const realFetch = fetch;
+    globalThis.fetch = async (...request) => {
+      const response = await realFetch(...request);
       fetched.push(response.status);
       return response;
-    })(fetch);
-    const first = await readCampaign(url, key);
-    const again = await readCampaign(url, key); // The limit is used up at first.
-    const failed = await readCampaign(url + '.', key).catch((error) => error.message);
-    console.log(JSON.stringify({ fetched, same: first === again, failed }));`,
+    };
+    const first = await getResource(url, key);
+    const second = await getResource(url, key); // Over the limit at first.
+    const failed = await getResource(url + '.', key).catch((error) => error.message);
+    console.log(JSON.stringify({ fetched, same: first === second, failed }));`,
     `${embedded.gateway.url}/v1/accounts/ag_1/campaigns/cmp_1`,
     limited.key,
   ]);
@@ -99,15 +192,15 @@ test('the lines of the guide wait for Retry-After, use the entity tag, and name 
   expect(failed).toMatch(/^VALIDATION_ERROR: campaignId .* \(trace id [0-9a-f]{32}\)$/);
 });
 
-test('the README has the guide too', async () => {
+test('the README contains the guide', async () => {
   const [guide, readme] = await Promise.all(
     ['src/openapi/guide.md', 'README.md'].map((name) => readFile(path.join(root, name), 'utf8')),
   );
   expect(readme).toContain(`## For consumers in a hurry\n\n${guide?.replaceAll('\n## ', '\n### ')}`);
 });
 
-test('its examples are answers that it describes', async () => {
-  const { paths, components } = (await (await fetch(url)).json()) as Description;
+test('every example response conforms to its own description', async () => {
+  const { paths, components } = await fetchDocument();
   const header = (name: string) => String(components.headers[name]?.example);
   for (const [path, { get: operation }] of Object.entries(paths)) {
     for (const [status, { content }] of Object.entries(operation.responses)) {
@@ -118,14 +211,14 @@ test('its examples are answers that it describes', async () => {
   }
 });
 
-test('every status that it has is answered, as it says', async () => {
+test('the gateway returns every documented status, as documented', async () => {
   const own = await EmbeddedGateway.start({ RATE_LIMIT_DEFAULT: '1/3600s' });
   onTestFinished(() => own.stop());
   const raw = async (...lines: string[]) => {
     const bytes = `${lines.join('\r\n')}\r\n\r\n`;
     return parseResponses(await exchangeBytes(own.gateway.url, bytes)).map(({ status }) => status);
   };
-  const late = exchangeBytes(own.gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n'); // The rest never comes.
+  const late = exchangeBytes(own.gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n'); // Never completed.
   const path = '/v1/accounts/ag_1/campaigns/cmp_1';
   const head = ['Host: a', 'Connection: close'];
 
@@ -134,9 +227,9 @@ test('every status that it has is answered, as it says', async () => {
   await own.read('cmp.1');
   await own.read('cmp_1', { 'x-api-key': 'cgw_guess' });
   await own.read('cmp_1', {}, 'POST');
-  own.upstream.answer = respondWithJson({}, 404);
+  own.upstream.respond = respondWithJson({}, 404);
   await own.read('cmp_2');
-  own.upstream.answer = respondWithJson({}, 500);
+  own.upstream.respond = respondWithJson({}, 500);
   await own.read('cmp_3');
   for (const { key, record } of [makeKey({ accountGroupIds: ['ag_2'] }), makeKey()]) {
     await new FileKeyStore(own.keysFile).create(record);
@@ -151,11 +244,11 @@ test('every status that it has is answered, as it says', async () => {
   onTestFinished(() => overloaded.stop());
   await overloaded.read();
   expect(parseResponses(await late).map(({ status }) => status)).toEqual([408]);
-  expect([...seenStatuses].sort()).toEqual([...describedStatuses].sort());
+  expect([...observedStatuses].sort()).toEqual([...documentedStatuses].sort());
 });
 
-test('what is not as described is noticed', () => {
-  const answer = {
+test('the conformance check rejects an undocumented status and a missing header', () => {
+  const response = {
     method: 'GET',
     path: '/v1/accounts/a/campaigns/b',
     status: 200,
@@ -163,6 +256,6 @@ test('what is not as described is noticed', () => {
     headerNames: [],
     body: '',
   };
-  expect(() => checkAgainstOpenApi(answer)).toThrow('a 200 lacks');
-  expect(() => checkAgainstOpenApi({ ...answer, status: 418 })).toThrow('has no 418');
+  expect(() => checkAgainstOpenApi(response)).toThrow('a 200 lacks');
+  expect(() => checkAgainstOpenApi({ ...response, status: 418 })).toThrow('has no 418');
 });

@@ -94,7 +94,15 @@ describe.skipIf(!ensureChromium())('in a browser', () => {
     ]) {
       expect(text.replaceAll('\u200b', '')).toContain(part);
     }
-    for (const heading of ['Keys', 'Limits', 'Caching', 'Errors', 'Trace ids', 'Parameters', 'Responses']) {
+    for (const heading of [
+      'Authentication',
+      'Rate limits',
+      'Caching',
+      'Errors',
+      'Trace IDs',
+      'Parameters',
+      'Responses',
+    ]) {
       expect(text).toContain(heading);
     }
     expect(text).toContain(`curl -i -H "X-API-Key: $API_KEY" ${url}/v1/accounts/ag_north/campaigns/cmp_1`);

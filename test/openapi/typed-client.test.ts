@@ -15,15 +15,15 @@ beforeAll(async () => {
 });
 afterAll(() => embedded.stop());
 
-/** openapi-typescript writes by the API of TypeScript, which version 7 has none of yet. */
+/** openapi-typescript needs the compiler API, which TypeScript 7 does not have yet, so it gets TypeScript 6. */
 const withTypeScriptApi = `data:text/javascript,${encodeURIComponent(`
 import { registerHooks } from 'node:module';
 registerHooks({
   resolve: (name, context, next) => next(name === 'typescript' ? '@typescript/typescript6' : name, context),
 });`)}`;
 
-test('a typed client can be made from the description, compiles, and reads from a running gateway', async () => {
-  const folder = await mkdtemp(path.join(import.meta.dirname, '.typed-client-')); // Where packages are found.
+test('a typed client generated from the OpenAPI document compiles and reads from a running gateway', async () => {
+  const folder = await mkdtemp(path.join(import.meta.dirname, '.typed-client-')); // Packages resolve from here.
   onTestFinished(() => rm(folder, { recursive: true }));
   const cli = path.join(modules, 'openapi-typescript/bin/cli.js');
   const description = path.join(folder, 'openapi.json');
@@ -73,7 +73,7 @@ const read = (campaignId: string) =>
 
 const { data } = await read('cmp_1');
 const { error, response } = await read('cmp.1');
-if (!data || !error) throw new Error('not as it should be');
+if (!data || !error) throw new Error('expected data from the first request and an error from the second');
 const name: string = data.data.name;
 const code: string = error.error.code;
 console.log(JSON.stringify({ name, code, status: response.status }));

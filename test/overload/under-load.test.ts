@@ -21,7 +21,7 @@ beforeAll(async () => {
     condition: { isOpen: true },
   }));
   const document = { ...campaignDocument('cmp_1', 'ag_1'), workflowDefinition: { nodes } };
-  stack.upstream.answer = respondWithJson(document);
+  stack.upstream.respond = respondWithJson(document);
   gateway = await stack.gatewayProcess({
     // None of the reads is refused at the campaign service.
     CACHE_TTL_MS: '0',
@@ -45,9 +45,9 @@ const statusOf = (path: string) =>
 const told = (what: string) => gateway.log.filter(({ msg }) => msg?.startsWith(what));
 
 function plan(rate: number, connections: number): LoadPlan {
-  const patienceMs = 30_000; // Whoever waits at all, waits to the end: of each it is to be seen what it was answered.
+  const clientTimeoutMs = 30_000; // Whoever waits at all, waits to the end: of each it is to be seen what it was answered.
   const asked = { url: gateway.url, path: campaignPath, key };
-  return { ...asked, seconds: 4, rate, connections, maxConnections: connections, patienceMs };
+  return { ...asked, seconds: 4, rate, connections, maxConnections: connections, clientTimeoutMs };
 }
 
 /** All of it, where other programs take most of the machine. */
@@ -58,7 +58,7 @@ async function overload(): Promise<LoadResult> {
   const { goodMs } = await load(plan(0, 32));
   for (let times = 2; ; times *= 2) {
     const result = await load(plan((times * goodMs.length) / 4, 2000));
-    if (result.refused > 0 || result.strange.length > 0 || times === 16) return result;
+    if (result.refused > 0 || result.unexpected.length > 0 || times === 16) return result;
   }
 }
 
@@ -73,8 +73,8 @@ test('under more load than it can take all answers are right ones or whole refus
   while (!isOver) {
     for (const path of ['/livez', '/readyz', '/metrics']) seen.add(`${path} ${await statusOf(path)}`);
   }
-  const { goodMs, refused, strange } = await overloaded;
-  expect(strange).toEqual([]);
+  const { goodMs, refused, unexpected } = await overloaded;
+  expect(unexpected).toEqual([]);
   expect(goodMs.length).toBeGreaterThan(0);
   expect(refused).toBeGreaterThan(0);
   expect([...seen].sort()).toEqual(['/livez 200', '/metrics 200', '/readyz 200']);

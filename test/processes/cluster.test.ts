@@ -38,12 +38,12 @@ async function beginMove(name: string) {
 describe('a slot that moves to another master', () => {
   beforeAll(async () => {
     fleet = await Fleet.start(startCluster);
-    await fleet.stack.gatewaysKnowOfEachOther();
+    await fleet.stack.untilGatewaysDiscovered();
   });
   afterAll(() => fleet.stop());
 
   test('fails no request; then limits are exact and a revocation is in force', async () => {
-    const keys = await fleet.knownKeys(3);
+    const keys = await fleet.cachedKeys(3);
     const names = [...keys.map((key) => nameOf(key, 'key')), 'campaign-gateway:changes', 'campaign-gateway:processes'];
     const load = fleet.load(keys);
     await load.more(100);
@@ -57,7 +57,7 @@ describe('a slot that moves to another master', () => {
     }
     expect(await load.stop()).toEqual({ 200: expect.any(Number) });
 
-    await fleet.isAsBefore(keys);
+    await fleet.expectFullService(keys);
   });
 
   /** What of 20 requests, a tenth of them to each gateway at once, was admitted. */
@@ -106,7 +106,7 @@ describe('a master that dies and has a replica', () => {
 
   test('fails no request; then Redis is up again, limits are exact and a revocation is in force', async () => {
     const { masters, replicas } = fleet.redis;
-    const keys = await fleet.knownKeys(6);
+    const keys = await fleet.cachedKeys(6);
     const load = fleet.load(keys);
     await load.more(100);
     const [dying, other] = masters as [RedisServer, RedisServer];
@@ -114,14 +114,14 @@ describe('a master that dies and has a replica', () => {
     const isMaster = async ({ client }: RedisServer) => (await client.info('replication')).includes('role:master');
     await until(async () => (await Promise.all(replicas.map(isMaster))).includes(true));
     await until(async () => (await other.client.cluster('INFO')).includes('cluster_state:ok'));
-    await fleet.returned();
+    await fleet.untilRecovered();
     await load.more(100);
     expect(await load.stop()).toEqual({ 200: expect.any(Number) });
     // One outage, not one for each call that failed; a slow machine may have had some of its own.
-    for (const lines of fleet.redisLines) expect(lines.length).toBeLessThan(20);
+    for (const lines of fleet.redisLog) expect(lines.length).toBeLessThan(20);
 
     for (let i = 0; i < 3; i++) {
-      expect(await fleet.floodUndisturbed(100, fleet.newLimitedKey)).toEqual({ 200: 100, 429: 100 });
+      expect(await fleet.flood(await fleet.newLimitedKey(), 100)).toEqual({ 200: 100, 429: 100 });
     }
     for (const key of keys) {
       await fleet.stack.revoke(key);

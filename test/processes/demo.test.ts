@@ -8,7 +8,7 @@ import { until } from '../helpers/wait.ts';
 
 const demo = path.resolve(import.meta.dirname, '../../src/sample/demo.ts');
 
-test('the demo shows the four answers, its curl lines work as printed, and Ctrl-C ends it all', async () => {
+test('the demo prints four responses and working curl lines, and Ctrl-C stops all its processes', async () => {
   const ports = { PORT: String(await freePort()), OPS_PORT: String(await freePort()) };
   const child = spawn(process.execPath, [demo], {
     env: { PATH: process.env['PATH'] ?? '', ...ports },
@@ -18,14 +18,16 @@ test('the demo shows the four answers, its curl lines work as printed, and Ctrl-
   child.stdout.setEncoding('utf8').on('data', (text) => {
     output += text;
   });
-  await until(() => output.includes('Ctrl-C ends it all.'));
+  await until(() => output.includes('Press Ctrl-C to stop.'));
   expect([...output.matchAll(/^# .*: (\d{3})$/gm)].map(([, status]) => status)).toEqual(['200', '404', '403', '502']);
   expect(output).not.toContain('workflow"');
 
   const lines = [...output.matchAll(/^curl -i -H 'X-API-Key: (\S+)' (\S+)$/gm)];
-  const again = [];
-  for (const [, key = '', url = ''] of lines) again.push((await fetch(url, { headers: { 'x-api-key': key } })).status);
-  expect(again).toEqual([200, 404, 403, 502]);
+  const statuses = [];
+  for (const [, key = '', url = ''] of lines) {
+    statuses.push((await fetch(url, { headers: { 'x-api-key': key } })).status);
+  }
+  expect(statuses).toEqual([200, 404, 403, 502]);
   const service = /Campaign service +(\S+)/.exec(output)?.[1] ?? '';
   expect(service).toMatch(/^http/);
 
@@ -35,7 +37,7 @@ test('the demo shows the four answers, its curl lines work as printed, and Ctrl-
   for (const url of [service, `http://127.0.0.1:${ports.PORT}`]) await expect(fetch(url)).rejects.toThrow();
 });
 
-test('the demo does not run in production', async () => {
+test('the demo refuses to run with NODE_ENV=production', async () => {
   const { code, stdout, stderr } = await runProgram('src/sample/demo.ts', [], { NODE_ENV: 'production' });
   expect([code, stdout]).toEqual([64, '']);
   expect(stderr).toMatch(/NODE_ENV=production/);

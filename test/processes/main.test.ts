@@ -41,7 +41,7 @@ test('SIGTERM: unready at once, what is under way is finished, idle connections 
   const idleClosed = once(idle, 'close');
 
   const held = Promise.withResolvers<void>();
-  stack.upstream.answer = async (request, response) => {
+  stack.upstream.respond = async (request, response) => {
     await held.promise;
     respondWithCampaign(request, response);
   };
@@ -65,7 +65,7 @@ test('SIGTERM: unready at once, what is under way is finished, idle connections 
 test('SIGTERM: what is not finished within the grace is cut; a second signal ends the process at once', async () => {
   const [strict, patient] = [await stack.gatewayProcess({ SHUTDOWN_GRACE_MS: '100' }), await stack.gatewayProcess()];
   const key = await stack.key();
-  stack.upstream.answer = () => {};
+  stack.upstream.respond = () => {};
   const cut = [strict, patient].map((gateway) =>
     get(gateway.url + campaignPath, { 'x-api-key': key }).catch(() => 'cut'),
   );

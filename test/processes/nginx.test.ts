@@ -21,14 +21,17 @@ beforeEach(async () => {
 });
 afterEach(() => Promise.all([nginx?.stop(), stack.stop()]));
 
-test.skipIf(!hasNginx)('the gateway learns the address of a client from nginx, and not from the client', async () => {
-  const headers = { 'x-api-key': await stack.key(), 'x-forwarded-for': '203.0.113.9' };
-  expect((await fetch(`${nginx?.url}${campaignPath}`, { headers })).status).toBe(200);
-  const line = await until(() => gateway.log.find(({ msg }) => msg === 'request completed'));
-  expect(line['client_address']).toBe('127.0.0.1');
-});
+test.skipIf(!hasNginx)(
+  'the gateway logs the client address from nginx, not the one that the client claims',
+  async () => {
+    const headers = { 'x-api-key': await stack.key(), 'x-forwarded-for': '203.0.113.9' };
+    expect((await fetch(`${nginx?.url}${campaignPath}`, { headers })).status).toBe(200);
+    const line = await until(() => gateway.log.find(({ msg }) => msg === 'request completed'));
+    expect(line['client_address']).toBe('127.0.0.1');
+  },
+);
 
-test.skipIf(!hasNginx)('where no gateway can be asked, clients have an envelope from nginx', async () => {
+test.skipIf(!hasNginx)('nginx responds with a 503 envelope when no gateway is available', async () => {
   await gateway.stop();
   const response = await fetch(`${nginx?.url}${campaignPath}`);
   const { success, data, error, traceId } = (await response.json()) as HttpResponse['body'];
@@ -38,13 +41,12 @@ test.skipIf(!hasNginx)('where no gateway can be asked, clients have an envelope 
   expect([response.status, Object.fromEntries(response.headers)]).toMatchObject([
     errorDefinitions.OVERLOADED.status,
     {
-      ...{
-        'content-type': ENVELOPE_CONTENT_TYPE,
-        'cache-control': 'no-store',
-        'retry-after': '1',
-        'x-trace-id': traceId,
-      },
-      ...{ vary: 'X-API-Key, Authorization', 'x-content-type-options': 'nosniff' },
+      'content-type': ENVELOPE_CONTENT_TYPE,
+      'cache-control': 'no-store',
+      'retry-after': '1',
+      'x-trace-id': traceId,
+      vary: 'X-API-Key, Authorization',
+      'x-content-type-options': 'nosniff',
     },
   ]);
   expect(traceId).toMatch(/^[0-9a-f]{32}$/);

@@ -4,11 +4,11 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
-import { Load, patient, unexpected } from '../helpers/load.ts';
+import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { isAlive, startTwo, workersOf } from '../helpers/workers.ts';
+import { isAlive, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 let folder: string;
@@ -25,7 +25,7 @@ const lines = ({ log }: GatewayProcess, msg: string) => log.filter((line) => lin
 const rounds = (gateway: GatewayProcess) => lines(gateway, 'all workers replaced').length;
 /** It starts as many processes, one after another. */
 const untilReplaced = (gateway: GatewayProcess, times = 1) => until(() => rounds(gateway) === times, 50_000);
-const living = (gateway: GatewayProcess) => workersOf(gateway).filter(isAlive);
+const living = (gateway: GatewayProcess) => listeningWorkers(gateway).filter(isAlive);
 const manyAnswers = { rateLimits: ['1000000/1s'] };
 
 /** Asks as a load balancer does that keeps no connection. */
@@ -53,8 +53,8 @@ function watchReadiness({ operationsUrl }: GatewayProcess): { stop(): Promise<Se
 }
 
 test('SIGHUP under load replaces all workers: no request is lost, on fresh connections or kept ones, and the gateway is ready', async () => {
-  const gateway = await startTwo(stack, patient);
-  const before = workersOf(gateway);
+  const gateway = await startTwoWorkers(stack, longTimeouts);
+  const before = listeningWorkers(gateway);
   const keys = await Promise.all([1, 2, 3, 4].map(() => stack.key(manyAnswers)));
   const url = gateway.url + campaignPath;
   const loads = [new Load([url], keys), new Load([url], keys, { keepAlive: false })];
@@ -68,20 +68,20 @@ test('SIGHUP under load replaces all workers: no request is lost, on fresh conne
   const tallies = await Promise.all(loads.map((load) => load.stop()));
   expect(tallies.flatMap((tally) => unexpected(tally))).toEqual([]);
   expect([...(await readiness.stop())]).toEqual([200]);
-  expect([before.filter(isAlive), living(gateway).length, workersOf(gateway).length]).toEqual([[], 2, 6]);
+  expect([before.filter(isAlive), living(gateway).length, listeningWorkers(gateway).length]).toEqual([[], 2, 6]);
   expect(gateway.log.filter(({ level, pid }) => pid === gateway.process.pid && level !== 'info')).toEqual([]);
 });
 
 test('what is under way in a worker that is replaced is finished, with Connection: close', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
   const held = deferredResponse();
-  stack.upstream.answer = held;
+  stack.upstream.respond = held;
   const underWay = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 4);
   gateway.process.kill('SIGHUP');
   await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   for (let i = 0; i < 4; i++) {
     expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   }
@@ -96,7 +96,7 @@ test('what is under way in a worker that is replaced is finished, with Connectio
 test('SIGHUP: secrets in files are read anew; where a new worker does not start, the old ones stay', async () => {
   const file = path.join(folder, 'token');
   await writeFile(file, 'first');
-  const gateway = await startTwo(stack, { CAMPAIGN_SERVICE_TOKEN_FILE: file });
+  const gateway = await startTwoWorkers(stack, { CAMPAIGN_SERVICE_TOKEN_FILE: file });
   const key = await stack.key();
   const tokens = async () => {
     const from = stack.upstream.requests.length;
@@ -119,30 +119,30 @@ test('SIGHUP: secrets in files are read anew; where a new worker does not start,
 });
 
 test('SIGHUP while workers are being replaced: once more after that, and no more often', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const told = (count: number) => until(() => gateway.log.filter(({ signal }) => signal === 'SIGHUP').length === count);
   for (let i = 1; i <= 3; i++) {
     gateway.process.kill('SIGHUP');
     await told(i);
-    if (i === 1) await until(() => workersOf(gateway).length === 3); // The first round has begun.
+    if (i === 1) await until(() => listeningWorkers(gateway).length === 3); // The first round has begun.
   }
   expect(lines(gateway, 'rolling restart already pending')).toHaveLength(1);
   await untilReplaced(gateway, 2);
-  expect([workersOf(gateway).length, living(gateway).length]).toEqual([6, 2]);
+  expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([6, 2]);
 });
 
 test('SIGTERM while workers are being replaced drains all of them', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
   const held = deferredResponse();
-  stack.upstream.answer = held;
+  stack.upstream.respond = held;
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);
   gateway.process.kill('SIGHUP');
   await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
   gateway.process.kill('SIGTERM');
   await until(() => lines(gateway, 'shutting down').length === 2);
-  expect(living(gateway)).toContain(workersOf(gateway)[0]);
+  expect(living(gateway)).toContain(listeningWorkers(gateway)[0]);
   held.open();
   expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
   expect(await gateway.exited()).toBe(0);
@@ -150,7 +150,7 @@ test('SIGTERM while workers are being replaced drains all of them', async () => 
 });
 
 test('SIGTERM while a new worker starts ends that one too, and is no failure', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   gateway.process.kill('SIGHUP');
   await until(() => lines(gateway, 'rolling restart requested').length === 1);
   gateway.process.kill('SIGTERM');
@@ -159,8 +159,8 @@ test('SIGTERM while a new worker starts ends that one too, and is no failure', a
 });
 
 test('a worker that is replaced and does not end is killed', async () => {
-  const gateway = await startTwo(stack, { SHUTDOWN_GRACE_MS: '100' });
-  const [first = 0] = workersOf(gateway);
+  const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
+  const [first = 0] = listeningWorkers(gateway);
   process.kill(first, 'SIGSTOP');
   gateway.process.kill('SIGHUP');
   await untilReplaced(gateway);
@@ -168,8 +168,8 @@ test('a worker that is replaced and does not end is killed', async () => {
 });
 
 test('a worker that dies while another is on its way to its place has one successor', async () => {
-  const gateway = await startTwo(stack);
-  const [first = 0] = workersOf(gateway);
+  const gateway = await startTwoWorkers(stack);
+  const [first = 0] = listeningWorkers(gateway);
   gateway.process.kill('SIGHUP');
   await until(() => lines(gateway, 'rolling restart requested').length === 1);
   process.kill(first, 'SIGKILL');

@@ -7,7 +7,7 @@ import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { isAlive, startTwo, workersOf } from '../helpers/workers.ts';
+import { isAlive, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 
@@ -22,7 +22,7 @@ async function childrenOf(pid: number | undefined): Promise<number[]> {
 }
 
 test('several workers share the port and one exact limit', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key({ rateLimits: ['100/3600s'] });
   const answers = await Promise.all(
     Array.from({ length: 300 }, () => get(gateway.url + campaignPath, { 'x-api-key': key })),
@@ -30,24 +30,24 @@ test('several workers share the port and one exact limit', async () => {
   expect(answers.filter(({ status }) => status === 200)).toHaveLength(100);
   expect(answers.filter(({ status }) => status === 429)).toHaveLength(200);
   const served = new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid));
-  expect([...served].sort()).toEqual(workersOf(gateway).sort());
+  expect([...served].sort()).toEqual(listeningWorkers(gateway).sort());
 });
 
 test('a worker that dies is replaced, and the others serve meanwhile', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const [first] = workersOf(gateway) as [number];
+  const [first] = listeningWorkers(gateway) as [number];
   process.kill(first, 'SIGKILL');
   await until(() => gateway.log.find(({ msg }) => msg === 'worker exited, restarting it'));
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  await until(() => workersOf(gateway).length === 3);
-  expect(workersOf(gateway).filter(isAlive)).toHaveLength(2);
+  await until(() => listeningWorkers(gateway).length === 3);
+  expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
 });
 
 test('a connection that was handed to a worker that hangs has its answer from another when that one is killed', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const [first, second] = workersOf(gateway) as [number, number];
+  const [first, second] = listeningWorkers(gateway) as [number, number];
   const counted = async () =>
     readValue(await scrapeFrom(gateway), 'campaign_gateway_upstream_circuit', { state: 'closed' });
   await until(async () => (await counted()) === 2);
@@ -62,20 +62,20 @@ test('a connection that was handed to a worker that hangs has its answer from an
   process.kill(first, 'SIGKILL');
   expect(await Promise.all(answers)).toEqual(Array(6).fill(200));
   expect(new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid))).toContain(second);
-  await until(async () => workersOf(gateway).length === 3 && (await counted()) === 2); // And it is gone for the others.
+  await until(async () => listeningWorkers(gateway).length === 3 && (await counted()) === 2); // And it is gone for the others.
 });
 
 test('SIGTERM to the primary drains all workers and exits 0; nothing is left behind', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
-  expect(workersOf(gateway).filter(isAlive)).toEqual([]);
+  expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
   expect(gateway.log.filter(({ msg }) => msg === 'stopped')).toHaveLength(2);
 });
 
 test('a drain of several workers: what is not finished within the grace is cut, the last spans and uses leave, exit 0', async () => {
   const collector = await Collector.start();
-  const gateway = await startTwo(stack, {
+  const gateway = await startTwoWorkers(stack, {
     SHUTDOWN_GRACE_MS: '100',
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
     OTEL_BSP_SCHEDULE_DELAY: '600000',
@@ -83,13 +83,13 @@ test('a drain of several workers: what is not finished within the grace is cut, 
   const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
   const read = (key: string) => get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
   const traceIds = (await Promise.all(keys.map(read))).map(({ body }) => body.traceId);
-  stack.upstream.answer = () => {};
+  stack.upstream.respond = () => {};
   const cut = keys.map((key) => read(key).catch(() => 'cut'));
   await until(() => stack.upstream.requests.length === 8);
   gateway.process.kill('SIGTERM');
   expect(await Promise.all(cut)).toEqual(Array(4).fill('cut'));
   expect(await gateway.exited()).toBe(0);
-  expect(traceIds.filter((traceId) => collector.ofTrace(traceId).length === 0)).toEqual([]);
+  expect(traceIds.filter((traceId) => collector.findSpans(traceId).length === 0)).toEqual([]);
   expect(await stack.redis.client.hlen('campaign-gateway:uses')).toBe(4);
   expect(await stack.redis.client.zcard('campaign-gateway:processes')).toBe(0);
   expect(gateway.log.some(({ level }) => level === 'fatal')).toBe(false);
@@ -97,32 +97,32 @@ test('a drain of several workers: what is not finished within the grace is cut, 
 });
 
 test('a SIGTERM to the whole group loses no request under way', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
   const held = Promise.withResolvers<void>();
-  stack.upstream.answer = async (request, response) => {
+  stack.upstream.respond = async (request, response) => {
     await held.promise;
     respondWithCampaign(request, response);
   };
   const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);
-  const signalWorkers = () => workersOf(gateway).map((pid) => process.kill(pid, 'SIGTERM'));
+  const signalWorkers = () => listeningWorkers(gateway).map((pid) => process.kill(pid, 'SIGTERM'));
   signalWorkers();
   await until(() => gateway.log.filter(({ msg }) => msg === 'shutting down').length === 2);
   // Now the one that the primary passes on, and another: for the workers neither is the first.
   gateway.process.kill('SIGTERM');
   signalWorkers();
   for (let i = 0; i < 4; i++) expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
-  expect(workersOf(gateway).filter(isAlive)).toHaveLength(2);
+  expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
   held.resolve();
   expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
   expect(await gateway.exited()).toBe(0);
 });
 
 test('a replacement that dies before it is up costs the others nothing', async () => {
-  const gateway = await startTwo(stack);
+  const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const known = new Set(workersOf(gateway));
+  const known = new Set(listeningWorkers(gateway));
   const [first, second] = [...known] as [number, number];
   process.kill(first, 'SIGKILL');
   const replacement = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !known.has(pid)));
@@ -130,15 +130,15 @@ test('a replacement that dies before it is up costs the others nothing', async (
   await until(() => gateway.log.filter(({ msg }) => msg === 'worker exited, restarting it').length === 2);
   expect(isAlive(second)).toBe(true);
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  await until(() => workersOf(gateway).length === 3);
+  await until(() => listeningWorkers(gateway).length === 3);
 });
 
 test('a worker that does not answer SIGTERM is killed', async () => {
-  const gateway = await startTwo(stack, { SHUTDOWN_GRACE_MS: '100' });
-  process.kill(workersOf(gateway)[0] as number, 'SIGSTOP');
+  const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGSTOP');
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
-  expect(workersOf(gateway).filter(isAlive)).toEqual([]);
+  expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
 });
 
 test('workers that cannot start end the whole, once', async () => {

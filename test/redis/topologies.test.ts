@@ -22,7 +22,7 @@ describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
 
   test('four processes together allow exactly 100 of 4,000 concurrent requests', async () => {
     const newKey = async () => (await cli('create', '--name', 'limited', ...rights)).key;
-    expect(await fleet.floodUndisturbed(1000, newKey)).toEqual({ 200: 100, 429: 3900 });
+    expect(await fleet.flood(await newKey(), 1000)).toEqual({ 200: 100, 429: 3900 });
   });
 
   test('keys on every node are found and listed, and a revoked key is rejected on the next request', async () => {
@@ -34,7 +34,7 @@ describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
       expect((await cli('revoke', id)).status).toBe('revoked');
       expect(await fleet.statuses(key)).toEqual([401, 401, 401, 401]);
     }
-    await fleet.isUp();
+    await fleet.untilRedisUp();
   });
 
   test('a key that is over its limit gets 429, and 401 soon after it is revoked', async () => {
@@ -46,12 +46,12 @@ describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
   });
 
   test('no request fails while Redis loses its scripts repeatedly under load', async () => {
-    const load = fleet.load(await fleet.knownKeys(3));
+    const load = fleet.load(await fleet.cachedKeys(3));
     for (let i = 0; i < 20; i++) {
       await load.more(30);
       await Promise.all(fleet.redis.masters.map(({ client }) => client.script('FLUSH')));
     }
     expect(await load.stop()).toEqual({ 200: expect.any(Number) });
-    await fleet.isUp();
+    await fleet.untilRedisUp();
   });
 });

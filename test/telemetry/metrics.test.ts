@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 beforeEach(() => {
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
 });
 
 const route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
@@ -65,13 +65,13 @@ test('the circuit, what is under way, and what became of each read and of each a
   const circuit = (scrape: Scrape) =>
     ['closed', 'open', 'half_open'].map((state) => readValue(scrape, 'campaign_gateway_upstream_circuit', { state }));
   await read();
-  stack.upstream.answer = respondWithJson({}, 410);
+  stack.upstream.respond = respondWithJson({}, 410);
   await read();
   expect(circuit(await scrapeFrom(gateway))).toEqual([1, 0, 0]);
-  stack.upstream.answer = respondWithJson({}, 500);
+  stack.upstream.respond = respondWithJson({}, 500);
   for (let i = 0; i < 2; i++) await read();
   const held = deferredResponse();
-  stack.upstream.answer = held;
+  stack.upstream.respond = held;
   await read();
   await read();
   const scrape = await untilScraped(gateway, (scraped) => total(scraped) === 6);
@@ -108,7 +108,7 @@ test('each request counts once, with its status, code and reason, and those that
   await get(`${gateway.url}/nowhere`);
   await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
   const held = deferredResponse();
-  stack.upstream.answer = held;
+  stack.upstream.respond = held;
   const before = stack.upstream.requests.length;
   const { hostname, port } = new URL(gateway.url);
   const leaving = connect(Number(port), hostname);

@@ -92,7 +92,7 @@ testOnTerminal.each(['1', '2'])(
     });
     const { promise: mayAnswer, resolve: letAnswer } = Promise.withResolvers<void>();
     const answer = respondWithJson(campaignDocument('cmp_1', 'ag_1'));
-    stack.upstream.answer = async (request, response) => {
+    stack.upstream.respond = async (request, response) => {
       await mayAnswer;
       answer(request, response);
     };

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 beforeEach(() => {
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
 });
 
 const lineOf = (traceId: string | null) =>
@@ -78,7 +78,7 @@ test('a stale campaign in the place of a failure is a warning, with the reason o
   const cached = await stack.gateway(caching);
   const read = () => get(`${cached.url}${campaignPath}2`, { 'x-api-key': key });
   await read();
-  stack.upstream.answer = respondWithJson({}, 500);
+  stack.upstream.respond = respondWithJson({}, 500);
   const { traceId } = await until(async () => {
     const { body, headers } = await read();
     return headers.get('cache-status')?.includes('detail=status') ? body : undefined;
@@ -104,7 +104,7 @@ test('no key, token, header, query or text of the campaign service is ever logge
     'x-forwarded-for': 'hunter2-address',
   };
   const failed = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
-  stack.upstream.answer = respondWithJson({ error: 'hunter2-upstream' }, 500);
+  stack.upstream.respond = respondWithJson({ error: 'hunter2-upstream' }, 500);
   const traceIds = [];
   for (const path of [campaignPath, '/v1/accounts/ag_1/campaigns/hunter2-path.x', '/hunter2-path']) {
     for (const shown of [key, failed, `hunter2-key-${key}`]) {

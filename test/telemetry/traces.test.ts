@@ -33,7 +33,7 @@ afterAll(async () => {
   await collector.stop();
 });
 beforeEach(() => {
-  stack.upstream.answer = respondWithCampaign;
+  stack.upstream.respond = respondWithCampaign;
   campaigns++;
 });
 
@@ -52,8 +52,8 @@ async function read({ url }: { url: string }, headers: Record<string, string> = 
 
 /** The spans of a trace as soon as the server's is there, which ends last but for what goes on behind the answer. */
 async function spansOf(traceId: string): Promise<CollectedSpan[]> {
-  await until(() => collector.ofTrace(traceId).some(({ kind }) => kind === SERVER));
-  return collector.ofTrace(traceId);
+  await until(() => collector.findSpans(traceId).some(({ kind }) => kind === SERVER));
+  return collector.findSpans(traceId);
 }
 
 const serverOf = (spans: CollectedSpan[]) => spans.find(({ kind }) => kind === SERVER) as CollectedSpan;
@@ -147,7 +147,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
 
   test('of readers who wait for the same request: each its own trace, with a link to the span that fetched', async () => {
     const held = deferredResponse(respondWithCampaign);
-    stack.upstream.answer = held;
+    stack.upstream.respond = held;
     const before = stack.upstream.requests.length;
     const first = read(gateway);
     await until(() => stack.upstream.requests.length === before + 1);
@@ -170,7 +170,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
   test('of a reader who waits for another gateway: a link to the request that asks there', async () => {
     const other = await stack.gatewayProcess(traced());
     const held = deferredResponse(respondWithCampaign);
-    stack.upstream.answer = held;
+    stack.upstream.respond = held;
     const before = stack.upstream.requests.length;
     const first = read(gateway);
     await until(() => stack.upstream.requests.length === before + 1);
@@ -185,7 +185,7 @@ describe('a trace goes from the caller through the gateway to the campaign servi
   });
 
   test('of failures: every attempt with its status, and the reason as error.type', async () => {
-    stack.upstream.answer = respondWithJson({}, 503);
+    stack.upstream.respond = respondWithJson({}, 503);
     const { traceId, body, status } = await read(gateway);
     expect([status, body.error?.details.split(':')[0]]).toEqual([502, 'status']);
     const spans = await spansOf(traceId);
@@ -260,7 +260,7 @@ describe('whether a trace is recorded', () => {
     expect([body.traceId, flagsOf()]).toEqual([sampled, '02']);
     off.process.kill('SIGTERM'); // With all that it has.
     await off.exited();
-    expect(collector.ofTrace(sampled)).toEqual([]);
+    expect(collector.findSpans(sampled)).toEqual([]);
   });
 
   test('a trusted caller does', async () => {
@@ -270,7 +270,7 @@ describe('whether a trace is recorded', () => {
     expect(flagsOf()).toBe('00');
     await read(trusting, parent(sampled, '01'));
     expect([flagsOf(), (await spansOf(sampled)).length > 0]).toEqual(['01', true]);
-    expect(collector.ofTrace(unsampled)).toEqual([]);
+    expect(collector.findSpans(unsampled)).toEqual([]);
   });
 
   test('each request for itself, also of one connection that sends them ahead', async () => {
@@ -288,8 +288,8 @@ describe('whether a trace is recorded', () => {
     ]);
     trusting.process.kill('SIGTERM');
     await trusting.exited();
-    expect(collector.ofTrace(sampled).filter(isRequest)).toHaveLength(1);
-    expect(collector.ofTrace(unsampled)).toEqual([]);
+    expect(collector.findSpans(sampled).filter(isRequest)).toHaveLength(1);
+    expect(collector.findSpans(unsampled)).toEqual([]);
   });
 
   test('a share of all traces is', async () => {
@@ -299,7 +299,7 @@ describe('whether a trace is recorded', () => {
     const ids = await Promise.all(Array.from({ length: 100 }, async () => (await read(some)).traceId));
     some.process.kill('SIGTERM');
     await some.exited();
-    const recorded = ids.filter((id) => collector.ofTrace(id).length > 0).length;
+    const recorded = ids.filter((id) => collector.findSpans(id).length > 0).length;
     expect(recorded).toBeGreaterThan(20);
     expect(recorded).toBeLessThan(80);
   });
@@ -313,7 +313,7 @@ describe('whether a trace is recorded', () => {
       own.process.kill('SIGTERM');
       expect(await own.exited()).toBe(0);
       expect([body.traceId, /^[0-9a-f]{32}$/.test(traceId)]).toEqual([traceId, true]);
-      expect(collector.ofTrace(traceId)).toEqual([]);
+      expect(collector.findSpans(traceId)).toEqual([]);
       expect(
         collector.spans.slice(before).every(({ resource }) => resource['service.name'] === 'campaign-gateway'),
       ).toBe(true);
@@ -326,7 +326,7 @@ test('the last spans leave when the gateway ends', async () => {
   const { traceId } = await read(own);
   own.process.kill('SIGTERM');
   expect(await own.exited()).toBe(0);
-  expect(collector.ofTrace(traceId).length).toBeGreaterThan(0);
+  expect(collector.findSpans(traceId).length).toBeGreaterThan(0);
 });
 
 test('a collector that is away costs no request anything, and is two lines in the log', async () => {
@@ -374,7 +374,7 @@ describe('a request is found by the trace id of its envelope', () => {
   const durationMs = ({ startedAt, endedAt }: CollectedSpan) => Number(endedAt - startedAt) / 1e6;
 
   test('a slow one: the campaign service is what it waited for', async () => {
-    stack.upstream.answer = (request, response) => void setTimeout(() => respondWithCampaign(request, response), 400);
+    stack.upstream.respond = (request, response) => void setTimeout(() => respondWithCampaign(request, response), 400);
     const slowBefore = await count('http_client_request_duration_seconds_bucket', 'le="0.25"');
     const allBefore = await count('http_client_request_duration_seconds_count');
     const { traceId } = await read(gateway);
@@ -401,7 +401,7 @@ describe('a request is found by the trace id of its envelope', () => {
   test('a stale one: why it is, and the attempt that failed', async () => {
     const brief = await stack.gatewayProcess(traced({ CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' }));
     await read(brief);
-    stack.upstream.answer = respondWithJson({}, 500);
+    stack.upstream.respond = respondWithJson({}, 500);
     const { traceId, headers, status } = await read(brief);
     expect([status, headers.get('cache-status')]).toEqual([200, expect.stringContaining('detail=status')]);
     const spans = await spansOf(traceId);
@@ -414,7 +414,7 @@ describe('a request is found by the trace id of its envelope', () => {
   });
 
   test('a failed one', async () => {
-    stack.upstream.answer = (_request, response) => response.destroy();
+    stack.upstream.respond = (_request, response) => response.destroy();
     const before = await count('campaign_gateway_requests_total', 'reason="reset"');
     const { traceId, body } = await read(gateway);
     const { log, spans } = await find(traceId);

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { getClientAddress, parseTrustProxy, throttlingNetwork } from '../../src/http/client-address.ts';
 import { exchangeBytes } from '../helpers/http.ts';
 
-/** What the code takes for granted of its dependencies. */
+/** Behavior of Node and of packages that the code depends on. Run these first after an upgrade. */
 
 test.each([
   ['false', '203.0.113.7', '127.0.0.1'],
@@ -29,7 +29,7 @@ test.each([
   server.close();
 });
 
-test('an IPv6 address is its /64, an IPv4 address itself', () => {
+test('failed keys are counted per IPv4 address and per IPv6 /64 network', () => {
   expect(throttlingNetwork('192.0.2.1')).toBe('192.0.2.1');
   for (const address of [
     '2001:db8:1:2:3:4:5:6',
@@ -45,10 +45,10 @@ test('an IPv6 address is its /64, an IPv4 address itself', () => {
   expect(throttlingNetwork('1::')).toBe('1:0:0:0::/64');
 });
 
-test('Node joins several X-API-Key headers with a comma and shows the first of several Authorization headers alone', async () => {
-  const seen = Promise.withResolvers<IncomingMessage>();
+test('Node joins repeated X-API-Key headers with a comma and keeps only the first Authorization header', async () => {
+  const received = Promise.withResolvers<IncomingMessage>();
   const server = createServer((request, response) => {
-    seen.resolve(request);
+    received.resolve(request);
     response.end();
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -57,13 +57,13 @@ test('Node joins several X-API-Key headers with a comma and shows the first of s
     url,
     'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: a\r\nX-API-Key: b\r\nAuthorization: c\r\nAuthorization: d\r\n\r\n',
   );
-  const { headers, rawHeaders } = await seen.promise;
+  const { headers, rawHeaders } = await received.promise;
   expect([headers['x-api-key'], headers.authorization]).toEqual(['a, b', 'c']);
   expect(rawHeaders.filter((text) => text === 'Authorization')).toHaveLength(2);
   server.close();
 });
 
-test('zod gives the fields of an object in the order of its schema, and drops the others', () => {
+test('zod outputs fields in schema order and drops unknown fields', () => {
   const schema = z.object({ b: z.int(), a: z.string().nullable().default(null) });
   expect(JSON.stringify(schema.parse(JSON.parse('{"__proto__":1,"c":2,"a":"x","b":3}')))).toBe('{"b":3,"a":"x"}');
   expect(JSON.stringify(schema.parse({ b: 3 }))).toBe('{"b":3,"a":null}');

@@ -1,95 +1,78 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
+import type { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { startFullBacklog } from '../helpers/full-backlog.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithCampaign, startRawUpstream } from '../helpers/upstream.ts';
+import { expectUpstreamError } from '../helpers/upstream-error.ts';
 import { until } from '../helpers/wait.ts';
+import { startUncached } from './start-uncached.ts';
 
-/** What no server at the right address does: see failing-answers.ts for the rest. */
+/** Failures below HTTP. failing-responses.ts lists those of a reachable HTTP server. */
+
+async function expectFailure(embedded: EmbeddedGateway, reason: FailureReason): Promise<void> {
+  await expectUpstreamError(await embedded.read(), reason, embedded.gateway.log);
+}
+
+const unreachable: [title: string, reason: FailureReason, url: () => Promise<string>][] = [
+  ['nothing listens on its port', 'connect', async () => `http://127.0.0.1:${await freePort()}`],
+  ['its host name does not exist', 'dns', async () => 'http://no-such-host.invalid'],
+  ['it does not speak TLS', 'tls', async () => `https://127.0.0.1:${new URL(stack.upstream.url).port}`],
+];
+
 let stack: Stack;
 let key: string;
-
 beforeAll(async () => {
   stack = await Stack.start();
   key = await stack.key();
 });
 afterAll(() => stack.stop());
-afterEach(() => {
-  stack.upstream.answer = respondWithCampaign;
-});
 
-const read = (at: RunningGateway, signal?: AbortSignal) =>
-  signal
-    ? fetch(at.url + campaignPath, { headers: { 'x-api-key': key }, signal })
-    : get(at.url + campaignPath, { 'x-api-key': key });
-
-/** The failure is a 502 with this reason in envelope and log; nothing of its text comes out; the next request is served. */
-async function expectFailure(at: RunningGateway, reason: FailureReason): Promise<void> {
-  const { status, body, text } = await get(at.url + campaignPath, { 'x-api-key': key });
-  expect([status, body.error?.details.split(':')[0]]).toEqual([502, reason]);
-  expect(body.error?.code).toBe('UPSTREAM_ERROR');
-  expect(body.error?.details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
-  expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
-  const line = await until(() =>
-    at.log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request completed'),
-  );
-  expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
-}
-
-const whole = JSON.stringify(campaignDocument('cmp_1', 'ag_1'));
-const json = (body: string, ...headers: string[]) =>
-  ['HTTP/1.1 200 OK', 'Content-Type: application/json', ...headers, '', body].join('\r\n');
-
-const unreachable: [what: string, reason: FailureReason, url: () => Promise<string>][] = [
-  ['nobody listens there', 'connect', async () => `http://127.0.0.1:${await freePort()}`],
-  ['the host does not exist', 'dns', async () => 'http://no-such-host.invalid'],
-  ['it speaks no TLS', 'tls', async () => stack.upstream.url.replace('http:', 'https:')],
-];
-
-describe.each(unreachable)('%s: %s', (_what, reason, url) => {
-  test('a 502', async () => {
-    await expectFailure(await stack.gateway({ CAMPAIGN_SERVICE_URL: await url() }), reason);
+describe.each(unreachable)('when the campaign service cannot be reached because %s', (_title, reason, url) => {
+  test('the client gets a 502 with the reason', async () => {
+    await expectFailure(await startUncached({ CAMPAIGN_SERVICE_URL: await url() }), reason);
   });
 
-  test('what another gateway has read is served, fresh or stale', async () => {
+  test('a gateway serves what another gateway has cached, fresh or stale', async () => {
+    const { client } = stack.redis;
     const cached = { CACHE_TTL_MS: '60000', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
-    await read(await stack.gateway(cached));
-    await until(async () => (await stack.redis.client.keys('*:{cache:ag_1}:/*:lease')).length === 0);
-    const cutOff = { ...cached, CAMPAIGN_SERVICE_URL: await url() };
-    const statusAt = async (gateway: RunningGateway) => {
+    const read = async (gateway: RunningGateway) => {
       const { status, headers } = await get(gateway.url + campaignPath, { 'x-api-key': key });
       return [status, headers.get('cache-status')];
     };
-    expect(await statusAt(await stack.gateway(cutOff))).toEqual([200, expect.stringMatching(/; hit; ttl=\d+$/)]);
-    await ageSharedEntries(stack.redis.client, 100_000);
-    expect(await statusAt(await stack.gateway(cutOff))).toEqual([
+    await read(await stack.gateway(cached));
+    await until(async () => (await client.keys('*:{cache:ag_1}:/*:lease')).length === 0);
+    const isolated = { ...cached, CAMPAIGN_SERVICE_URL: await url() };
+    expect(await read(await stack.gateway(isolated))).toEqual([200, expect.stringMatching(/; hit; ttl=\d+$/)]);
+    await ageSharedEntries(client, 100_000);
+    expect(await read(await stack.gateway(isolated))).toEqual([
       200,
       expect.stringMatching(new RegExp(`; fwd=stale; ttl=-\\d+; detail=${reason}$`)),
     ]);
-    await stack.redis.client.del(...(await stack.redis.client.keys('*:{cache:ag_1}:*')));
+    await client.del(...(await client.keys('*:{cache:ag_1}:*')));
   });
 });
 
-test('a connection that is not accepted in time: connect, long before the deadline of the whole exchange', async () => {
+test('CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS bounds a connection attempt that is neither accepted nor refused', async () => {
   const { url, stop } = await startFullBacklog();
-  const before = await stack.gateway({
+  const embedded = await startUncached({
     CAMPAIGN_SERVICE_URL: url,
     CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '200',
-    CAMPAIGN_SERVICE_TIMEOUT_MS: '30000',
+    CAMPAIGN_SERVICE_RETRIES: '0',
   });
-  await expectFailure(before, 'connect');
+  await expectFailure(embedded, 'connect');
   stop();
 });
 
-test('TLS: trusted by the CA file and with the client certificate asked for; anything else is refused', async () => {
+test('TLS requires a trusted, unexpired certificate for the host name, and the configured client certificate is sent', async () => {
   const { ca, server, expired: expiredServer, files, remove } = await makeCertificates();
   const start = async (certificate: { key: string; cert: string }) => {
     const service = createTlsServer(
@@ -103,40 +86,41 @@ test('TLS: trusted by the CA file and with the client certificate asked for; any
       stop: () => service.close().closeAllConnections(),
     };
   };
-  const [good, expired] = [await start(server), await start(expiredServer)];
-  const withClient = {
+  const [valid, expired] = [await start(server), await start(expiredServer)];
+  const withClientCertificate = {
     CAMPAIGN_SERVICE_CA_FILE: files.ca,
     CAMPAIGN_SERVICE_CERT_FILE: files.cert,
     CAMPAIGN_SERVICE_KEY_FILE: files.key,
   };
-  expect((await read(await stack.gateway({ CAMPAIGN_SERVICE_URL: good.url, ...withClient }))).status).toBe(200);
-  await expectFailure(await stack.gateway({ CAMPAIGN_SERVICE_URL: good.url }), 'tls');
-  await expectFailure(
-    await stack.gateway({ CAMPAIGN_SERVICE_URL: good.url.replace('localhost', '127.0.0.1'), ...withClient }),
-    'tls',
-  );
-  await expectFailure(await stack.gateway({ CAMPAIGN_SERVICE_URL: expired.url, ...withClient }), 'tls');
-  good.stop();
+  const connect = (url: string, files = {}) => startUncached({ CAMPAIGN_SERVICE_URL: url, ...files });
+  expect((await (await connect(valid.url, withClientCertificate)).read()).status).toBe(200);
+  await expectFailure(await connect(valid.url), 'tls');
+  await expectFailure(await connect(valid.url.replace('localhost', '127.0.0.1'), withClientCertificate), 'tls');
+  await expectFailure(await connect(expired.url, withClientCertificate), 'tls');
+  valid.stop();
   expired.stop();
   await remove();
 });
 
-test('an answer whose length is not declared is read to the end of its connection', async () => {
-  const upstream = await startRawUpstream((socket) => socket.end(json(whole, 'Connection: close')));
-  expect((await read(await stack.gateway({ CAMPAIGN_SERVICE_URL: upstream.url }))).status).toBe(200);
+test('a body without a declared length is read until the connection closes', async () => {
+  const document = JSON.stringify(campaignDocument('cmp_1', 'ag_1'));
+  const head = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n';
+  const upstream = await startRawUpstream((socket) => socket.end(head + document));
+  expect((await (await startUncached({ CAMPAIGN_SERVICE_URL: upstream.url })).read()).status).toBe(200);
   upstream.stop();
 });
 
-test('a client that hangs up frees what its request held at the campaign service, and is logged as such', async () => {
+test('a client disconnect closes the upstream connection and is logged as status 499', async () => {
+  const embedded = await startUncached();
   const closed = Promise.withResolvers<void>();
-  stack.upstream.answer = (_request, response) => response.on('close', closed.resolve);
-  const patient = await stack.gateway({ CAMPAIGN_SERVICE_TIMEOUT_MS: '60000' });
-  const asked = stack.upstream.requests.length;
-  const hangUp = new AbortController();
-  const answer = read(patient, hangUp.signal).catch(() => 'hung up');
-  await until(() => stack.upstream.requests.length > asked);
-  hangUp.abort();
+  embedded.upstream.respond = (_request, response) => response.on('close', closed.resolve);
+  const client = new AbortController();
+  const url = embedded.gateway.url + campaignPath;
+  const response = fetch(url, { headers: embedded.credentials, signal: client.signal }).catch(() => 'aborted');
+  await until(() => embedded.upstream.requests.length === 1);
+  client.abort();
   await closed.promise;
-  expect(await answer).toBe('hung up');
-  expect(await until(() => patient.log.find(({ msg }) => msg === 'request completed'))).toMatchObject({ status: 499 });
+  expect(await response).toBe('aborted');
+  const { log } = embedded.gateway;
+  expect(await until(() => log.find(({ msg }) => msg === 'request completed'))).toMatchObject({ status: 499 });
 });

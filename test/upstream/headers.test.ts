@@ -1,24 +1,14 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { version } from '../../src/version.ts';
-import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get } from '../helpers/http.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { exchangeBytes } from '../helpers/http.ts';
+import { startUncached } from './start-uncached.ts';
 
-let stack: Stack;
-let gateway: RunningGateway;
-let key: string;
-
-beforeAll(async () => {
-  stack = await Stack.start();
-  gateway = await stack.gateway({ CAMPAIGN_SERVICE_TOKEN: 'service-token' });
-  key = await stack.key();
-});
-afterAll(() => stack.stop());
-
-const lastRequest = () => stack.upstream.requests.at(-1);
+const path = '/v1/accounts/ag_1/campaigns/cmp_1';
 
 test('only the headers of the contract reach the campaign service, whatever the client sends', async () => {
-  const sent = [
+  const embedded = await startUncached({ CAMPAIGN_SERVICE_TOKEN: 'service-token' });
+  const { 'x-api-key': key = '' } = embedded.credentials;
+  const clientHeaders = [
     `X-API-Key: ${key}`,
     `Authorization: Bearer ${key}`,
     'Cookie: session=client',
@@ -45,10 +35,10 @@ test('only the headers of the contract reach the campaign service, whatever the 
     'Proxy-Authorization: Basic client',
   ];
   await exchangeBytes(
-    gateway.url,
-    `GET ${campaignPath}?x=1 HTTP/1.1\r\nHost: client.example\r\nConnection: close, x-account-group-id\r\n${sent.join('\r\n')}\r\n\r\n{}`,
+    embedded.gateway.url,
+    `GET ${path}?x=1 HTTP/1.1\r\nHost: client.example\r\nConnection: close, x-account-group-id\r\n${clientHeaders.join('\r\n')}\r\n\r\n{}`,
   );
-  const request = lastRequest();
+  const [request] = embedded.upstream.requests;
   expect(request?.method).toBe('GET');
   expect(request?.url).toBe('/internal/v1/accounts/ag_1/campaigns/cmp_1');
   expect(request?.headers).toEqual({
@@ -56,7 +46,7 @@ test('only the headers of the contract reach the campaign service, whatever the 
     'accept-encoding': 'identity',
     authorization: 'Bearer service-token',
     connection: 'keep-alive',
-    host: new URL(stack.upstream.url).host,
+    host: new URL(embedded.upstream.url).host,
     traceparent: expect.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-02$/),
     'user-agent': `campaign-gateway/${version}`,
     via: '1.1 campaign-gateway',
@@ -66,28 +56,28 @@ test('only the headers of the contract reach the campaign service, whatever the 
   });
 });
 
-test('without a token no authorization goes out; HEAD is asked for as GET', async () => {
-  const plain = await stack.gateway();
-  await get(plain.url + campaignPath, { authorization: `Bearer ${key}` }, 'HEAD');
-  expect(lastRequest()?.method).toBe('GET');
-  expect(lastRequest()?.headers.authorization).toBeUndefined();
+test('without CAMPAIGN_SERVICE_TOKEN no authorization header is sent, and a HEAD becomes a GET', async () => {
+  const embedded = await startUncached();
+  const { 'x-api-key': key = '' } = embedded.credentials;
+  await embedded.read('cmp_1', { authorization: `Bearer ${key}` }, 'HEAD');
+  const [request] = embedded.upstream.requests;
+  expect(request?.method).toBe('GET');
+  expect(request?.headers.authorization).toBeUndefined();
 });
 
-test('base and path of the campaign service are those of the settings', async () => {
-  const based = await stack.gateway({
-    CAMPAIGN_SERVICE_URL: `${stack.upstream.url}/base/`,
+test('the upstream URL is CAMPAIGN_SERVICE_URL followed by CAMPAIGN_SERVICE_PATH', async () => {
+  const embedded = await startUncached({ CAMPAIGN_SERVICE_PATH: '/c/{campaignId}/of/{accountGroupId}' });
+  const withBase = await startUncached({
+    CAMPAIGN_SERVICE_URL: `${embedded.upstream.url}/base/`,
     CAMPAIGN_SERVICE_PATH: '/c/{campaignId}/of/{accountGroupId}',
   });
-  await get(based.url + campaignPath, { 'x-api-key': key });
-  expect(lastRequest()?.url).toBe('/base/c/cmp_1/of/ag_1');
+  await embedded.read();
+  await withBase.read();
+  expect(embedded.upstream.requests.map(({ url }) => url)).toEqual(['/c/cmp_1/of/ag_1', '/base/c/cmp_1/of/ag_1']);
 });
 
-test('connections to the campaign service are used again', async () => {
-  const reusing = await stack.gateway();
-  const ports = new Set<number | undefined>();
-  for (let i = 0; i < 5; i++) {
-    await get(reusing.url + campaignPath, { 'x-api-key': key });
-    ports.add(lastRequest()?.socket.remotePort);
-  }
-  expect(ports.size).toBe(1);
+test('requests reuse one connection to the campaign service', async () => {
+  const embedded = await startUncached();
+  for (let i = 0; i < 5; i++) await embedded.read();
+  expect(new Set(embedded.upstream.requests.map(({ socket }) => socket.remotePort)).size).toBe(1);
 });

@@ -1,0 +1,133 @@
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { type AttemptPhase, toUpstreamFailure } from './classify-error.ts';
+import { AbortedError, UpstreamFailure } from './failure.ts';
+
+export interface UpstreamRequest {
+  /** Path relative to CAMPAIGN_SERVICE_URL. */
+  readonly path: string;
+  /** Every header to send, except `host` and `connection`. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Deadline for the last byte of the response, on the clock of `performance.now()`. */
+  readonly deadlineAt: number;
+  /** Aborts the exchange when no client waits for it. */
+  readonly signal: AbortSignal;
+}
+
+/** `not_found`: a 404 or 410. Every other status except 200 is a failure. */
+export type UpstreamReply = { readonly status: number; readonly headers: IncomingHttpHeaders } & (
+  | { readonly outcome: 'not_found' }
+  | { readonly outcome: 'found'; readonly body: Buffer }
+);
+
+export interface AttemptOptions {
+  readonly connectTimeoutMs: number;
+  readonly maxBodyBytes: number;
+  /** Closes the upstream connection. */
+  readonly disconnect: () => void;
+}
+
+/** A reset within this time on a reused socket means that the peer had already closed it. A later one may follow processing. */
+const STALE_SOCKET_WINDOW_MS = 250;
+/** Time to read the rest of a body that is not needed, so that the connection can be reused. */
+const DRAIN_BODY_MS = 100;
+/** Bounds the memory of a body in tiny chunks, each of which costs about 100 bytes. */
+const MAX_CHUNKS = 65_536;
+
+/** One HTTP exchange: applies the timeouts and the size limit to what the HTTP client reports. */
+export class Attempt {
+  /** Rejects with `UpstreamFailure`. */
+  readonly reply: Promise<UpstreamReply>;
+  readonly #options: AttemptOptions;
+  readonly #result = Promise.withResolvers<UpstreamReply>();
+  #deadlineTimer: NodeJS.Timeout;
+  #connectTimer: NodeJS.Timeout | undefined;
+  #phase: AttemptPhase = 'connecting';
+  /** When the request was sent on a reused socket. */
+  #reusedAt = Number.NEGATIVE_INFINITY;
+
+  constructor({ deadlineAt, signal }: UpstreamRequest, options: AttemptOptions) {
+    this.#options = options;
+    const onDeadline = () => this.fail(new UpstreamFailure('timeout', `deadline exceeded while ${this.#phase}`));
+    this.#deadlineTimer = setTimeout(onDeadline, Math.max(0, deadlineAt - performance.now()));
+    const onAbort = () => this.fail(new AbortedError());
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.reply = this.#result.promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  onSocket(request: ClientRequest): void {
+    // Without this listener Node closes the connection on a 101 and reports a reset.
+    request.once('upgrade', (_response, socket) => {
+      socket.destroy();
+      this.fail(unexpectedStatus(101));
+    });
+    if (request.reusedSocket) this.#reusedAt = performance.now();
+    if (request.socket?.connecting) this.#awaitConnection(request.socket);
+    else this.#phase = 'waiting';
+  }
+
+  #awaitConnection(socket: Socket): void {
+    const { connectTimeoutMs } = this.#options;
+    this.#connectTimer = setTimeout(() => {
+      const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
+      this.fail(new UpstreamFailure(reason, `no connection within ${connectTimeoutMs} ms`));
+    }, connectTimeoutMs);
+    const isTls = 'encrypted' in socket;
+    if (isTls) {
+      socket.once('connect', () => {
+        this.#phase = 'handshaking';
+      });
+    }
+    socket.once(isTls ? 'secureConnect' : 'connect', () => {
+      clearTimeout(this.#connectTimer);
+      this.#phase = 'waiting';
+    });
+  }
+
+  onResponse(response: IncomingMessage): void {
+    this.#phase = 'reading';
+    const { statusCode: status = 0, headers } = response;
+    if (status !== 200) this.#finishByStatus(status, headers);
+    const { maxBodyBytes } = this.#options;
+    const tooLarge = () => this.fail(new UpstreamFailure('too_large', `the body exceeds ${maxBodyBytes} bytes`));
+    if (Number(headers['content-length']) > maxBodyBytes) {
+      tooLarge();
+      return;
+    }
+    const chunks: Buffer[] = [];
+    let length = 0;
+    response.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > maxBodyBytes || chunks.push(chunk) > MAX_CHUNKS) tooLarge();
+    });
+    response.on('end', () => {
+      this.#clearTimers();
+      this.#result.resolve({ outcome: 'found', status, headers, body: Buffer.concat(chunks, length) });
+    });
+  }
+
+  /** The status decides the result. The body is drained so that the connection can be reused. */
+  #finishByStatus(status: number, headers: IncomingHttpHeaders): void {
+    if (status === 404 || status === 410) this.#result.resolve({ outcome: 'not_found', status, headers });
+    else this.#result.reject(unexpectedStatus(status));
+    clearTimeout(this.#deadlineTimer);
+    this.#deadlineTimer = setTimeout(this.#options.disconnect, DRAIN_BODY_MS);
+  }
+
+  /** Rejects `reply`, unless it is already settled, and closes the connection. */
+  fail(error: Error): void {
+    this.#clearTimers();
+    const onStaleSocket = performance.now() - this.#reusedAt < STALE_SOCKET_WINDOW_MS;
+    this.#result.reject(toUpstreamFailure(error, this.#phase, onStaleSocket));
+    this.#options.disconnect();
+  }
+
+  #clearTimers(): void {
+    clearTimeout(this.#deadlineTimer);
+    clearTimeout(this.#connectTimer);
+  }
+}
+
+function unexpectedStatus(status: number): UpstreamFailure {
+  return new UpstreamFailure('status', `the status was ${status}`, { status });
+}
