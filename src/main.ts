@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
+import { formatHttpUrl } from './http/format-url.ts';
 import { createOperations } from './operations/operations.ts';
 import type { Settings } from './settings/definitions.ts';
 import { loadSettings, SettingsError } from './settings/load.ts';
@@ -92,8 +93,8 @@ async function listen(server: Server, host: string, port: number): Promise<strin
   server.listen({ port, host, backlog: BACKLOG }, resolve);
   await promise;
   server.off('error', reject);
-  const { address, family, port: bound } = server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+  const { address, port: boundPort } = server.address() as AddressInfo;
+  return formatHttpUrl(address, boundPort);
 }
 
 /** Unready at once; then the delay for load balancers, then the drain. A second signal ends the process at once. */

@@ -7,14 +7,14 @@ import { parseLogLevelBody } from './parse-log-level.ts';
 
 export interface OperationsOptions {
   isShuttingDown(): boolean;
-  /** The state of each dependency; none of them makes the gateway unready. */
+  /** The state of each dependency. No state makes the gateway unready. */
   dependencies(): Readonly<Record<string, string>>;
-  /** The processes that share the operations port: whichever answers, speaks for all of them. */
+  /** The processes that share the operations port. Metrics and log level are those of all of them. */
   readonly workerGroup: WorkerGroup;
 }
 
 /** The operations listener: `GET /livez`, `GET /readyz`, `GET /metrics`, and `GET` and `PUT /log-level`. */
-export function createOperations({ isShuttingDown, dependencies, workerGroup: group }: OperationsOptions): Server {
+export function createOperations({ isShuttingDown, dependencies, workerGroup }: OperationsOptions): Server {
   const app = express()
     .disable('x-powered-by')
     .disable('etag')
@@ -40,14 +40,14 @@ export function createOperations({ isShuttingDown, dependencies, workerGroup: gr
     .all(methodNotAllowed('GET'));
   app
     .route('/metrics')
-    .get((_request, response) => sendMetrics(group, response))
+    .get((_request, response) => sendMetrics(workerGroup, response))
     .all(methodNotAllowed('GET'));
   app
     .route('/log-level')
-    .get((_request, response) => void response.json({ level: group.level() }))
-    .put((request, response) => changeLevel(group, request, response))
+    .get((_request, response) => void response.json({ level: workerGroup.level() }))
+    .put((request, response) => changeLevel(workerGroup, request, response))
     .all(methodNotAllowed('GET', 'PUT'));
-  app.use((_request, response) => void response.status(404).json({ error: 'no such path' }));
+  app.use((_request, response) => void response.status(404).json({ error: 'No route matches this path.' }));
   app.use(onError);
   return server;
 }
@@ -55,29 +55,29 @@ export function createOperations({ isShuttingDown, dependencies, workerGroup: gr
 function methodNotAllowed(...methods: readonly string[]) {
   return (_request: Request, response: Response) => {
     response.setHeader('allow', methods.map((method) => (method === 'GET' ? 'GET, HEAD' : method)).join(', '));
-    response.status(405).json({ error: `use ${methods.join(' or ')}` });
+    response.status(405).json({ error: `Use ${methods.join(' or ')}.` });
   };
 }
 
-/** Rather a 503 than half the numbers: Prometheus sees that the scrape has failed. */
+/** A 503, so that Prometheus sees a failed scrape instead of incomplete metrics. */
 const onError: ErrorRequestHandler = (error, _request, response, _next) => {
   if (response.headersSent) response.destroy();
-  else response.status(503).json({ error: error instanceof Error ? error.message : 'this cannot be answered' });
+  else response.status(503).json({ error: error instanceof Error ? error.message : 'Internal error.' });
 };
 
-async function sendMetrics(group: WorkerGroup, response: Response): Promise<void> {
-  const text = prometheusText(await group.scrape());
+async function sendMetrics(workerGroup: WorkerGroup, response: Response): Promise<void> {
+  const text = prometheusText(await workerGroup.scrape());
   response.setHeader('content-type', prometheusContentType);
   response.end(text);
 }
 
-async function changeLevel(group: WorkerGroup, request: Request, response: Response): Promise<void> {
+async function changeLevel(workerGroup: WorkerGroup, request: Request, response: Response): Promise<void> {
   const level = await parseLogLevelBody(request);
   if (!level) {
-    response.setHeader('connection', 'close'); // The rest of the body is not waited for.
+    response.setHeader('connection', 'close'); // The rest of the body is not read.
     response.status(400).json({ error: 'Send a log level, such as debug or {"level":"debug"}.', levels: logLevels });
     return;
   }
-  await group.changeLevel(level);
+  await workerGroup.changeLevel(level);
   response.json({ level });
 }

@@ -6,7 +6,7 @@ const MAX_BYTES = 256;
 
 const bodySchema = z.strictObject({ level: logLevelSchema });
 
-/** The log level in a body, as a bare word or as `{"level":"debug"}`; undefined where it is neither. */
+/** Parses a body such as `debug` or `{"level":"debug"}`; undefined if it holds no log level. */
 export async function parseLogLevelBody(request: IncomingMessage): Promise<LogLevel | undefined> {
   let text = '';
   for await (const chunk of request.setEncoding('latin1')) {

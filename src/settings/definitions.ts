@@ -23,70 +23,76 @@ import {
 
 const THIRTY_DAYS_MS = 30 * 86_400_000;
 
-/**
- * Every setting: its form, its default and what it is for. Names, order and defaults are those of config/gateway.env and
- * the README; a test holds the three together.
- */
+/** Every setting: schema with default, and description. A test keeps config/gateway.env and the README equal to this list. */
 export const settingDefinitions = {
   HOST: [host.default('0.0.0.0'), 'Address of the public listener.'],
-  PORT: [port.default(8080), 'Port of the public listener; 0 takes a free one.'],
+  PORT: [port.default(8080), 'Port of the public listener; 0 chooses a free port.'],
   OPS_HOST: [
     host.default('127.0.0.1'),
-    'Address of the operations listener. It exposes internal state: keep it private.',
+    'Address of the operations listener, which exposes internal state: keep it private.',
   ],
-  OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 takes a free one.'],
+  OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 chooses a free port.'],
   WORKERS: [
     workerCount.default(1),
-    'Processes that share the public port; auto: one a core. More than one needs REDIS_URL.',
+    'Worker processes that share the public port; auto: one per CPU core. More than one requires REDIS_URL.',
   ],
-  CAMPAIGN_SERVICE_URL: [serviceUrl, 'The campaign service: http(s)://host[:port][/base].'],
+  CAMPAIGN_SERVICE_URL: [serviceUrl, 'Base URL of the campaign service: http(s)://host[:port][/base].'],
   CAMPAIGN_SERVICE_PATH: [
     campaignPath.default('/internal/v1/accounts/{accountGroupId}/campaigns/{campaignId}'),
-    'Path of a campaign there.',
+    'Path of a campaign below CAMPAIGN_SERVICE_URL.',
   ],
   CAMPAIGN_SERVICE_RESULT_POINTER: [
     jsonPointer.default(''),
-    'JSON pointer (RFC 6901) to the campaign in the body, such as /data; empty: the body is the campaign.',
+    'JSON Pointer (RFC 6901) to the campaign in the response body, for example /data; empty: the whole body.',
   ],
   CAMPAIGN_SERVICE_TOKEN: [
     printableAscii.optional(),
-    'Bearer token that the gateway shows to the campaign service. Secret.',
+    'Bearer token that the gateway sends to the campaign service. Secret.',
   ],
   CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: [
     milliseconds(1, 600_000).default(1000),
-    'How long a connection to it, TLS included, may take.',
+    'Timeout for connecting to the campaign service, TLS handshake included.',
   ],
   CAMPAIGN_SERVICE_TIMEOUT_MS: [
     milliseconds(1, 600_000).default(5000),
-    'How long the whole exchange with it may take, last byte included.',
+    'Timeout for the whole exchange with the campaign service: queueing, retries and the last byte included.',
   ],
   CAMPAIGN_SERVICE_MAX_BODY_BYTES: [
     integer(1, 1_073_741_824).default(1_048_576),
-    'How much of an answer is read; a longer one is a 502.',
+    'Maximum size of a response body of the campaign service; a larger one is a 502.',
   ],
   CAMPAIGN_SERVICE_MAX_CONCURRENCY: [
     integer(1, 65_535).default(256),
-    'Requests under way to it at once. A quarter as many may wait; more are a 502.',
+    'Maximum concurrent requests to the campaign service, per process. A quarter as many may queue; the rest get a 502.',
   ],
-  CAMPAIGN_SERVICE_RETRIES: [integer(0, 10).default(1), 'How often a request that is safe to repeat is sent again.'],
-  CAMPAIGN_SERVICE_BREAKER_FAILURES: [integer(1, 1_000_000).default(20), 'Consecutive failures that open the circuit.'],
+  CAMPAIGN_SERVICE_RETRIES: [
+    integer(0, 10).default(1),
+    'Maximum retries of a request after a failed connection, a reset, or a 502, 503 or 504.',
+  ],
+  CAMPAIGN_SERVICE_BREAKER_FAILURES: [
+    integer(1, 1_000_000).default(20),
+    'Consecutive failures that open the circuit breaker.',
+  ],
   CAMPAIGN_SERVICE_BREAKER_OPEN_MS: [
     milliseconds(1).default(2000),
-    'How long the circuit stays open until one probe goes out.',
+    'Time that the circuit stays open before one probe request is allowed.',
   ],
   CAMPAIGN_SERVICE_CA_FILE: [
     pemFile.optional(),
-    'Certificate authorities (PEM) that the campaign service is checked against, in place of the system’s.',
+    'Certificate authorities (PEM file) that may sign the certificate of the campaign service, instead of the system’s.',
   ],
   CAMPAIGN_SERVICE_CERT_FILE: [
     pemFile.optional(),
-    'Client certificate (PEM) that the gateway shows to it; goes with the key file.',
+    'Client certificate (PEM file) for the campaign service; requires CAMPAIGN_SERVICE_KEY_FILE.',
   ],
-  CAMPAIGN_SERVICE_KEY_FILE: [pemFile.optional(), 'Private key (PEM) of that certificate.'],
-  REDIS_URL: [redisUrl.optional(), 'Redis that all gateways share; none: embedded stores of this one process. Secret.'],
+  CAMPAIGN_SERVICE_KEY_FILE: [pemFile.optional(), 'Private key (PEM file) of CAMPAIGN_SERVICE_CERT_FILE.'],
+  REDIS_URL: [
+    redisUrl.optional(),
+    'Redis that all gateways share; unset: embedded stores, for a single process. Secret.',
+  ],
   REDIS_KEY_PREFIX: [
     pattern(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -').default('campaign-gateway'),
-    'What every key in Redis begins with.',
+    'Prefix of every key in Redis.',
   ],
   REDIS_TIMEOUT_MS: [
     milliseconds(1, 60_000).default(100),
@@ -96,75 +102,87 @@ export const settingDefinitions = {
     milliseconds(1, 60_000).default(50),
     'Timeout of a cache command in Redis. The request then continues without the shared cache.',
   ],
-  KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'The key store when there is no REDIS_URL.'],
-  RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Limit of a key that has none of its own.'],
+  KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'File that stores the API keys if REDIS_URL is unset.'],
+  RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Rate limit of an API key that sets none.'],
   RATE_LIMIT_ON_REDIS_FAILURE: [
     oneOf('local', 'open', 'closed').default('local'),
-    'While Redis is unavailable: local limits each process to its share, open limits nothing, closed answers 500.',
+    'Rate limiting while Redis is unavailable. local: each process enforces its share; open: no limits; closed: 500.',
   ],
-  AUTH_FAILURE_LIMIT: [rateSchema.default('60/60s'), 'Failed keys of one client address.'],
-  KEY_CACHE_TTL_MS: [
-    milliseconds(0).default(60_000),
-    'How long a key that was found is trusted without reading it again.',
-  ],
+  AUTH_FAILURE_LIMIT: [rateSchema.default('60/60s'), 'Rate limit on failed API keys per client address.'],
+  KEY_CACHE_TTL_MS: [milliseconds(0).default(60_000), 'Time that an API key is cached.'],
   KEY_CACHE_STALE_MS: [
     milliseconds(0, THIRTY_DAYS_MS).default(600_000),
-    'How much longer while Redis is out of reach.',
+    'Time beyond KEY_CACHE_TTL_MS that a cached API key is accepted while Redis is unavailable.',
   ],
-  CACHE_TTL_MS: [milliseconds(0).default(30_000), 'How long a campaign is fresh at most; 0: no cache.'],
+  CACHE_TTL_MS: [milliseconds(0).default(30_000), 'Maximum freshness lifetime of a campaign; 0 disables the cache.'],
   CACHE_STALE_WHILE_REVALIDATE_MS: [
     milliseconds(0).default(30_000),
-    'How much longer it is served stale while one refresh is under way (RFC 5861).',
+    'Time after expiry that a stale campaign is served while it is revalidated (RFC 5861).',
   ],
   CACHE_STALE_IF_ERROR_MS: [
     milliseconds(0, THIRTY_DAYS_MS).default(300_000),
-    'How much longer than fresh it is served stale while the campaign service fails (RFC 5861).',
+    'Time after expiry that a stale campaign is served if the campaign service fails (RFC 5861).',
   ],
-  CACHE_NOT_FOUND_TTL_MS: [milliseconds(0).default(5000), 'How long it is remembered that a campaign is not there.'],
+  CACHE_NOT_FOUND_TTL_MS: [milliseconds(0).default(5000), 'Time that a 404 or 410 of the campaign service is cached.'],
   CACHE_MAX_BYTES: [
     integer(0, 68_719_476_736).default(67_108_864),
-    'Size of the in-process cache; 0: none, only the shared one in Redis.',
+    'Maximum size of the in-process cache, per process; 0: only the shared cache in Redis.',
   ],
   TRUST_PROXY: [
     trustProxy.default(false),
-    'Express’s "trust proxy": true, false, a number of hops, or addresses and networks; decides the client’s address.',
+    'Express’s "trust proxy": true, false, a number of hops, or a list of addresses and subnets.',
   ],
-  LOG_LEVEL: [oneOf(...logLevels).default('info'), 'Least level that is logged.'],
+  LOG_LEVEL: [
+    oneOf(...logLevels).default('info'),
+    'Minimum level that is logged: trace, debug, info, warn, error, fatal or silent.',
+  ],
   SHUTDOWN_DELAY_MS: [
     milliseconds(0, 600_000).default(0),
-    'After SIGTERM: how long the listener stays open while readyz is 503.',
+    'Time after SIGTERM during which readyz returns 503 and new connections are still accepted.',
   ],
-  SHUTDOWN_GRACE_MS: [milliseconds(0, 600_000).default(10_000), 'How long requests under way may then still take.'],
+  SHUTDOWN_GRACE_MS: [
+    milliseconds(0, 600_000).default(10_000),
+    'Time that requests in flight have to finish after SHUTDOWN_DELAY_MS.',
+  ],
   MAX_CONNECTIONS: [
     integer(1, 1_000_000).default(10_000),
-    'Connections to the public listener at once, of each process; more are closed.',
+    'Maximum connections to the public listener, per process; more are closed.',
   ],
-  DOCS: [boolean.default(true), 'Whether /docs and / are served.'],
-  TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether a caller’s sampled flag decides.'],
-  OTEL_SDK_DISABLED: [
+  DOCS: [boolean.default(true), 'Whether the reference page is served at /docs and /.'],
+  TRACE_TRUST_SAMPLED: [
     boolean.default(false),
-    'Whether there are neither spans nor pushed metrics, whatever else is set.',
+    'Whether the sampled flag of a caller’s traceparent decides on sampling.',
   ],
+  OTEL_SDK_DISABLED: [boolean.default(false), 'Disables spans and pushed metrics.'],
   OTEL_SERVICE_NAME: [
-    pattern(/^[\x20-\x7e]{1,255}$/, '1–255 visible characters').default('campaign-gateway'),
-    'What traces and metrics call this service.',
+    pattern(/^[\x20-\x7e]{1,255}$/, '1–255 printable ASCII characters').default('campaign-gateway'),
+    'Service name in traces and pushed metrics; overrides service.name in OTEL_RESOURCE_ATTRIBUTES.',
   ],
   OTEL_EXPORTER_OTLP_ENDPOINT: [
     otlpUrl.optional(),
-    'Where spans (and metrics, where pushed) go, as OTLP over HTTP, at /v1/traces and /v1/metrics below it; none: there are no spans.',
+    'Base URL for OTLP over HTTP; /v1/traces and /v1/metrics are appended. Unset: no spans.',
   ],
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [otlpUrl.optional(), 'The same for spans alone, taken as it is.'],
-  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: [otlpUrl.optional(), 'The same for metrics alone, taken as it is.'],
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [
+    otlpUrl.optional(),
+    'Full URL for spans; overrides OTEL_EXPORTER_OTLP_ENDPOINT.',
+  ],
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: [
+    otlpUrl.optional(),
+    'Full URL for metrics; overrides OTEL_EXPORTER_OTLP_ENDPOINT.',
+  ],
   OTEL_EXPORTER_OTLP_PROTOCOL: [
     oneOf('http/protobuf').default('http/protobuf'),
-    'The one form of OTLP that is spoken.',
+    'OTLP encoding; only http/protobuf is supported.',
   ],
-  OTEL_TRACES_EXPORTER: [oneOf('otlp', 'none').default('otlp'), 'none: no spans.'],
+  OTEL_TRACES_EXPORTER: [
+    oneOf('otlp', 'none').default('otlp'),
+    'otlp: spans are exported if an endpoint is set; none: no spans.',
+  ],
   OTEL_METRICS_EXPORTER: [
     oneOf('otlp', 'none').default('none'),
-    'otlp: metrics are pushed too. They can be scraped in any case.',
+    'otlp: metrics are pushed in addition to GET /metrics; none: they are only scraped.',
   ],
-  OTEL_METRIC_EXPORT_INTERVAL: [milliseconds(100).default(60_000), 'How often, in milliseconds.'],
+  OTEL_METRIC_EXPORT_INTERVAL: [milliseconds(100).default(60_000), 'Interval between metric pushes, in milliseconds.'],
   OTEL_TRACES_SAMPLER: [
     oneOf(
       'always_on',
@@ -174,13 +192,16 @@ export const settingDefinitions = {
       'parentbased_always_off',
       'parentbased_traceidratio',
     ).default('parentbased_always_on'),
-    'Which traces are recorded. A caller is a parent in this sense only with TRACE_TRUST_SAMPLED.',
+    'Sampler. A parentbased sampler follows the caller only if TRACE_TRUST_SAMPLED is true.',
   ],
-  OTEL_TRACES_SAMPLER_ARG: [ratio.default(1), 'The share that traceidratio records.'],
-  OTEL_BSP_SCHEDULE_DELAY: [milliseconds(1).default(5000), 'How long spans wait at most before they are sent.'],
-  OTEL_BSP_MAX_QUEUE_SIZE: [integer(1, 1_000_000).default(2048), 'Spans that wait at once; more are dropped.'],
-  OTEL_BSP_MAX_EXPORT_BATCH_SIZE: [integer(1, 1_000_000).default(512), 'Spans that are sent at once.'],
-  OTEL_BSP_EXPORT_TIMEOUT: [milliseconds(1).default(30_000), 'How long sending them may take.'],
+  OTEL_TRACES_SAMPLER_ARG: [ratio.default(1), 'Sampling ratio of the traceidratio samplers.'],
+  OTEL_BSP_SCHEDULE_DELAY: [
+    milliseconds(1).default(5000),
+    'Maximum delay between two exports of spans, in milliseconds.',
+  ],
+  OTEL_BSP_MAX_QUEUE_SIZE: [integer(1, 1_000_000).default(2048), 'Maximum queued spans; more are dropped.'],
+  OTEL_BSP_MAX_EXPORT_BATCH_SIZE: [integer(1, 1_000_000).default(512), 'Maximum spans per export.'],
+  OTEL_BSP_EXPORT_TIMEOUT: [milliseconds(1).default(30_000), 'Timeout for an export of spans, in milliseconds.'],
 } as const satisfies Record<string, readonly [z.ZodType, string]>;
 
 type SettingDefinitions = typeof settingDefinitions;
@@ -190,7 +211,7 @@ export type Settings = {
 };
 
 export const settingNames = Object.keys(settingDefinitions) as SettingName[];
-/** Each may also come from a file, named by NAME_FILE. */
+/** Settings that may also be read from the file named by `NAME_FILE`, and whose values are never printed. */
 export const secretSettings: readonly SettingName[] = ['REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
 
 export function describeSetting(name: SettingName): string {

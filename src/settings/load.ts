@@ -1,6 +1,5 @@
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
+import { findConflicts } from './conflicts.ts';
 import {
   describeSetting,
   type SettingName,
@@ -10,22 +9,22 @@ import {
   settingNames,
 } from './definitions.ts';
 
-/** Every setting that is wrong, one sentence each. No value is quoted: some are secrets. */
+/** The settings are invalid: one sentence per problem. Values of secrets are not quoted. */
 export class SettingsError extends Error {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super(`The settings are wrong:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    super(`Invalid settings:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
     this.problems = problems;
   }
 }
 
-/** Stands for a value that could not be read, so that no other setting is blamed for its absence. */
+/** Placeholder for a value that could not be parsed, so that no other setting is reported because of its absence. */
 const INVALID = null;
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Reads all settings, or only the named ones. An empty variable is as none. Throws `SettingsError`. */
+/** Parses all settings, or only the named ones. An empty variable counts as unset. Throws `SettingsError`. */
 export function loadSettings(environment: Environment): Settings;
 export function loadSettings<Name extends SettingName>(
   environment: Environment,
@@ -44,20 +43,20 @@ export function loadSettings(
     settings[name] = result.success ? result.data : INVALID;
     if (result.success) continue;
     if (text === undefined) problems.push(`${name} is required: ${describeSetting(name)}`);
-    else problems.push(`${name} must be ${result.error.issues[0]?.message}`);
+    else problems.push(`${name} must be ${result.error.issues[0]?.message}${quoteValue(name, text)}`);
   }
   problems.push(...findConflicts(settings as Partial<Settings>));
   if (problems.length > 0) throw new SettingsError(problems);
   return settings as Partial<Settings>;
 }
 
-/** The default of a setting, as one would write it in the environment; undefined where there is none. */
+/** The default of a setting as text; undefined if it has none. */
 export function defaultText(name: SettingName): string | undefined {
   const result = settingDefinitions[name][0].safeParse(undefined);
   return result.success && result.data !== undefined ? String(result.data) : undefined;
 }
 
-/** The settings in force, for people to look at: secrets are masked. */
+/** The settings in force as JSON values. Secrets are masked. */
 export function redactSettings(settings: Settings): Record<SettingName, string | number | boolean | null> {
   const entries = settingNames.map((name) => {
     const value = settings[name];
@@ -73,39 +72,25 @@ function readEnv(environment: Environment, name: SettingName, problems: string[]
   const secretFile = secretSettings.includes(name) ? environment[`${name}_FILE`] || undefined : undefined;
   if (secretFile === undefined) return value;
   if (value !== undefined) problems.push(`${name} and ${name}_FILE must not both be set`);
-  try {
-    const secret = readFileSync(secretFile, 'utf8').trim();
-    if (secret !== '') return secret;
-  } catch {
-    // Said below.
-  }
-  problems.push(`${name}_FILE must be the path of a file that can be read and is not empty`);
-  return value;
+  const secret = readSecret(secretFile);
+  if (secret === '') problems.push(`${name}_FILE must be the path of a readable, non-empty file, not "${secretFile}"`);
+  return secret || value;
 }
 
-function findConflicts(settings: Partial<Settings>): string[] {
-  const problems: string[] = [];
-  if ((settings.WORKERS ?? 1) > 1 && settings.REDIS_URL === undefined) {
-    problems.push('WORKERS must be 1 unless REDIS_URL is set: embedded stores are those of one process');
+/** Empty if the file cannot be read. */
+function readSecret(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return '';
   }
-  if ((settings.CAMPAIGN_SERVICE_CERT_FILE === undefined) !== (settings.CAMPAIGN_SERVICE_KEY_FILE === undefined)) {
-    problems.push('CAMPAIGN_SERVICE_CERT_FILE and CAMPAIGN_SERVICE_KEY_FILE must be set together');
-  }
-  if (!isValidTlsMaterial(settings)) {
-    problems.push('CAMPAIGN_SERVICE_CA_FILE, …_CERT_FILE and …_KEY_FILE must hold certificates and the key that fits');
-  }
-  return problems;
 }
 
-function isValidTlsMaterial(settings: Partial<Settings>): boolean {
-  const pem = (file: string | null | undefined) => (file ? readFileSync(file) : undefined);
-  const { CAMPAIGN_SERVICE_CA_FILE, CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE } = settings;
-  try {
-    const ca = pem(CAMPAIGN_SERVICE_CA_FILE);
-    if (ca) new X509Certificate(ca); // The context passes over what is no certificate.
-    createSecureContext({ ca, cert: pem(CAMPAIGN_SERVICE_CERT_FILE), key: pem(CAMPAIGN_SERVICE_KEY_FILE) });
-    return true;
-  } catch {
-    return false;
-  }
+const MAX_QUOTED_CHARS = 100;
+
+/** Empty for a secret. User names, passwords and queries of URLs are masked: they may hold one too. */
+function quoteValue(name: SettingName, text: string): string {
+  if (secretSettings.includes(name)) return '';
+  const masked = text.replace(/\/\/[^/]*@/, '//***@').replace(/\?.*/s, '?***');
+  return `, not ${JSON.stringify(masked.slice(0, MAX_QUOTED_CHARS))}`;
 }

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
-import { isValidTrustProxy, parseTrustProxy as toTrustProxy } from '../http/client-address.ts';
+import { isValidTrustProxy, parseTrustProxy } from '../http/client-address.ts';
 import { rateLimitSchema } from '../rate-limit/rate-limiter.ts';
 import { parseRedisUrl } from '../redis/url.ts';
 
-/** The forms of settings. Each takes text; its error completes the sentence "NAME must be …". */
+/** Schemas of settings. Each parses text; its error message completes the sentence "NAME must be …". */
 
 export function integer(min: number, max: number) {
   const must = `a whole number from ${min} to ${max}`;
@@ -22,16 +22,16 @@ export const milliseconds = (min: number, max: number = DAY_MS) => integer(min, 
 export const port = integer(0, 65_535);
 export const oneOf = <const T extends readonly string[]>(...values: T) => z.enum(values, `one of ${values.join(', ')}`);
 export const boolean = z.enum(['true', 'false'], 'true or false').transform((value) => value === 'true');
-export const host = pattern(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an address');
-export const pemFile = z.string().refine(isPemFile, 'the path of a PEM file that can be read');
-export const printableAscii = pattern(/^[\x21-\x7e]{1,4096}$/, 'visible ASCII characters');
-export const jsonPointer = pattern(/^(?:\/(?:[^~/]|~[01])*)*$/, 'a JSON pointer (RFC 6901) such as /data');
+export const host = pattern(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an IP address');
+export const pemFile = z.string().refine(isPemFile, 'the path of a readable PEM file');
+export const printableAscii = pattern(/^[\x21-\x7e]{1,4096}$/, 'printable ASCII characters without spaces');
+export const jsonPointer = pattern(/^(?:\/(?:[^~/]|~[01])*)*$/, 'a JSON Pointer (RFC 6901) such as /data');
 
 export const rateSchema = z
   .string()
   .refine(
     (text) => rateLimitSchema.safeParse(text).success,
-    'a rate such as 600/60s (s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
+    'a rate such as 600/60s (units s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
   );
 
 const RATIO = 'a number from 0 to 1';
@@ -58,7 +58,7 @@ export const serviceUrl = z
 
 export const campaignPath = z
   .string()
-  .refine(isPathTemplate, 'a path with {accountGroupId} and {campaignId} in it once each, and no query');
+  .refine(isPathTemplate, 'a path that contains {accountGroupId} and {campaignId} once each and no query');
 
 export const redisUrl = z
   .string()
@@ -69,8 +69,8 @@ export const redisUrl = z
 
 export const trustProxy = z
   .string()
-  .transform(toTrustProxy)
-  .refine(isValidTrustProxy, 'true, false, a number of hops, or addresses and networks with commas between');
+  .transform(parseTrustProxy)
+  .refine(isValidTrustProxy, 'true, false, a number of hops, or a comma-separated list of addresses and subnets');
 
 export function pattern(pattern: RegExp, must: string) {
   return z.string().regex(pattern, must);

@@ -7,7 +7,7 @@ import {
   type MetricProducer,
 } from '@opentelemetry/sdk-metrics';
 
-/** The advice of OpenTelemetry's semantic conventions, and finer ones below: a cached read takes less than a millisecond. */
+/** Seconds: OpenTelemetry's recommended boundaries, plus finer ones because a cached read takes less than a millisecond. */
 const BOUNDARIES = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
 interface Series {
@@ -23,10 +23,10 @@ interface Histogram {
   readonly series: Map<string, Series>;
 }
 
-/** Undefined until durations are measured. */
+/** Undefined until `createHistogramProducer` runs. */
 let histograms: Histogram[] | undefined;
 
-/** From here on what asks for a histogram measures. Gives what has been measured, beside what the SDK's own meters count. */
+/** Enables the histograms created after this call. A metric reader collects them through the returned producer. */
 export function createHistogramProducer(resource: Resource): MetricProducer {
   const registered: Histogram[] = [];
   histograms = registered;
@@ -40,12 +40,12 @@ export function createHistogramProducer(resource: Resource): MetricProducer {
   };
 }
 
-/** A value for each label, in their order; an empty one leaves its label out. All of them must be from a bounded set. */
+/** One value per label, in label order. An empty value omits its label. Every value must come from a bounded set. */
 type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof Labels]: string | number };
 
 /**
- * A histogram of seconds, for paths that every request takes: plain numbers, which are only looked at when the metrics are
- * collected. The SDK's own hashes the attributes of each value, which costs ten times as much.
+ * A histogram of seconds for hot paths: it records plain numbers and builds metric data only at collection.
+ * perf: the SDK's histogram hashes the attributes of each value, which costs ten times as much.
  */
 export function durationHistogram<const Labels extends readonly string[]>(
   name: string,
@@ -67,7 +67,7 @@ export function durationHistogram<const Labels extends readonly string[]>(
       };
       series.set(key, existing);
     }
-    // The upper boundary is part of a bucket, as in Prometheus.
+    // A bucket includes its upper boundary, as in Prometheus.
     let bucket = 0;
     while (bucket < BOUNDARIES.length && seconds > (BOUNDARIES[bucket] as number)) bucket++;
     existing.counts[bucket] = (existing.counts[bucket] as number) + 1;

@@ -15,7 +15,7 @@ const METHODS: ReadonlySet<string> = new Set([
   'PATCH',
 ]);
 
-/** The method as telemetry tells it: whatever else a client sends is one and the same. */
+/** The method as a telemetry attribute: unknown methods become `_OTHER`, so that clients cannot create series. */
 export function telemetryMethod({ method = '' }: IncomingMessage): string {
   return METHODS.has(method) ? method : OTHER_METHOD;
 }

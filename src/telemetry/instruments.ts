@@ -3,12 +3,12 @@ import { toAttributes } from './histogram.ts';
 
 const meter = () => metrics.getMeter('campaign-gateway');
 
-/** A value for each label, in their order; an empty one leaves its label out. All of them must be from a bounded set. */
+/** One value per label, in label order. An empty value omits its label. Every value must come from a bounded set. */
 type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof Labels]: string };
 
 /**
- * A counter for paths that every request takes: plain numbers, which are only looked at when the metrics are collected. One
- * for each name in a process, for two would show their numbers in the place of each other's.
+ * A counter for hot paths: it increments plain numbers, which the SDK reads at collection. Create each name once per
+ * process: two counters of one name would overwrite each other's values.
  */
 export function counter<const Labels extends readonly string[]>(
   name: string,
@@ -29,7 +29,7 @@ export function counter<const Labels extends readonly string[]>(
   };
 }
 
-/** A counter by one label, all of whose values are known and shown from the start: `increase()` misses the first of a series. */
+/** A counter with one label whose series all start at 0, because Prometheus' `increase()` misses the first sample of a series. */
 export function zeroedCounter<Value extends string>(
   name: string,
   description: string,
@@ -45,28 +45,33 @@ export function zeroedCounter<Value extends string>(
   return (value) => void counts.set(value, (counts.get(value) ?? 0) + 1);
 }
 
-/** A count that somebody else keeps, and that is asked for when the metrics are collected. */
-export function observableCounter(name: string, description: string, count: () => number): void {
+/** A counter whose total is read from `count` at collection. */
+export function observableCounter(name: string, description: string, count: () => number, unit = ''): void {
   meter()
-    .createObservableCounter(name, { description })
+    .createObservableCounter(name, { description, unit })
     .addCallback((counter) => counter.observe(count()));
 }
 
-export interface GaugeDescription {
+export interface InstrumentDescription {
   readonly description: string;
   readonly unit?: string;
 }
 
-/** A value that is asked for when the metrics are collected. */
-export function gauge(name: string, options: GaugeDescription, value: () => number, attributes: Attributes = {}): void {
+/** A gauge whose value is read at collection. */
+export function gauge(
+  name: string,
+  options: InstrumentDescription,
+  value: () => number,
+  attributes: Attributes = {},
+): void {
   meter()
     .createObservableGauge(name, options)
     .addCallback((gauge) => gauge.observe(value(), attributes));
 }
 
-/** Several values that are taken together, once for each collection. */
+/** Gauges whose values are read together, once per collection. */
 export function gauges<Name extends string>(
-  options: Readonly<Record<Name, GaugeDescription>>,
+  options: Readonly<Record<Name, InstrumentDescription>>,
   values: () => Readonly<Record<Name, number>>,
 ): void {
   const names = Object.keys(options) as Name[];
@@ -80,7 +85,7 @@ export function gauges<Name extends string>(
   );
 }
 
-/** 1 for the state that something is in, 0 for the others. */
+/** A gauge with one series per state: 1 for the current state, 0 for the others. */
 export function stateGauge<State extends string>(
   name: string,
   description: string,

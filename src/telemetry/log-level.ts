@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 
-/** From the least talkative. */
+/** From the least to the most verbose. */
 export const logLevels = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
@@ -11,7 +11,7 @@ export function currentLevel(log: Logger): LogLevel {
   return logLevelSchema.parse(log.level);
 }
 
-/** Changes what this process logs, and says so in a line that is shown, at `info` where that is shown before or after. */
+/** Changes the log level and logs the change: at `info` if the old or the new level includes it, else at a level that does. */
 export function changeLevel(log: Logger, level: LogLevel): void {
   const previous = currentLevel(log);
   const mostVerbose = logLevels[Math.max(logLevels.indexOf(previous), logLevels.indexOf(level))] ?? 'silent';

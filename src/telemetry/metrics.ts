@@ -4,26 +4,25 @@ import { registerProcessMetrics } from './process-metrics.ts';
 import type { Sdk } from './sdk.ts';
 import { type Snapshot, snapshotSchema } from './snapshot.ts';
 
-/** What this process has counted so far. */
+/** Collects the metrics of this process. */
 export type Collect = () => Promise<Snapshot>;
 
-/** Made to be asked: it has nothing of its own to send or to close. */
+/** Collects on demand: it exports nothing, so there is nothing to flush or close. */
 class PullReader extends MetricReader {
   protected override async onShutdown(): Promise<void> {}
   protected override async onForceFlush(): Promise<void> {}
 }
 
 /**
- * Makes the meters of this process count; before, and without it, they cost nothing and tell nothing. What asks for its
- * meter before this is called never counts.
+ * Installs the meter provider of this process. Instruments created before this call never record, so call it first.
  */
-export function startMetrics({ metricReaders, histograms: durations, resource }: Omit<Sdk, 'shutDown'>): Collect {
-  const reader = new PullReader({ metricProducers: [durations] });
+export function startMetrics({ metricReaders, histograms, resource }: Omit<Sdk, 'shutDown'>): Collect {
+  const reader = new PullReader({ metricProducers: [histograms] });
   metrics.setGlobalMeterProvider(new MeterProvider({ resource, readers: [reader, ...metricReaders] }));
   registerProcessMetrics();
   return async () => {
     const { resourceMetrics, errors } = await reader.collect();
-    for (const error of errors) diag.error('a metric could not be collected', error);
+    for (const error of errors) diag.error('metric collection failed', error);
     return snapshotSchema.parse(resourceMetrics.scopeMetrics.flatMap(({ metrics }) => metrics));
   };
 }

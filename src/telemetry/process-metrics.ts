@@ -1,42 +1,58 @@
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { version } from '../version.ts';
-import { gauge, gauges } from './instruments.ts';
+import { gauge, gauges, observableCounter } from './instruments.ts';
+
+/** Registers the metrics of this process. The names of `process.*` give the standard names of Prometheus' client libraries. */
+export function registerProcessMetrics(): void {
+  registerEventLoopDelay();
+  registerEventLoopUtilization();
+  const memory = { description: 'Resident memory size in bytes', unit: 'By' };
+  gauge('process.resident_memory', memory, () => process.memoryUsage.rss());
+  observableCounter('process.cpu', 'Total user and system CPU time in seconds', cpuSeconds, 's');
+  const startTime = { description: 'Start time of the process since the Unix epoch in seconds', unit: 's' };
+  gauge('process.start_time', startTime, () => performance.timeOrigin / 1000);
+  const build = { description: 'Always 1, with the versions of the gateway and of Node.js as labels' };
+  gauge('campaign_gateway.build_info', build, () => 1, { version, node: process.version });
+}
 
 const RESOLUTION_MS = 10;
 
-/** Shows how this process fares: the delay and the use of its event loop since the last collection, memory, version. */
-export function registerProcessMetrics(): void {
-  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  delay.enable();
-  // Node measures the time from one tick to the next, of which the tick itself is no delay.
-  const seconds = (ns: number) => (delay.count === 0 ? 0 : Math.max(0, ns / 1e9 - RESOLUTION_MS / 1000));
-  const options = (what: string) => ({ description: `${what} since the last collection`, unit: 's' });
+function registerEventLoopDelay(): void {
+  const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  histogram.enable();
+  // Node measures from tick to tick: the tick interval itself is not delay.
+  const toSeconds = (ns: number) => (histogram.count === 0 ? 0 : Math.max(0, ns / 1e9 - RESOLUTION_MS / 1000));
+  const options = (statistic: string) => ({ description: `${statistic} since the last collection`, unit: 's' });
   gauges(
     {
-      'nodejs.eventloop.delay.p50': options('Median delay of the event loop'),
-      'nodejs.eventloop.delay.p99': options('99th percentile of the delay of the event loop'),
-      'nodejs.eventloop.delay.max': options('Longest delay of the event loop'),
+      'nodejs.eventloop.delay.p50': options('Median event-loop delay'),
+      'nodejs.eventloop.delay.p99': options('99th percentile of the event-loop delay'),
+      'nodejs.eventloop.delay.max': options('Maximum event-loop delay'),
     },
     () => {
-      const [p50, p99, max] = [delay.percentile(50), delay.percentile(99), delay.max].map(seconds);
-      delay.reset();
-      return {
-        'nodejs.eventloop.delay.p50': p50 ?? 0,
-        'nodejs.eventloop.delay.p99': p99 ?? 0,
-        'nodejs.eventloop.delay.max': max ?? 0,
+      const delays = {
+        'nodejs.eventloop.delay.p50': toSeconds(histogram.percentile(50)),
+        'nodejs.eventloop.delay.p99': toSeconds(histogram.percentile(99)),
+        'nodejs.eventloop.delay.max': toSeconds(histogram.max),
       };
+      histogram.reset();
+      return delays;
     },
   );
-  let before = performance.eventLoopUtilization();
-  const utilization = { description: 'Share of the time since the last collection that the event loop was busy' };
-  gauge('nodejs.eventloop.utilization', utilization, () => {
-    const now = performance.eventLoopUtilization();
-    const since = performance.eventLoopUtilization(now, before);
-    before = now;
-    return since.utilization || 0; // Not a number where no time has passed.
+}
+
+function registerEventLoopUtilization(): void {
+  let previous = performance.eventLoopUtilization();
+  const options = { description: 'Share of the time since the last collection in which the event loop was busy' };
+  gauge('nodejs.eventloop.utilization', options, () => {
+    const current = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(current, previous);
+    previous = current;
+    return utilization || 0; // NaN if no time has passed.
   });
-  const memory = { description: 'Resident memory', unit: 'By' };
-  gauge('process.memory.usage', memory, () => process.memoryUsage.rss());
-  const build = { description: 'Always 1; the versions are in the labels' };
-  gauge('campaign_gateway.build_info', build, () => 1, { version, node: process.version });
+}
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }

@@ -1,12 +1,6 @@
 import { context, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import {
-  defaultResource,
-  detectResources,
-  envDetector,
-  type Resource,
-  resourceFromAttributes,
-} from '@opentelemetry/resources';
+import type { Resource } from '@opentelemetry/resources';
 import { type MetricProducer, type MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import {
   AlwaysOffSampler,
@@ -18,73 +12,82 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
-import type { Settings } from '../settings/definitions.ts';
-import { version } from '../version.ts';
+import { logDiagnostics } from './diagnostics.ts';
+import { logExporterHealth } from './exporter-health.ts';
 import { createHistogramProducer } from './histogram.ts';
+import { createResource } from './resource.ts';
 import { randomHex } from './trace-context.ts';
 import { enableTracing, nextIds } from './tracing.ts';
 
-/** How long the last spans may take to leave at the end of the process. */
-const FLUSH_MS = 2000;
+export interface TelemetrySettings {
+  readonly TRACE_TRUST_SAMPLED: boolean;
+  readonly OTEL_SDK_DISABLED: boolean;
+  readonly OTEL_SERVICE_NAME: string;
+  readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string | undefined;
+  readonly OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?: string | undefined;
+  readonly OTEL_EXPORTER_OTLP_METRICS_ENDPOINT?: string | undefined;
+  readonly OTEL_TRACES_EXPORTER: 'otlp' | 'none';
+  readonly OTEL_METRICS_EXPORTER: 'otlp' | 'none';
+  readonly OTEL_METRIC_EXPORT_INTERVAL: number;
+  readonly OTEL_TRACES_SAMPLER: RootSampler | `parentbased_${RootSampler}`;
+  readonly OTEL_TRACES_SAMPLER_ARG: number;
+  readonly OTEL_BSP_SCHEDULE_DELAY: number;
+  readonly OTEL_BSP_MAX_QUEUE_SIZE: number;
+  readonly OTEL_BSP_MAX_EXPORT_BATCH_SIZE: number;
+  readonly OTEL_BSP_EXPORT_TIMEOUT: number;
+}
+
+type RootSampler = 'always_on' | 'always_off' | 'traceidratio';
+
+/** Bounds the last export at shutdown. */
+const FLUSH_TIMEOUT_MS = 2000;
 
 export interface Sdk {
-  /** What all telemetry of this process says of where it comes from. */
+  /** The attributes of all telemetry of this process. */
   readonly resource: Resource;
-  /** Histograms: what reads metrics has to be given them. */
+  /** The histograms of `durationHistogram`. Every metric reader needs this producer. */
   readonly histograms: MetricProducer;
-  /** What pushes metrics, where that was asked for. */
+  /** Readers that push metrics; empty unless `OTEL_METRICS_EXPORTER` is `otlp`. */
   readonly metricReaders: readonly MetricReader[];
-  /** Sends what has not been sent, for as long as is reasonable. */
+  /** Exports what is buffered, within two seconds. */
   shutDown(): Promise<void>;
 }
 
 /**
- * OpenTelemetry's SDK, by the standard `OTEL_*` variables: without an endpoint there are no spans. Endpoints, headers,
- * compression and timeouts of OTLP are read from the environment by its exporters, `OTEL_RESOURCE_ATTRIBUTES` by its
- * resource detector. An exporter that is not asked for is not loaded.
+ * Starts OpenTelemetry's SDK, configured by the standard `OTEL_*` variables. Without an endpoint there are no spans. The
+ * exporters read endpoints, headers, compression and timeouts from the environment. An unused exporter is not loaded.
  */
-export async function startSdk(settings: Settings, log: Logger): Promise<Sdk> {
-  const resource = createResource(settings);
+export async function startSdk(settings: TelemetrySettings, log: Logger): Promise<Sdk> {
+  logDiagnostics(log);
+  const resource = createResource(settings.OTEL_SERVICE_NAME, log);
   const provider = tracesEnabled(settings) ? await startTracing(settings, resource, log) : undefined;
   const histograms = createHistogramProducer(resource);
   const metricReaders = metricsPushEnabled(settings) ? [await createOtlpMetricReader(settings, histograms, log)] : [];
   return {
     resource,
-    histograms: histograms,
+    histograms,
     metricReaders,
     async shutDown() {
-      const ends = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
-      const timer = Promise.withResolvers<void>();
-      const late = setTimeout(timer.resolve, FLUSH_MS);
-      await Promise.race([Promise.all(ends), timer.promise]);
-      clearTimeout(late);
+      const shutdowns = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
+      const timeout = Promise.withResolvers<void>();
+      const timer = setTimeout(timeout.resolve, FLUSH_TIMEOUT_MS);
+      await Promise.race([Promise.all(shutdowns), timeout.promise]);
+      clearTimeout(timer);
     },
   };
 }
 
-function createResource({ OTEL_SERVICE_NAME }: Pick<Settings, 'OTEL_SERVICE_NAME'>): Resource {
-  return defaultResource()
-    .merge(detectResources({ detectors: [envDetector] }))
-    .merge(
-      resourceFromAttributes({
-        'service.name': OTEL_SERVICE_NAME,
-        'service.version': version,
-        'service.instance.id': randomHex(16),
-      }),
-    );
-}
-
-function tracesEnabled(settings: Settings): boolean {
+function tracesEnabled(settings: TelemetrySettings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
   return !settings.OTEL_SDK_DISABLED && settings.OTEL_TRACES_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
-function metricsPushEnabled(settings: Settings): boolean {
+function metricsPushEnabled(settings: TelemetrySettings): boolean {
   const endpoint = settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
   return !settings.OTEL_SDK_DISABLED && settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
 }
 
-async function startTracing(settings: Settings, resource: Resource, log: Logger): Promise<TracerProvider> {
+async function startTracing(settings: TelemetrySettings, resource: Resource, log: Logger): Promise<TracerProvider> {
   const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
   const provider = new TracerProvider({
     resource,
@@ -109,21 +112,22 @@ async function startTracing(settings: Settings, resource: Resource, log: Logger)
   return provider;
 }
 
-/** A caller from outside decides on sampling only where `TRACE_TRUST_SAMPLED` says so. */
-function createSampler({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, ...settings }: Settings): Sampler {
-  const roots = {
+/** The sampled flag of a remote parent counts only with `TRACE_TRUST_SAMPLED`. */
+function createSampler(settings: TelemetrySettings): Sampler {
+  const { OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio, TRACE_TRUST_SAMPLED: trustsParent } = settings;
+  const rootSamplers = {
     always_on: () => new AlwaysOnSampler(),
     always_off: () => new AlwaysOffSampler(),
     traceidratio: () => new TraceIdRatioBasedSampler(ratio),
   };
-  const root = roots[name.replace('parentbased_', '') as keyof typeof roots]();
+  const root = rootSamplers[name.replace('parentbased_', '') as RootSampler]();
   if (!name.startsWith('parentbased_')) return root;
   const untrusted = { remoteParentSampled: root, remoteParentNotSampled: root };
-  return new ParentBasedSampler({ root, ...(settings.TRACE_TRUST_SAMPLED ? {} : untrusted) });
+  return new ParentBasedSampler({ root, ...(trustsParent ? {} : untrusted) });
 }
 
 async function createOtlpMetricReader(
-  settings: Settings,
+  settings: TelemetrySettings,
   histograms: MetricProducer,
   log: Logger,
 ): Promise<MetricReader> {
@@ -134,24 +138,4 @@ async function createOtlpMetricReader(
     exportIntervalMillis: settings.OTEL_METRIC_EXPORT_INTERVAL,
     exportTimeoutMillis: Math.min(settings.OTEL_METRIC_EXPORT_INTERVAL, 30_000),
   });
-}
-
-interface Exporter<Batch> {
-  export(batch: Batch, done: (result: { code: number; error?: Error }) => void): void;
-}
-
-/** Logs when the collector goes and when it returns, not for each batch that is lost. */
-function logExporterHealth<Batch, E extends Exporter<Batch>>(exporter: E, dependency: string, log: Logger): E {
-  let isDown = false;
-  const send = exporter.export.bind(exporter);
-  exporter.export = (batch, done) =>
-    send(batch, (result) => {
-      const failed = result.code !== 0;
-      if (failed && !isDown)
-        log.warn({ dependency, state: 'down', cause: result.error?.message }, 'telemetry export failed');
-      if (!failed && isDown) log.info({ dependency, state: 'up' }, 'telemetry export recovered');
-      isDown = failed;
-      done(result);
-    });
-  return exporter;
 }

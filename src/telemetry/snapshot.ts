@@ -26,7 +26,7 @@ const common = {
   aggregationTemporality: z.enum(AggregationTemporality),
 };
 
-/** What has been counted, by one process or by several, as JSON that can be sent: OpenTelemetry's own form of it. */
+/** Metrics of one or several processes in OpenTelemetry's data model, as JSON that workers can send to the primary. */
 export const snapshotSchema = z.array(
   z.discriminatedUnion('dataPointType', [
     z.object({
@@ -48,17 +48,18 @@ export type Snapshot = z.output<typeof snapshotSchema>;
 type Metric = Snapshot[number];
 type HistogramValue = z.output<typeof histogramValue>;
 
-/** Gauges of which the sum over several processes would mean nothing. All others are amounts. */
+/** Gauges merged by maximum because a sum over processes has no meaning. All other gauges are summed. */
 const MAX_AGGREGATED = new Set([
   'campaign_gateway.build_info',
   'campaign_gateway.instances',
+  'process.start_time',
   'nodejs.eventloop.delay.p50',
   'nodejs.eventloop.delay.p99',
   'nodejs.eventloop.delay.max',
   'nodejs.eventloop.utilization',
 ]);
 
-/** What several processes have counted together. */
+/** Merges the metrics of several processes. */
 export function mergeSnapshots(snapshots: readonly Snapshot[]): Snapshot {
   const metrics = new Map<string, Metric>();
   for (const metric of snapshots.flat()) {
@@ -68,7 +69,7 @@ export function mergeSnapshots(snapshots: readonly Snapshot[]): Snapshot {
   return [...metrics.values()];
 }
 
-/** What stays of a process that has ended: what it has counted, and nothing of what it had. */
+/** The metrics that outlive a process: its counters and histograms, not its gauges. */
 export function cumulativeMetrics(snapshot: Snapshot): Snapshot {
   return snapshot.filter(({ dataPointType, ...metric }) =>
     dataPointType === DataPointType.SUM
@@ -112,7 +113,7 @@ function add(a: number, b: number): number {
   return a + b;
 }
 
-/** All processes run the same program: the boundaries are the same. */
+/** All processes run the same program, so the boundaries are equal. */
 function addHistograms(a: HistogramValue, b: HistogramValue): HistogramValue {
   const { boundaries } = a.buckets;
   const counts = a.buckets.counts.map((count, i) => count + (b.buckets.counts[i] ?? 0));

@@ -1,10 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 
-/**
- * The request's place in its trace: W3C Trace Context level 2. `spanId` is the gateway's own span; `parentSpanId` the
- * caller's, if it sent one.
- */
+/** W3C Trace Context (level 2) of a request. `spanId` is the gateway's span, `parentSpanId` the caller's, if it sent one. */
 export interface TraceContext {
   readonly traceId: string;
   readonly spanId: string;
@@ -14,7 +11,7 @@ export interface TraceContext {
 }
 
 const SAMPLED = 0x01;
-/** Level 2, section 3.2.2.5.1.2: the trace id's last seven bytes are random. */
+/** Level 2, section 3.2.2.5.1.2: the last seven bytes of the trace id are random. */
 const RANDOM_TRACE_ID = 0x02;
 
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
@@ -22,8 +19,8 @@ const ZERO_TRACE_ID = '0'.repeat(32);
 const ZERO_SPAN_ID = '0'.repeat(16);
 
 /**
- * Continues the caller's trace or starts a new one. A `traceparent` that breaks the specification (several headers
- * included, which Node joins with a comma) is as none, and its `tracestate` goes with it (level 2, section 4.3).
+ * Continues the caller's trace or starts a new one. An invalid `traceparent` is ignored together with its `tracestate`
+ * (level 2, section 4.3). Repeated headers, which Node joins with a comma, are invalid.
  */
 export function extractTraceContext(headers: IncomingHttpHeaders, trustSampled: boolean): TraceContext {
   const parent = parseTraceparent(headers.traceparent);
@@ -40,7 +37,7 @@ export function extractTraceContext(headers: IncomingHttpHeaders, trustSampled: 
   };
 }
 
-/** The trace id that `openTrace` would give, and no more. */
+/** Only the trace id of `extractTraceContext`, for responses sent before a trace is opened. */
 export function extractTraceId({ traceparent }: IncomingHttpHeaders): string {
   return (traceparent === undefined ? undefined : parseTraceparent(traceparent)?.traceId) ?? randomHex(16);
 }
@@ -49,10 +46,10 @@ export function formatTraceparent(trace: TraceContext): string {
   return `00-${trace.traceId}-${trace.spanId}-0${trace.flags}`;
 }
 
-/** The same, as from another span of the trace. */
+/** Replaces the span id of a `traceparent`. */
 export function withSpanId(traceparent: string, spanId: string): string {
-  const before = '00-'.length + 32 + 1;
-  return traceparent.slice(0, before) + spanId + traceparent.slice(before + 16);
+  const start = '00-'.length + 32 + 1;
+  return traceparent.slice(0, start) + spanId + traceparent.slice(start + 16);
 }
 
 function parseTraceparent(header: string | string[] | undefined) {
@@ -75,7 +72,7 @@ const MEMBER_KEY = /^[a-z0-9][a-z0-9_\-*/@]{0,255}$/;
 const MEMBER_VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
 const MAX_MEMBERS = 32;
 
-/** The list as one header, or nothing: one bad or repeated member, or a 33rd, spoils the whole (level 2, section 3.3.1). */
+/** The list as one header. An invalid or repeated member, or a 33rd, discards the whole list (level 2, section 3.3.1). */
 function parseTracestate(header: string | string[] | undefined): string | undefined {
   if (typeof header !== 'string') return undefined;
   const members = header
@@ -97,7 +94,7 @@ const pool = Buffer.alloc(4096);
 let hexPool = '';
 let offset = 0;
 
-/** Random lower-case hex from a pool: one call to the operating system for some hundreds of ids. Never all zeros. */
+/** Random lower-case hex, never all zeros. A pool saves a system call per id. */
 export function randomHex(bytes: number): string {
   if (offset + 2 * bytes > hexPool.length) {
     hexPool = randomFillSync(pool).toString('hex');

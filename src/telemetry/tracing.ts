@@ -13,25 +13,22 @@ import {
 } from '@opentelemetry/api';
 import type { TraceContext } from './trace-context.ts';
 
-/**
- * Spans, by OpenTelemetry's API. A request whose trace nobody records costs the decision and no more: there is no span
- * for it, and every function here does nothing.
- */
+/** Spans, through OpenTelemetry's API. A request that is not sampled has no span: every function here then does nothing. */
 const tracer = trace.getTracer('campaign-gateway');
 
-/** The ids of the next span, chosen here: a request has them whether its trace is recorded or not. */
+/** The ids of the next server span. A request has its ids before the sampler decides, for its envelope and log line. */
 const presetIds: { traceId: string | undefined; spanId: string | undefined } = {
   traceId: undefined,
   spanId: undefined,
 };
 let isEnabled = false;
 
-/** From here on spans are made. Called by the SDK's set-up, which takes the ids of a request's span from `chosenIds`. */
+/** Enables spans. Called by the SDK setup, whose id generator takes the ids of a server span from `nextIds`. */
 export function enableTracing(): void {
   isEnabled = true;
 }
 
-/** Gives each id once; undefined where a span may have any. */
+/** Returns each preset id once; undefined means that the generator may choose any id. */
 export const nextIds = {
   takeTraceId: (): string | undefined => {
     const { traceId } = presetIds;
@@ -45,7 +42,7 @@ export const nextIds = {
   },
 };
 
-/** The span of a request, under its own id; undefined where it is not recorded. */
+/** Starts the server span of a request with the ids of its trace context; undefined if it is not sampled. */
 export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracestate }: TraceContext): Span | undefined {
   if (!isEnabled) return undefined;
   presetIds.spanId = spanId;
@@ -59,40 +56,40 @@ export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracesta
   };
   const parentContext = parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT;
   const span = tracer.startSpan('HTTP', { kind: SpanKind.SERVER }, parentContext);
-  presetIds.traceId = undefined; // Not asked for where there is a parent.
+  presetIds.traceId = undefined; // The generator does not take it when there is a parent.
   return span.isRecording() ? span : undefined;
 }
 
-/** The trace as it goes on: sampled where its spans are recorded. Without the SDK it is as it came. */
+/** The trace context to propagate: its sampled flag is this process' decision. Without the SDK it stays unchanged. */
 export function withSamplingFlag(traceContext: TraceContext, span: Span | undefined): TraceContext {
   if (!isEnabled) return traceContext;
   return { ...traceContext, flags: (traceContext.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
 }
 
-/** Runs `run`, and all that it leads to, under a span, or under none: never under that of the one who happens to call. */
+/** Runs `run` with `span` active, or in the root context; never in the caller's context. */
 export function withSpan<T>(span: Span | undefined, run: () => T): T {
   if (!isEnabled) return run();
   return context.with(span ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT, run);
 }
 
-/** The same for a part of what a span stands for: without one of its own it goes on under the one under way. */
+/** Runs `run` with `span` active; without a span the active one stays active. */
 export function withChildSpan<T>(span: Span | undefined, run: () => T): T {
   return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
 }
 
-/** Runs `run`, and what it leads to, under no span: for what serves all requests though one of them began it. */
+/** Runs `run` without an active span: for work that one request starts on behalf of all. */
 export function withoutSpan<T>(run: () => T): T {
   return context.with(ROOT_CONTEXT, run);
 }
 
-/** A span under the one in whose course this is called; undefined where there is none. */
+/** Starts a child of the active span; undefined if no span is active. */
 export function startSpan(name: string, kind: SpanKind): Span | undefined {
   if (!isEnabled) return undefined;
   const active = context.active();
   return trace.getSpan(active) ? tracer.startSpan(name, { kind }, active) : undefined;
 }
 
-/** Ends a span; `errorType` is one word, and makes it an error. */
+/** Ends a span. `errorType`, one word, sets its status to error. */
 export function endSpan(span: Span | undefined, attributes: Attributes = {}, errorType?: string): void {
   if (!span) return;
   span.setAttributes(attributes);
@@ -103,18 +100,18 @@ export function endSpan(span: Span | undefined, attributes: Attributes = {}, err
   span.end();
 }
 
-/** Says that the request under way got what the span of another one had asked for. */
+/** Links the active span to the span whose result it received. */
 export function linkActiveSpan(other: SpanContext | undefined): void {
   if (other) trace.getSpan(context.active())?.addLink({ context: other });
 }
 
-/** The span under way as text, for another process; undefined where there is none. */
+/** Serializes the active span for another process; undefined if no span is active. */
 export function serializeActiveSpan(): string | undefined {
   const active = isEnabled ? trace.getSpanContext(context.active()) : undefined;
   return active && `${active.traceId}-${active.spanId}`;
 }
 
-/** What `formatActiveSpan` gave there. */
+/** Parses the text of `serializeActiveSpan`; undefined if it is invalid. */
 export function parseSpanContext(text: string): SpanContext | undefined {
   const [traceId = '', spanId = ''] = text.split('-');
   const span = { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true };

@@ -7,7 +7,7 @@ import type { RunningProcess } from '../helpers/processes.ts';
 import { ensurePrometheus } from '../helpers/prometheus-server.ts';
 import { until } from '../helpers/wait.ts';
 
-const isLinux = process.platform === 'linux'; // Elsewhere a machine has no address 127.0.0.2.
+const isLinux = process.platform === 'linux'; // Other systems have no address 127.0.0.2.
 const hasHaproxy = isLinux && ensureProgram('haproxy', 'haproxy');
 const hasPrometheus = isLinux && ensurePrometheus();
 
@@ -24,19 +24,19 @@ const startGateways = () => Promise.all(gatewayAddresses.map((address) => compos
 
 async function createKey(): Promise<string> {
   const rights = '--permission campaigns:read --account-group ag_north --rate-limit 10000000/60s';
-  const said = await compose.exec(['node', 'src/cli/main.ts', ...`keys create --name a ${rights} --json`.split(' ')]);
-  return /"key":\s*"(cgw_[^"]+)"/.exec(said)?.[1] ?? '';
+  const output = await compose.exec(['node', 'src/cli/main.ts', ...`keys create --name a ${rights} --json`.split(' ')]);
+  return /"key":\s*"(cgw_[^"]+)"/.exec(output)?.[1] ?? '';
 }
 
 const campaign = '/v1/accounts/ag_north/campaigns/cmp_1';
 
 test.skipIf(!hasHaproxy)(
-  'the load balancer shares requests out among the gateways, and tells them the client',
+  'the load balancer spreads requests over the gateways and forwards the client address',
   async () => {
     const key = await createKey();
     redis.signal('SIGTERM');
     expect(await redis.exited()).toBe(0);
-    await compose.startRedis(); // With all that it held.
+    await compose.startRedis(); // With its data.
     const gateways = await startGateways();
     const url = await compose.startLoadBalancer();
     const served = (gateway: RunningProcess) => gateway.output.includes('"client_address":"127.0.0.1"');
@@ -50,13 +50,13 @@ test.skipIf(!hasHaproxy)(
   },
 );
 
-test.skipIf(!hasHaproxy)('no request fails while a gateway is stopped and another one takes its place', async () => {
+test.skipIf(!hasHaproxy)('no request fails while a gateway is stopped and replaced', async () => {
   const key = await createKey();
   const [first] = await startGateways();
   const url = await compose.startLoadBalancer();
   const statuses = new Map<number, number>();
   let isDone = false;
-  const ask = async () => {
+  const sendRequests = async () => {
     while (!isDone) {
       const { status } = await get(url + campaign, { 'x-api-key': key });
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
@@ -73,17 +73,17 @@ test.skipIf(!hasHaproxy)('no request fails while a gateway is stopped and anothe
   const replaced = replace().finally(() => {
     isDone = true;
   });
-  await Promise.all([replaced, ask(), ask()]);
+  await Promise.all([replaced, sendRequests(), sendRequests()]);
   expect([...statuses.keys()]).toEqual([200]);
 });
 
-test.skipIf(!hasPrometheus)('Prometheus scrapes both gateways and has the alerts', async () => {
+test.skipIf(!hasPrometheus)('Prometheus scrapes both gateways and loads the alerts', async () => {
   await startGateways();
   const url = await compose.startPrometheus();
-  const ask = async (path: string) => (await fetch(`${url}/api/v1/${path}`)).text();
+  const callApi = async (path: string) => (await fetch(`${url}/api/v1/${path}`)).text();
   await until(async () => {
-    const answer = await ask(`query?query=${encodeURIComponent('up{job="campaign-gateway"} == 1')}`);
-    return gatewayAddresses.every((address) => answer.includes(`"instance":"${address}:`));
+    const result = await callApi(`query?query=${encodeURIComponent('up{job="campaign-gateway"} == 1')}`);
+    return gatewayAddresses.every((address) => result.includes(`"instance":"${address}:`));
   });
-  expect(await ask('rules?type=alert')).toContain('CampaignGatewayDown');
+  expect(await callApi('rules?type=alert')).toContain('CampaignGatewayDown');
 });

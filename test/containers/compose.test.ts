@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { settingNames } from '../../src/settings/definitions.ts';
 import { defaultText, loadSettings } from '../../src/settings/load.ts';
 import { version } from '../../src/version.ts';
-import { type ComposeService, mountsOf, readCompose } from '../helpers/compose.ts';
+import { type ComposeService, parseMounts, readCompose } from '../helpers/compose.ts';
 import { ensureProgram } from '../helpers/debian-package.ts';
 import { readImage, root } from '../helpers/dockerfile.ts';
 import { haproxyDefaults } from '../helpers/haproxy.ts';
@@ -35,9 +35,9 @@ test.skipIf(!hasCompose)('docker-compose accepts the file', async () => {
   await promisify(execFile)('docker-compose', ['--file', path.join(root, 'docker-compose.yml'), 'config', '--quiet']);
 });
 
-test('the settings of the gateway are such, and lead to services that listen there', async () => {
-  const known = new Set<string>(settingNames);
-  expect(Object.keys(gateway.environment).filter((name) => !known.has(name))).toEqual([]);
+test('the environment of the gateway consists of settings that point to services of the file', async () => {
+  const validNames = new Set<string>(settingNames);
+  expect(Object.keys(gateway.environment).filter((name) => !validNames.has(name))).toEqual([]);
   const settings = loadSettings({ ...(await readImage()).environment, ...gateway.environment });
   const campaignService = service(settings.CAMPAIGN_SERVICE_URL.hostname);
   expect(campaignService.environment['SAMPLE_PORT']).toBe(settings.CAMPAIGN_SERVICE_URL.port);
@@ -49,14 +49,14 @@ test('the settings of the gateway are such, and lead to services that listen the
   expect(await configFile('otel-collector.yaml')).toContain(`\${env:LISTEN_HOST:-127.0.0.1}:${otlp.port}\n`);
 });
 
-test('there is more than one gateway, which a stop leaves the time that it takes', () => {
+test('there are several gateways, and the stop grace period exceeds their shutdown time', () => {
   expect(gateway.deploy?.replicas).toBeGreaterThan(1);
   const { SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = loadSettings(gateway.environment);
   const [, seconds] = /^(\d+)s$/.exec(gateway.stop_grace_period ?? '') ?? [];
   expect(Number(seconds) * 1000).toBeGreaterThan(SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + 4000);
 });
 
-test('what a service is told by variables, its configuration asks for', async () => {
+test('the environment variables of a service match those that its configuration reads', async () => {
   const [collector, grafana] = [service('otel-collector'), service('grafana')];
   const files = await Promise.all(
     [
@@ -69,17 +69,17 @@ test('what a service is told by variables, its configuration asks for', async ()
   for (const name of Object.keys(collector.environment)) expect(collectorFile).toContain(`\${env:${name}:-`);
   expect(Object.keys(parse(collectorFile).exporters)).toContain(collector.environment['TRACES_EXPORTER']);
   expect(service(new URL(collector.environment['TRACES_ENDPOINT'] ?? '').hostname).image).toContain('jaeger');
-  const asked = provisioning.flatMap((text) => [...text.matchAll(/: \$(\w+)$/gm)].map(([, name = '']) => name));
-  expect(asked.sort()).toEqual(
+  const variables = provisioning.flatMap((text) => [...text.matchAll(/: \$(\w+)$/gm)].map(([, name = '']) => name));
+  expect(variables.sort()).toEqual(
     Object.keys(grafana.environment)
       .filter((name) => !name.startsWith('GF_'))
       .sort(),
   );
-  expect(mountsOf(grafana).map(({ target }) => target)).toContain(grafana.environment['DASHBOARDS']);
+  expect(parseMounts(grafana).map(({ target }) => target)).toContain(grafana.environment['DASHBOARDS']);
   expect(new URL(grafana.environment['PROMETHEUS_URL'] ?? '').host).toBe('prometheus:9090');
 });
 
-test('the load balancer and Prometheus find the gateways where they listen', async () => {
+test('the load balancer and Prometheus use the ports of the gateways', async () => {
   const { HOST, PORT, OPS_PORT } = loadSettings({ ...(await readImage()).environment, ...gateway.environment });
   expect(HOST).toBe('0.0.0.0');
   const { GATEWAY_PORT, GATEWAY_OPS_PORT, LISTEN } = await haproxyDefaults();
@@ -91,7 +91,7 @@ test('the load balancer and Prometheus find the gateways where they listen', asy
   expect(found.dns_sd_configs[0]).toEqual({ names: ['gateway'], type: 'A', port: OPS_PORT });
 });
 
-test('Prometheus scrapes as on one machine, but for where', async () => {
+test('the Prometheus configuration differs from the standalone one only in its targets', async () => {
   const strip = ({ scrape_configs, ...rest }: Awaited<ReturnType<typeof readPrometheusConfig>>) => ({
     ...rest,
     scrape_configs: scrape_configs.map(({ job_name, scrape_timeout }) => ({ job_name, scrape_timeout })),
@@ -100,7 +100,7 @@ test('Prometheus scrapes as on one machine, but for where', async () => {
   expect(strip(here as Awaited<ReturnType<typeof readPrometheusConfig>>)).toEqual(strip(await readPrometheusConfig()));
 });
 
-test('each folder and file that is mounted is there, and cannot be written', async () => {
+test('every mounted file and folder exists and is mounted read-only', async () => {
   const mounts = Object.values(services).flatMap(({ volumes }) => volumes.filter((volume) => volume.startsWith('.')));
   expect(mounts.length).toBeGreaterThan(4);
   for (const mount of mounts) {
@@ -110,7 +110,7 @@ test('each folder and file that is mounted is there, and cannot be written', asy
   }
 });
 
-test('images have a version, that of the gateway its own, and ports are of this machine alone', () => {
+test('images have fixed versions, the gateway its own, and ports are published on loopback only', () => {
   for (const [name, { image, build, ports }] of Object.entries(services)) {
     expect(image, name).toMatch(build ? new RegExp(`^campaign-gateway:${version}$`) : /^[\w./-]+:v?\d+\.\d+/);
     for (const published of ports) expect(published, name).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
@@ -119,13 +119,13 @@ test('images have a version, that of the gateway its own, and ports are of this 
   expect(new Set(published).size).toBe(published.length);
 });
 
-test('what comes first can tell that it is healthy, and nothing waits for itself', async () => {
+test('dependencies wait for health checks where there are any, and contain no cycle', async () => {
   const image = await readImage();
   for (const { depends_on } of Object.values(services)) {
     for (const [name, { condition }] of Object.entries(depends_on)) {
       const { build, healthcheck } = service(name);
-      const isKnown = healthcheck !== undefined || (build !== undefined && image.all('HEALTHCHECK').length > 0);
-      expect([name, condition]).toEqual([name, isKnown ? 'service_healthy' : 'service_started']);
+      const hasHealthCheck = healthcheck !== undefined || (build !== undefined && image.all('HEALTHCHECK').length > 0);
+      expect([name, condition]).toEqual([name, hasHealthCheck ? 'service_healthy' : 'service_started']);
     }
   }
   const visit = (name: string, above: readonly string[]): void => {
@@ -135,7 +135,7 @@ test('what comes first can tell that it is healthy, and nothing waits for itself
   for (const name of Object.keys(services)) visit(name, []);
 });
 
-test('what is made here runs locked down, and no variable holds a secret', () => {
+test('images built here run locked down, and no variable holds a secret', () => {
   for (const { read_only, cap_drop, security_opt } of Object.values(services).filter(({ build }) => build)) {
     expect([read_only, cap_drop, security_opt]).toEqual([true, ['ALL'], ['no-new-privileges:true']]);
   }

@@ -4,13 +4,14 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { settingNames } from '../../src/settings/definitions.ts';
 import { defaultText, loadSettings } from '../../src/settings/load.ts';
 import { version } from '../../src/version.ts';
-import { ensureProgram } from '../helpers/debian-package.ts';
+import { ensureProgram, isInstalled } from '../helpers/debian-package.ts';
 import { readDockerfile, readImage, root, type Stage } from '../helpers/dockerfile.ts';
 import { ImageFolder } from '../helpers/image-folder.ts';
 import { freePort } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
 
 const hasTini = ensureProgram('tini', 'tini');
+const hasScript = isInstalled('script');
 let image: Stage;
 let folder: ImageFolder;
 
@@ -25,10 +26,10 @@ async function freeAddress() {
   return { PORT, OPS_PORT, CAMPAIGN_SERVICE_URL: 'http://127.0.0.1:9' };
 }
 
-test('its own command starts from its files alone, read-only, not as root, and ends with 0 at SIGTERM', async () => {
+test('the image command starts the gateway from the image files as the image user, and exits 0 on SIGTERM', async () => {
   const settings = await freeAddress();
-  const words = [...(hasTini ? image.words('ENTRYPOINT') : []), ...image.words('CMD')];
-  const gateway = folder.start(words, settings);
+  const command = [...(hasTini ? image.words('ENTRYPOINT') : []), ...image.words('CMD')];
+  const gateway = folder.start(command, settings);
   const operations = `http://127.0.0.1:${settings.OPS_PORT}`;
   await until(async () => {
     gateway.throwIfExited();
@@ -43,7 +44,15 @@ test('its own command starts from its files alone, read-only, not as root, and e
   expect(await folder.start(JSON.parse(health), settings).exited()).toBe(1);
 });
 
-test('the step of its build that starts the gateway fills the compile cache', async () => {
+test.skipIf(!hasScript)('without development dependencies the log on a terminal is JSON', async () => {
+  const gateway = folder.start(['script', '-qec', image.words('CMD').join(' '), '/dev/null'], await freeAddress());
+  await until(() => {
+    gateway.throwIfExited();
+    return /^\{"level":"info",.*"msg":"listening"\}\r?$/m.test(gateway.output);
+  });
+});
+
+test('the warm-up step of the build fills the compile cache', async () => {
   const warmUp = image.all('RUN').find((text) => text.includes('src/main.ts')) ?? '';
   const created = image.all('RUN').find((text) => text.startsWith('install ')) ?? '';
   const [uid, gid] = image.one('USER').split(':');
@@ -55,14 +64,14 @@ test('the step of its build that starts the gateway fills the compile cache', as
   expect((await readdir(path.join(folder.cache, cache))).length).toBeGreaterThan(100);
 });
 
-test('settings, ports, user and base are those of the code', async () => {
+test('environment, ports, user and base image match the code', async () => {
   const { NODE_ENV, NODE_COMPILE_CACHE, ...settings } = image.environment;
   expect([NODE_ENV, NODE_COMPILE_CACHE]).toEqual(['production', expect.stringMatching(/^\/var\//)]);
-  expect(Object.keys(settings).filter((name) => !settingNames.some((known) => known === name))).toEqual([]);
-  const read = loadSettings({ ...image.environment, CAMPAIGN_SERVICE_URL: 'http://campaigns' });
-  expect([read.HOST, read.OPS_HOST]).toEqual(['0.0.0.0', '0.0.0.0']);
+  expect(Object.keys(settings).filter((name) => !settingNames.some((setting) => setting === name))).toEqual([]);
+  const loaded = loadSettings({ ...image.environment, CAMPAIGN_SERVICE_URL: 'http://campaigns' });
+  expect([loaded.HOST, loaded.OPS_HOST]).toEqual(['0.0.0.0', '0.0.0.0']);
   expect(image.one('EXPOSE').split(' ')).toEqual([defaultText('PORT'), defaultText('OPS_PORT')]);
-  expect(image.one('USER')).toMatch(/^[1-9]\d*:[1-9]\d*$/); // In numbers: Kubernetes cannot check a name for root.
+  expect(image.one('USER')).toMatch(/^[1-9]\d*:[1-9]\d*$/); // Numeric: Kubernetes cannot verify that a user name is not root.
   const { devDependencies } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8'));
   const major = String(devDependencies.node).split('.')[0];
   const stages = await readDockerfile();
@@ -71,7 +80,7 @@ test('settings, ports, user and base are those of the code', async () => {
   expect(text).toContain(`-t campaign-gateway:${version} `);
 });
 
-test('packages are those of the lockfile, for production, installed without scripts', async () => {
+test('packages are the production packages of the lockfile, installed without scripts', async () => {
   const [packages] = await readDockerfile();
   expect(packages?.base.name).toBe(image.copies.find(({ from }) => from !== undefined)?.from);
   expect(packages?.all('RUN')).toEqual([expect.stringMatching(/^npm ci --omit=dev --ignore-scripts /)]);
@@ -79,16 +88,16 @@ test('packages are those of the lockfile, for production, installed without scri
   const { packages: locked } = JSON.parse(await readFile(path.join(root, 'package-lock.json'), 'utf8'));
   const entries = Object.entries<{ dev?: boolean; hasInstallScript?: boolean }>(locked);
   const withScripts = entries.filter(([, { dev, hasInstallScript }]) => !dev && hasInstallScript);
-  // Nothing of it is used: it reports installations of the package that depends on it.
+  // It only reports installations of swagger-ui-dist, so its script is not needed.
   expect(withScripts.map(([folder]) => folder)).toEqual(['node_modules/@scarf/scarf']);
 });
 
-test('the build sees what is copied, and nothing else', async () => {
+test('the build context contains exactly what the Dockerfile copies', async () => {
   const lines = (await readFile(path.join(root, '.dockerignore'), 'utf8')).split('\n');
-  const [everything, ...seen] = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  const [everything, ...included] = lines.filter((line) => line !== '' && !line.startsWith('#'));
   expect(everything).toBe('*');
   const copied = (await readDockerfile()).flatMap(({ copies }) =>
     copies.flatMap(({ from, sources }) => (from === undefined ? sources : [])),
   );
-  expect(seen.sort()).toEqual([...new Set(copied)].map((source) => `!${source}`).sort());
+  expect(included.sort()).toEqual([...new Set(copied)].map((source) => `!${source}`).sort());
 });

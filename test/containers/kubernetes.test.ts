@@ -11,7 +11,7 @@ import { loadSettings } from '../../src/settings/load.ts';
 import { version } from '../../src/version.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
 import { readImage, root } from '../helpers/dockerfile.ts';
-import { kubernetesFolder, Manifests, serviceMonitorSchema, typeErrors } from '../helpers/kubernetes.ts';
+import { checkTypes, kubernetesFolder, Manifests, serviceMonitorSchema } from '../helpers/kubernetes.ts';
 import { readPrometheusConfig } from '../helpers/watch-files.ts';
 
 const hasKubectl = isInstalled('kubectl');
@@ -23,15 +23,15 @@ let container: Container;
 
 beforeAll(async () => {
   manifests = await Manifests.read();
-  settings = await settingsOf(manifests.settings);
+  settings = await loadPodSettings(manifests.settings);
   const { spec } = manifests.the('Deployment');
   if (!spec?.template.spec?.containers[0]) throw new Error('the Deployment has no container');
   pod = spec.template.spec;
   [container] = pod.containers as [Container];
 });
 
-/** The settings of a pod with this ConfigMap, where each secret is in its file. */
-async function settingsOf(configMap: Readonly<Record<string, string>>): Promise<Settings> {
+/** The settings of a pod with this ConfigMap and mounted secrets. */
+async function loadPodSettings(configMap: Readonly<Record<string, string>>): Promise<Settings> {
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-secrets-'));
   try {
     const [redis, token] = [path.join(folder, 'redis-url'), path.join(folder, 'campaign-service-token')];
@@ -43,17 +43,17 @@ async function settingsOf(configMap: Readonly<Record<string, string>>): Promise<
   }
 }
 
-const manifestsOfKubernetes = () => manifests.all.filter(({ kind }) => kind !== 'ServiceMonitor');
+const coreManifests = () => manifests.all.filter(({ kind }) => kind !== 'ServiceMonitor');
 
-test('the manifests have the fields of their kinds, with values of their types', async () => {
-  expect(await typeErrors(manifestsOfKubernetes())).toBe('');
-  const misspelt = structuredClone(manifestsOfKubernetes()).map((manifest) =>
+test('the manifests match the types that Kubernetes publishes', async () => {
+  expect(await checkTypes(coreManifests())).toBe('');
+  const misspelled = structuredClone(coreManifests()).map((manifest) =>
     JSON.parse(JSON.stringify(manifest).replace('"livenessProbe"', '"livenesProbe"')),
   );
-  expect(await typeErrors(misspelt)).toContain('livenesProbe');
+  expect(await checkTypes(misspelled)).toContain('livenesProbe');
 });
 
-test('kustomize takes in every manifest, and no two have the same name', () => {
+test('kustomization.yaml lists every manifest, and names are unique', () => {
   const { resources, configMapGenerator } = manifests.kustomization;
   expect(['kustomization.yaml', ...resources, ...configMapGenerator[0].envs].sort()).toEqual(
     [...manifests.files].sort(),
@@ -63,7 +63,7 @@ test('kustomize takes in every manifest, and no two have the same name', () => {
   for (const { metadata } of manifests.all) expect(metadata.labels).toMatchObject(labels);
 });
 
-test.skipIf(!hasKubectl)('the example changes the image and the settings, and both are right still', async () => {
+test.skipIf(!hasKubectl)('the example overlay renders with a valid image and valid settings', async () => {
   const { stdout } = await promisify(execFile)('kubectl', ['kustomize', path.join(kubernetesFolder, 'example')]);
   const rendered = parseAllDocuments(stdout).map((document) => document.toJS());
   expect(rendered).toHaveLength(manifests.all.length + 1);
@@ -71,13 +71,13 @@ test.skipIf(!hasKubectl)('the example changes the image and the settings, and bo
   const { spec } = one('Deployment').spec.template;
   expect(spec.containers[0].image).toBe(`registry.example/campaign-gateway:${version}`);
   expect(spec.containers[0].envFrom).toEqual([{ configMapRef: { name: one('ConfigMap').metadata.name } }]);
-  expect((await settingsOf(one('ConfigMap').data)).RATE_LIMIT_DEFAULT).toBe('1200/60s');
+  expect((await loadPodSettings(one('ConfigMap').data)).RATE_LIMIT_DEFAULT).toBe('1200/60s');
   expect(one('HorizontalPodAutoscaler').spec.maxReplicas).toBe(20);
 });
 
-test('variables are settings, secrets come from files of the secret that is mounted, and no manifest has one', async () => {
-  const known = new Set<string>([...settingNames, 'REDIS_URL_FILE', 'CAMPAIGN_SERVICE_TOKEN_FILE']);
-  expect(Object.keys(manifests.settings).filter((name) => !known.has(name))).toEqual([]);
+test('variables are settings, secrets are read from the mounted Secret, and no manifest contains a secret', async () => {
+  const validNames = new Set<string>([...settingNames, 'REDIS_URL_FILE', 'CAMPAIGN_SERVICE_TOKEN_FILE']);
+  expect(Object.keys(manifests.settings).filter((name) => !validNames.has(name))).toEqual([]);
   expect(container.envFrom).toEqual([{ configMapRef: { name: manifests.kustomization.configMapGenerator[0].name } }]);
   const [mount] = container.volumeMounts ?? [];
   const [volume] = pod.volumes ?? [];
@@ -94,14 +94,14 @@ test('variables are settings, secrets come from files of the secret that is moun
   expect(manifests.all.map(({ kind }) => kind)).not.toContain('Secret');
 });
 
-test('a pod gets more time to end than its gateway takes', () => {
-  const longest = settings.SHUTDOWN_DELAY_MS + settings.SHUTDOWN_GRACE_MS + 4000;
-  expect((pod.terminationGracePeriodSeconds ?? 0) * 1000).toBeGreaterThan(longest);
+test('the termination grace period exceeds the shutdown time of the gateway', () => {
+  const shutdownMs = settings.SHUTDOWN_DELAY_MS + settings.SHUTDOWN_GRACE_MS + 4000;
+  expect((pod.terminationGracePeriodSeconds ?? 0) * 1000).toBeGreaterThan(shutdownMs);
   const { periodSeconds = 0, failureThreshold = 0 } = container.readinessProbe ?? {};
   expect(settings.SHUTDOWN_DELAY_MS).toBeGreaterThan(periodSeconds * failureThreshold * 1000);
 });
 
-test('ports are those of the settings, and probes ask the operations listener', () => {
+test('ports match the settings, and probes use the operations listener', () => {
   const { PORT, OPS_PORT, OPS_HOST } = settings;
   expect(OPS_HOST).toBe('0.0.0.0');
   expect(container.ports).toEqual([
@@ -116,7 +116,7 @@ test('ports are those of the settings, and probes ask the operations listener', 
   ]);
 });
 
-test('the image is that of this version, and its user and rights are the least', async () => {
+test('the pod runs this version unprivileged, with enough memory for the cache', async () => {
   expect(container.image).toBe(`campaign-gateway:${version}`);
   const [uid, gid] = (await readImage()).one('USER').split(':').map(Number);
   expect(pod.securityContext).toEqual({
@@ -136,10 +136,10 @@ test('the image is that of this version, and its user and rights are the least',
   expect(Number(megabytes) * 2 ** 20).toBeGreaterThan(settings.CACHE_MAX_BYTES * 2);
 });
 
-test('what selects pods selects those of the Deployment', () => {
+test('all selectors match the pods of the Deployment', () => {
   const deployment = manifests.the('Deployment');
   expect(deployment.spec?.template.metadata?.labels).toEqual(labels);
-  expect(deployment.spec?.replicas).toBeUndefined(); // Else each apply would undo what the autoscaler did.
+  expect(deployment.spec?.replicas).toBeUndefined(); // Otherwise each apply would override the autoscaler.
   const selectors = [
     deployment.spec?.selector.matchLabels,
     manifests.the('PodDisruptionBudget').spec?.selector?.matchLabels,
@@ -150,12 +150,12 @@ test('what selects pods selects those of the Deployment', () => {
   expect(selectors).toEqual(Array(7).fill(labels));
   const { scaleTargetRef, minReplicas = 0, maxReplicas = 0 } = manifests.the('HorizontalPodAutoscaler').spec ?? {};
   expect(scaleTargetRef).toEqual({ apiVersion: 'apps/v1', kind: 'Deployment', name: deployment.metadata?.name });
-  expect(minReplicas).toBeGreaterThan(1); // One of them may be disrupted.
+  expect(minReplicas).toBeGreaterThan(1); // One may be disrupted.
   expect(maxReplicas).toBeGreaterThan(minReplicas);
-  expect(container.resources?.requests?.['cpu']).toBeDefined(); // That utilization is a share of.
+  expect(container.resources?.requests?.['cpu']).toBeDefined(); // The base of the utilization target.
 });
 
-test('services lead to named ports, and Prometheus to that of operations, as the job that alerts go by', async () => {
+test('services use named ports, and the service monitor scrapes the operations port under the job name of the alerts', async () => {
   const names = new Set(container.ports?.map(({ name }) => name));
   const ports = manifests.of('Service').flatMap(({ spec }) => spec?.ports ?? []);
   expect(ports.filter(({ targetPort }) => !names.has(String(targetPort)))).toEqual([]);
@@ -176,17 +176,21 @@ test('services lead to named ports, and Prometheus to that of operations, as the
   });
 });
 
-test('the network policy lets in what the services serve, and out what the settings name', () => {
+test('the network policy allows ingress to the served ports and egress to the configured dependencies', () => {
   const { policyTypes, ingress = [], egress = [] } = manifests.the('NetworkPolicy').spec ?? {};
   expect(policyTypes).toEqual(['Ingress', 'Egress']);
-  const open = ingress.flatMap(({ from = [], ports = [] }) => from.flatMap(() => ports.map(({ port }) => port)));
-  expect(open).toEqual(container.ports?.map(({ name }) => name));
-  const out = egress.flatMap(({ to = [], ports = [] }) =>
+  const allowedPorts = ingress.flatMap(({ from = [], ports = [] }) =>
+    from.flatMap(() => ports.map(({ port }) => port)),
+  );
+  expect(allowedPorts).toEqual(container.ports?.map(({ name }) => name));
+  const allowedTargets = egress.flatMap(({ to = [], ports = [] }) =>
     to.flatMap(({ namespaceSelector }) =>
       ports.map(({ port }) => `${namespaceSelector?.matchLabels?.['kubernetes.io/metadata.name']}:${port}`),
     ),
   );
   const urls = [settings.CAMPAIGN_SERVICE_URL, settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? '', settings.REDIS_URL ?? ''];
-  const wanted = urls.map((url) => new URL(url)).map(({ hostname, port }) => `${hostname.split('.')[1]}:${port}`);
-  expect(wanted.filter((place) => !out.includes(place))).toEqual([]);
+  const requiredTargets = urls
+    .map((url) => new URL(url))
+    .map(({ hostname, port }) => `${hostname.split('.')[1]}:${port}`);
+  expect(requiredTargets.filter((target) => !allowedTargets.includes(target))).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
-import { type ComposeService, mountsOf, readCompose } from './compose.ts';
+import { type ComposeService, parseMounts, readCompose } from './compose.ts';
 import { root } from './dockerfile.ts';
 import { haproxyDefaults } from './haproxy.ts';
 import { ImageFolder } from './image-folder.ts';
@@ -11,12 +11,12 @@ import { Processes, type RunningProcess } from './processes.ts';
 import { freePort } from './redis.ts';
 import { until } from './wait.ts';
 
-/** Where the two containers of the gateway would be: the same ports at two addresses. */
+/** The addresses of the two gateway containers, which use the same ports. */
 export const gatewayAddresses = ['127.0.0.2', '127.0.0.3'];
 
 /**
- * The services of docker-compose.yml as plain processes, with its commands, variables and mounted files. Hosts, ports and
- * paths are others, for all of them share this machine.
+ * Runs the services of docker-compose.yml as plain processes, with their commands, variables and mounted files. Hosts, ports
+ * and paths differ because all of them share this machine.
  */
 export class ComposeProcesses {
   readonly #services: Record<string, ComposeService>;
@@ -40,12 +40,12 @@ export class ComposeProcesses {
   async startRedis(): Promise<RunningProcess> {
     const port = String(await this.#port('redis'));
     const { command, healthcheck } = this.#service('redis');
-    const place = ['--dir', this.#folder, '--bind', '127.0.0.1', '--port', port];
-    const redis = this.#processes.start([...command, ...place]);
-    const [, client = '', ...ask] = healthcheck?.test ?? [];
+    const location = ['--dir', this.#folder, '--bind', '127.0.0.1', '--port', port];
+    const redis = this.#processes.start([...command, ...location]);
+    const [, client = '', ...args] = healthcheck?.test ?? [];
     await until(async () => {
       redis.throwIfExited();
-      return (await this.#processes.start([client, '-p', port, ...ask]).exited()) === 0;
+      return (await this.#processes.start([client, '-p', port, ...args]).exited()) === 0;
     });
     return redis;
   }
@@ -55,22 +55,22 @@ export class ComposeProcesses {
     const { command, environment, healthcheck } = this.#service('campaign-service');
     const service = this.#image.start(command, { ...environment, SAMPLE_HOST: '127.0.0.1', SAMPLE_PORT: port });
     const [, ...words] = healthcheck?.test ?? [];
-    const ask = words.map((word) => word.replace(`:${environment['SAMPLE_PORT']}/`, `:${port}/`));
+    const probe = words.map((word) => word.replace(`:${environment['SAMPLE_PORT']}/`, `:${port}/`));
     await until(async () => {
       service.throwIfExited();
-      return (await this.#image.start(ask).exited()) === 0;
+      return (await this.#image.start(probe).exited()) === 0;
     });
   }
 
-  /** Runs a command as `docker compose exec gateway` does; gives what it writes. */
+  /** Runs a command as `docker compose exec gateway` does. Returns its output. */
   async exec(words: readonly string[]): Promise<string> {
     const running = this.#image.start(words, await this.#gatewayEnvironment());
     const code = await running.exited();
-    if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}: ${running.output}`);
+    if (code !== 0) throw new Error(`${words.join(' ')} exited with ${code}: ${running.output}`);
     return running.output;
   }
 
-  /** Starts the gateway that has this address. */
+  /** Starts the gateway with this address. */
   async startGateway(address: string): Promise<RunningProcess> {
     const environment = { ...(await this.#gatewayEnvironment()), HOST: address, OPS_HOST: address };
     const gateway = this.#image.start(this.#image.image.words('CMD'), environment);
@@ -81,7 +81,7 @@ export class ComposeProcesses {
     return gateway;
   }
 
-  /** Gives its URL. */
+  /** Returns the URL of the load balancer. */
   async startLoadBalancer(): Promise<string> {
     const names = await startNameServer('gateway', gatewayAddresses);
     this.#closers.push(names.stop);
@@ -108,7 +108,7 @@ export class ComposeProcesses {
     return `http://${listen}`;
   }
 
-  /** Gives its URL. What its name server would tell it, it is told itself; and it scrapes once a second. */
+  /** Returns the URL of Prometheus. It gets the addresses that DNS would return, and scrapes once a second. */
   async startPrometheus(): Promise<string> {
     const files = await this.#mount('prometheus');
     const { command, healthcheck } = this.#service('prometheus');
@@ -155,21 +155,21 @@ export class ComposeProcesses {
       ...this.#service('gateway').environment,
       REDIS_URL: `redis://127.0.0.1:${redis}`,
       CAMPAIGN_SERVICE_URL: `http://127.0.0.1:${campaignService}`,
-      OTEL_EXPORTER_OTLP_ENDPOINT: '', // There is no collector.
+      OTEL_EXPORTER_OTLP_ENDPOINT: '', // No collector runs.
       PORT: String(await this.#port('gateway')),
       OPS_PORT: String(await this.#port('operations')),
     };
   }
 
-  /** Lays out the mounted files of a service; gives what turns a path in its container into one of this machine. */
+  /** Copies the mounted files of a service. Returns a function that maps container paths in arguments to local paths. */
   async #mount(name: string): Promise<(word: string) => string> {
     const folder = path.join(this.#folder, name);
     await mkdir(folder, { recursive: true });
-    const mounts = mountsOf(this.#service(name));
+    const mounts = parseMounts(this.#service(name));
     for (const { source, target } of mounts) {
-      const place = path.join(folder, target);
-      if (source.startsWith('.')) await cp(path.join(root, source), place, { recursive: true });
-      else await mkdir(place, { recursive: true });
+      const localPath = path.join(folder, target);
+      if (source.startsWith('.')) await cp(path.join(root, source), localPath, { recursive: true });
+      else await mkdir(localPath, { recursive: true });
     }
     return (word) => {
       const mount = mounts.find(({ target }) => word === target || word.endsWith(`=${target}`));

@@ -31,7 +31,7 @@ const serviceSchema = z.strictObject({
 
 export type ComposeService = z.output<typeof serviceSchema>;
 
-/** A part of a file name in the container, and what is there: a path of the repository, or the name of a volume. */
+/** `target` is a path in the container, `source` a path of the repository or the name of a volume. */
 export interface Mount {
   readonly source: string;
   readonly target: string;
@@ -42,7 +42,7 @@ export async function readCompose(): Promise<Record<string, ComposeService>> {
   return z.record(z.string(), serviceSchema).parse(file.services);
 }
 
-export function mountsOf({ volumes }: ComposeService): Mount[] {
+export function parseMounts({ volumes }: ComposeService): Mount[] {
   return volumes.map((volume) => {
     const [source = '', target = ''] = volume.split(':');
     return { source, target };

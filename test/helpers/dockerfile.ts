@@ -9,13 +9,13 @@ interface Instruction {
 }
 
 export interface Copy {
-  /** The stage it is copied from; none: the repository. */
+  /** The stage to copy from; undefined: the repository. */
   readonly from: string | undefined;
   readonly sources: readonly string[];
   readonly target: string;
 }
 
-/** One stage of a Dockerfile, as far as this repository uses their language. */
+/** One stage of a Dockerfile. It supports the syntax that config/Dockerfile uses. */
 export class Stage {
   readonly instructions: readonly Instruction[];
 
@@ -27,14 +27,14 @@ export class Stage {
     return this.instructions.filter((instruction) => instruction.keyword === keyword).map(({ text }) => text);
   }
 
-  /** The last one wins, as in Docker. */
+  /** The last instruction of a kind, which overrides earlier ones. */
   one(keyword: string): string {
     const text = this.all(keyword).at(-1);
     if (text === undefined) throw new Error(`no ${keyword}`);
     return text;
   }
 
-  /** The words of an instruction in exec form. Anything else, which a shell would run, throws. */
+  /** The arguments of an instruction in exec form. Throws for the shell form. */
   words(keyword: string): string[] {
     return JSON.parse(this.one(keyword));
   }
@@ -73,7 +73,7 @@ export async function readDockerfile(): Promise<Stage[]> {
   return starts.map((start, i) => new Stage(instructions.slice(start, starts[i + 1])));
 }
 
-/** What the one who starts a container gets from the image. */
+/** The last stage: the image. */
 export async function readImage(): Promise<Stage> {
   const last = (await readDockerfile()).at(-1);
   if (!last) throw new Error('the Dockerfile has no stage');

@@ -9,13 +9,13 @@ interface Lockfile {
   readonly packages: Readonly<Record<string, { dev?: boolean }>>;
 }
 
-/** What `npm ci --omit=dev` installs, by its folder. */
+/** The folders that `npm ci --omit=dev` installs. */
 async function productionPackages(): Promise<string[]> {
   const { packages }: Lockfile = JSON.parse(await readFile(path.join(root, 'package-lock.json'), 'utf8'));
   return Object.entries(packages).flatMap(([folder, { dev }]) => (folder === '' || dev ? [] : [folder]));
 }
 
-/** Without packages of its own: those have lines of their own in the lockfile. */
+/** Copies a package without its nested packages, which are separate entries of the lockfile. */
 async function copyPackage(folder: string, target: string): Promise<void> {
   const source = path.join(root, folder);
   const filter = (file: string) => path.relative(source, file).split(path.sep)[0] !== 'node_modules';
@@ -23,8 +23,8 @@ async function copyPackage(folder: string, target: string): Promise<void> {
 }
 
 /**
- * The files of the image in a folder: what the Dockerfile copies, with production packages alone. There is no container
- * engine for the tests, so its commands run as plain processes there; where the tests run as root, as the image's user.
+ * A folder with the files of the image: those that the Dockerfile copies, and production packages. The tests need no container
+ * engine: commands of the image run as plain processes in this folder, as the image's user if the tests run as root.
  */
 export class ImageFolder {
   readonly image: Stage;
@@ -37,12 +37,12 @@ export class ImageFolder {
   }
 
   static async make(): Promise<ImageFolder> {
-    const made = new ImageFolder(await readImage(), await mkdtemp(path.join(tmpdir(), 'gateway-test-image-')));
+    const folder = new ImageFolder(await readImage(), await mkdtemp(path.join(tmpdir(), 'gateway-test-image-')));
     try {
-      await made.#fill();
-      return made;
+      await folder.#fill();
+      return folder;
     } catch (error) {
-      await made.remove();
+      await folder.remove();
       throw error;
     }
   }
@@ -50,7 +50,7 @@ export class ImageFolder {
   async #fill(): Promise<void> {
     await chmod(this.#folder, 0o755);
     await Promise.all([mkdir(this.#app), mkdir(this.#bin), mkdir(this.cache)]);
-    // The program itself: the image's user may not get at that of the one who runs the tests.
+    // A copy of node: the image's user may not have access to the one that runs the tests.
     await copyFile(process.execPath, path.join(this.#bin, 'node'), constants.COPYFILE_FICLONE);
     for (const { from, sources, target } of this.image.copies) {
       if (from !== undefined) {
@@ -58,8 +58,8 @@ export class ImageFolder {
         continue;
       }
       for (const source of sources) {
-        const place = target.endsWith('/') ? path.join(target, source) : target;
-        await cp(path.join(root, source), path.join(this.#app, place), { recursive: true });
+        const destination = target.endsWith('/') ? path.join(target, source) : target;
+        await cp(path.join(root, source), path.join(this.#app, destination), { recursive: true });
       }
     }
   }
@@ -72,12 +72,12 @@ export class ImageFolder {
     return path.join(this.#folder, 'bin');
   }
 
-  /** In the place of NODE_COMPILE_CACHE. */
+  /** The folder that replaces NODE_COMPILE_CACHE. */
   get cache() {
     return path.join(this.#folder, 'cache');
   }
 
-  /** Starts what a container would: a command, with the image's variables and these. */
+  /** Starts a command with the image's environment variables and the given ones. */
   start(words: readonly string[], environment: Readonly<Record<string, string>> = {}): RunningProcess {
     const [uid, gid] = this.image.one('USER').split(':').map(Number);
     return this.#processes.start(words, {
@@ -86,7 +86,7 @@ export class ImageFolder {
         ...this.image.environment,
         NODE_COMPILE_CACHE: this.cache,
         PATH: `${this.#bin}:/usr/local/bin:/usr/bin:/bin`,
-        TINI_SUBREAPER: '1', // For tini, which is not process 1 here.
+        TINI_SUBREAPER: '1', // tini is not process 1 here.
         ...environment,
       },
       ...(process.getuid?.() === 0 && { uid, gid }),

@@ -14,8 +14,8 @@ import { root } from './dockerfile.ts';
 
 export const kubernetesFolder = path.join(root, 'config/kubernetes');
 
-/** Where the published types of each kind are, of which this repository has some. */
-const typesOf: Readonly<Record<string, string>> = {
+/** The path of each kind in kubernetes-types. */
+const typePaths: Readonly<Record<string, string>> = {
   Deployment: 'apps/v1',
   Service: 'core/v1',
   HorizontalPodAutoscaler: 'autoscaling/v2',
@@ -44,7 +44,7 @@ export type Manifest = z.output<typeof manifestSchema>;
 
 const labels = z.record(z.string(), z.string());
 
-/** Of the Prometheus operator, as far as it is used. */
+/** The fields of the Prometheus operator's resource that this repository uses. */
 export const serviceMonitorSchema = z.strictObject({
   apiVersion: z.literal('monitoring.coreos.com/v1'),
   kind: z.literal('ServiceMonitor'),
@@ -69,7 +69,7 @@ export class Manifests {
   readonly all: readonly Manifest[];
   readonly kustomization: z.output<typeof kustomizationSchema>;
   readonly files: readonly string[];
-  /** What the ConfigMap holds. */
+  /** The data of the ConfigMap. */
   readonly settings: Readonly<Record<string, string>>;
 
   private constructor(
@@ -100,19 +100,19 @@ export class Manifests {
     return this.all.filter((manifest) => manifest.kind === kind) as unknown as Kinds[Kind][];
   }
 
-  /** The only one of its kind. */
+  /** The only manifest of a kind. */
   the<Kind extends keyof Kinds>(kind: Kind): Kinds[Kind] {
-    const [one, another] = this.of(kind);
-    if (!one || another) throw new Error(`there is not exactly one ${kind}`);
-    return one;
+    const [manifest, ...others] = this.of(kind);
+    if (!manifest || others.length > 0) throw new Error(`there is not exactly one ${kind}`);
+    return manifest;
   }
 }
 
-/** What tsc says of manifests of Kubernetes' own kinds, as literals of their types: unknown fields are found out too. */
-export async function typeErrors(manifests: readonly Manifest[]): Promise<string> {
+/** The output of tsc for the manifests as object literals of their types, which reports unknown fields too. */
+export async function checkTypes(manifests: readonly Manifest[]): Promise<string> {
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-kubernetes-'));
   const literals = manifests.map((manifest, i) => {
-    const file = path.join(root, 'node_modules/kubernetes-types', typesOf[manifest.kind] ?? '');
+    const file = path.join(root, 'node_modules/kubernetes-types', typePaths[manifest.kind] ?? '');
     return `export const m${i}: import('${file}').${manifest.kind} = ${JSON.stringify(manifest, null, 1)};`;
   });
   const compilerOptions = { noEmit: true, strict: true, skipLibCheck: true, module: 'preserve', types: [] };

@@ -1,46 +1,48 @@
 import type { Scrape } from './prometheus.ts';
-import { type Matcher, selectorsOf } from './promql.ts';
+import { type Matcher, parseSelectors } from './promql.ts';
 
-/** The values of each label of each series. */
+/** Metric names with their labels and the values of each label. */
 export type MetricCatalog = Map<string, Map<string, Set<string>>>;
 
-/** What the scrapes of a job have, as Prometheus stores it. */
+/** The series of the scrapes of one job, with the labels that Prometheus adds. */
 export function buildCatalog(scrapes: readonly Scrape[], job: string): MetricCatalog {
-  const vocabulary: MetricCatalog = new Map();
+  const catalog: MetricCatalog = new Map();
   const samples = scrapes.flatMap((scrape) => [...scrape.values()]).flatMap((family) => family.samples);
   for (const { name, labels } of [...samples, { name: 'up', labels: {} }]) {
-    addSeries(vocabulary, name, { ...labels, job, instance: 'any' });
+    addSeries(catalog, name, { ...labels, job, instance: 'any' });
   }
-  return vocabulary;
+  return catalog;
 }
 
-export function addSeries(vocabulary: MetricCatalog, name: string, labels: Readonly<Record<string, string>>): void {
-  const known = vocabulary.get(name) ?? new Map<string, Set<string>>();
-  vocabulary.set(name, known);
+export function addSeries(catalog: MetricCatalog, name: string, labels: Readonly<Record<string, string>>): void {
+  const valuesByLabel = catalog.get(name) ?? new Map<string, Set<string>>();
+  catalog.set(name, valuesByLabel);
   for (const [label, value] of Object.entries(labels)) {
-    known.set(label, (known.get(label) ?? new Set()).add(value));
+    valuesByLabel.set(label, (valuesByLabel.get(label) ?? new Set()).add(value));
   }
 }
 
-/** What an expression names and nobody emits: metrics, labels, values of labels. */
-export function findUnknownSeries(expression: string, vocabulary: MetricCatalog): string[] {
-  return selectorsOf(expression).flatMap(({ metric, matchers, labels }) => {
-    const known = vocabulary.get(metric);
-    if (!known) return [`no metric ${metric}`];
-    const named = [...labels, ...matchers.map(({ label }) => label)];
-    const strangers = named.filter((label) => !known.has(label)).map((label) => `no label ${label} of ${metric}`);
+/** The metrics, labels and label values of an expression that are not in the catalog. */
+export function findUnknownSeries(expression: string, catalog: MetricCatalog): string[] {
+  return parseSelectors(expression).flatMap(({ metric, matchers, labels }) => {
+    const valuesByLabel = catalog.get(metric);
+    if (!valuesByLabel) return [`no metric ${metric}`];
+    const usedLabels = [...labels, ...matchers.map(({ label }) => label)];
+    const unknownLabels = usedLabels
+      .filter((label) => !valuesByLabel.has(label))
+      .map((label) => `no label ${label} of ${metric}`);
     const values = matchers.flatMap((matcher) =>
-      unknownValues(matcher, known.get(matcher.label) ?? new Set()).map(
+      findUnknownValues(matcher, valuesByLabel.get(matcher.label) ?? new Set()).map(
         (value) => `no ${matcher.label}="${value}" of ${metric}`,
       ),
     );
-    return [...strangers, ...values];
+    return [...unknownLabels, ...values];
   });
 }
 
-/** Each alternative of a pattern has to match something: one that never does is a slip of the pen. */
-function unknownValues({ operator, value }: Matcher, known: ReadonlySet<string>): string[] {
-  if (value === '' || value.startsWith('$')) return []; // Absent, or a variable of the dashboard.
-  if (!operator.endsWith('~')) return known.has(value) ? [] : [value];
-  return value.split('|').filter((part) => ![...known].some((each) => new RegExp(`^(?:${part})$`).test(each)));
+/** Each alternative of a pattern must match a value: one that matches none is a typing error. */
+function findUnknownValues({ operator, value }: Matcher, values: ReadonlySet<string>): string[] {
+  if (value === '' || value.startsWith('$')) return []; // An absent label, or a dashboard variable.
+  if (!operator.endsWith('~')) return values.has(value) ? [] : [value];
+  return value.split('|').filter((part) => ![...values].some((each) => new RegExp(`^(?:${part})$`).test(each)));
 }

@@ -9,32 +9,32 @@ import { ensureProgram } from './debian-package.ts';
 import { freePort } from './redis.ts';
 import { until } from './wait.ts';
 
-/** Debian's prometheus has promtool in it. */
+/** Debian's package prometheus contains promtool. */
 export function ensurePrometheus(): boolean {
   const isInstalled = ensureProgram('prometheus', 'prometheus') && ensureProgram('promtool', 'prometheus');
   if (!isInstalled) {
-    process.stderr.write('prometheus and promtool cannot be had: the tests that need them are left out.\n');
+    process.stderr.write('prometheus and promtool are unavailable: the tests that need them are skipped.\n');
   }
   return isInstalled;
 }
 
-/** Runs promtool to its end; gives all that it says. */
-export function promtool(args: readonly string[], input = ''): Promise<{ code: number; said: string }> {
+/** Runs promtool to completion. */
+export function promtool(args: readonly string[], input = ''): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
     const child = execFile('promtool', args, (error, stdout, stderr) => {
-      resolve({ code: Number(error?.code ?? 0), said: stdout + stderr });
+      resolve({ code: Number(error?.code ?? 0), output: stdout + stderr });
     });
     child.stdin?.end(input);
   });
 }
 
-const answerSchema = z.object({
+const responseSchema = z.object({
   status: z.string(),
   error: z.string().optional(),
   data: z.unknown().optional(),
 });
 
-/** A Prometheus of the test's own, on a free port, with its data in a folder of its own. */
+/** A Prometheus for one test, on a free port, with a temporary data directory. */
 export class PrometheusServer {
   readonly url: string;
   readonly #folder: string;
@@ -60,7 +60,7 @@ export class PrometheusServer {
     const server = new PrometheusServer(port, folder, child);
     try {
       await until(async () => {
-        if (child.exitCode !== null) throw new Error(`prometheus ended with ${child.exitCode}`);
+        if (child.exitCode !== null) throw new Error(`prometheus exited with ${child.exitCode}`);
         return (await fetch(`${server.url}/-/ready`).catch(() => undefined))?.ok;
       });
     } catch (error) {
@@ -70,17 +70,17 @@ export class PrometheusServer {
     return server;
   }
 
-  /** What its HTTP API answers; throws at an error. */
-  async ask(name: string, parameters: Readonly<Record<string, string>> = {}): Promise<unknown> {
+  /** Calls its HTTP API. Throws if the response is an error. */
+  async call(name: string, parameters: Readonly<Record<string, string>> = {}): Promise<unknown> {
     const response = await fetch(`${this.url}/api/v1/${name}?${new URLSearchParams(parameters)}`);
-    const { status, error, data } = answerSchema.parse(await response.json());
+    const { status, error, data } = responseSchema.parse(await response.json());
     if (status !== 'success') throw new Error(`${error} in ${JSON.stringify(parameters)}`);
     return data;
   }
 
-  /** How many series an expression has now. */
+  /** The number of series that an expression returns now. */
   async count(query: string): Promise<number> {
-    const data = await this.ask('query', { query });
+    const data = await this.call('query', { query });
     return z.object({ result: z.array(z.unknown()) }).parse(data).result.length;
   }
 

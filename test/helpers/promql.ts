@@ -1,10 +1,10 @@
-/** A metric as an expression names it. */
+/** A selector of a PromQL expression. */
 export interface Selector {
   readonly metric: string;
   readonly matchers: readonly Matcher[];
-  /** What the innermost aggregation around it groups by; undefined where there is none. */
+  /** The labels of the innermost aggregation around it; undefined without one. */
   readonly groupedBy: readonly string[] | undefined;
-  /** What any aggregation around it groups by. */
+  /** The labels of all aggregations around it. */
   readonly labels: readonly string[];
 }
 
@@ -19,24 +19,21 @@ const TOKEN =
 const AGGREGATIONS = new Set(['sum', 'max', 'min', 'avg', 'count', 'group', 'stddev']);
 const OPERATORS = new Set(['and', 'or', 'unless', 'offset']);
 
-/**
- * The metrics of a PromQL expression with the labels that are asked of them. It knows the part of the language that the
- * files in config/ use, and throws at anything else rather than overlook it.
- */
-export function selectorsOf(expression: string): Selector[] {
-  const reader = new Reader(tokensOf(expression));
-  const selectors = reader.read();
-  if (!reader.isAtEnd) throw new Error(`too many brackets close in ${expression}`);
+/** The selectors of a PromQL expression. It supports the syntax that config/ uses, and throws at anything else. */
+export function parseSelectors(expression: string): Selector[] {
+  const reader = new Reader(tokenize(expression));
+  const selectors = reader.readGroup();
+  if (!reader.isAtEnd) throw new Error(`unbalanced parentheses in ${expression}`);
   return selectors;
 }
 
-function tokensOf(expression: string): string[] {
+function tokenize(expression: string): string[] {
   const tokens: string[] = [];
   const pattern = new RegExp(TOKEN);
   while (pattern.lastIndex < expression.length) {
     const at = pattern.lastIndex;
     const match = pattern.exec(expression);
-    if (!match) throw new Error(`not understood: ${expression.slice(at)}`);
+    if (!match) throw new Error(`unsupported syntax: ${expression.slice(at)}`);
     if (match[1] !== undefined) tokens.push(match[1]);
   }
   return tokens;
@@ -54,8 +51,8 @@ class Reader {
     return this.#at >= this.#tokens.length;
   }
 
-  /** Until the bracket closes that was open at the start. */
-  read(): Selector[] {
+  /** Reads up to the closing parenthesis of the current group. */
+  readGroup(): Selector[] {
     const selectors: Selector[] = [];
     while (!this.isAtEnd && !this.#isNext(')')) selectors.push(...this.#readOne());
     return selectors;
@@ -63,16 +60,16 @@ class Reader {
 
   #readOne(): Selector[] {
     const token = this.#take();
-    if (token === '(') return this.#readBracket();
+    if (token === '(') return this.#readParenthesized();
     if (!/^[a-zA-Z_:]/.test(token) || OPERATORS.has(token)) return [];
     if (AGGREGATIONS.has(token)) return this.#readAggregation();
-    if (['by', 'without', 'on', 'ignoring', 'bool'].includes(token)) throw new Error(`not understood: ${token}`);
+    if (['by', 'without', 'on', 'ignoring', 'bool'].includes(token)) throw new Error(`unsupported syntax: ${token}`);
     if (this.#isNext('(')) return []; // A function.
     return [{ metric: token, matchers: this.#readMatchers(), groupedBy: undefined, labels: [] }];
   }
 
-  #readBracket(): Selector[] {
-    const selectors = this.read();
+  #readParenthesized(): Selector[] {
+    const selectors = this.readGroup();
     this.#expect(')');
     return selectors;
   }
@@ -89,7 +86,7 @@ class Reader {
       this.#expect(')');
     }
     this.#expect('(');
-    return this.#readBracket().map((selector) => ({
+    return this.#readParenthesized().map((selector) => ({
       ...selector,
       groupedBy: selector.groupedBy ?? labels,
       labels: [...selector.labels, ...labels],
@@ -115,12 +112,12 @@ class Reader {
 
   #take(): string {
     const token = this.#tokens[this.#at++];
-    if (token === undefined) throw new Error('the expression has no end');
+    if (token === undefined) throw new Error('the expression is incomplete');
     return token;
   }
 
-  #expect(wanted: string): void {
+  #expect(expected: string): void {
     const token = this.#take();
-    if (token !== wanted) throw new Error(`${token} in the place of ${wanted}`);
+    if (token !== expected) throw new Error(`expected ${expected}, found ${token}`);
   }
 }

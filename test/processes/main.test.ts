@@ -28,7 +28,7 @@ test('the operations listener says that the process lives and is ready, and noth
     200,
     '{"status":"ready","dependencies":{"redis":"up","campaignServiceCircuit":"closed"}}',
   ]);
-  expect(await ask('/readyz', 'POST')).toEqual([405, '{"error":"use GET"}']);
+  expect(await ask('/readyz', 'POST')).toEqual([405, '{"error":"Use GET."}']);
   expect((await ask(campaignPath))[0]).toBe(404);
   expect((await get(`${gateway.url}/livez`)).status).toBe(404);
 });

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
 import { addSeries, buildCatalog, findUnknownSeries, type MetricCatalog } from '../helpers/metric-catalog.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
-import { selectorsOf } from '../helpers/promql.ts';
+import { parseSelectors } from '../helpers/promql.ts';
 import {
   configFolder,
   type Panel,
@@ -17,7 +17,7 @@ import {
   readYaml,
 } from '../helpers/watch-files.ts';
 
-let vocabulary: MetricCatalog;
+let catalog: MetricCatalog;
 let panels: Panel[];
 let rules: Rule[];
 let alerts: Rule[];
@@ -28,44 +28,44 @@ beforeAll(async () => {
   panels = dashboard.panels.filter(({ type }) => type !== 'row');
   alerts = rules.filter(({ alert }) => alert !== undefined);
   const job = (await readPrometheusConfig()).scrape_configs[0]?.job_name ?? '';
-  const busy = await startExercisedGateways();
+  const exercised = await startExercisedGateways();
   try {
-    vocabulary = buildCatalog(await Promise.all(busy.gateways.map(scrapeFrom)), job);
+    catalog = buildCatalog(await Promise.all(exercised.gateways.map(scrapeFrom)), job);
   } finally {
-    await busy.stop();
+    await exercised.stop();
   }
-  for (const { record } of rules) if (record) addSeries(vocabulary, record, { job });
+  for (const { record } of rules) if (record) addSeries(catalog, record, { job });
 });
 
 const expressions = () => panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
 
-test('the dashboard names no metric, label or value of a label that a running gateway does not emit', () => {
+test('the dashboard uses only metrics, labels and label values that a running gateway emits', () => {
   expect(expressions().length).toBeGreaterThan(30);
-  expect(expressions().flatMap((expression) => findUnknownSeries(expression, vocabulary))).toEqual([]);
+  expect(expressions().flatMap((expression) => findUnknownSeries(expression, catalog))).toEqual([]);
   const variables = dashboard.templating.list.flatMap(({ definition }) => definition ?? []);
   expect(variables.length).toBeGreaterThan(1);
   for (const definition of variables) {
     const [, selector = '', label = ''] = /^label_values\((.+), (\w+)\)$/.exec(definition) ?? [];
-    expect(findUnknownSeries(`group by (${label}) (${selector})`, vocabulary)).toEqual([]);
+    expect(findUnknownSeries(`group by (${label}) (${selector})`, catalog)).toEqual([]);
   }
 });
 
-test('the alerts and the recording rules name none either', () => {
-  expect(rules.flatMap(({ expr }) => findUnknownSeries(expr, vocabulary))).toEqual([]);
+test('alerts and recording rules use only metrics, labels and label values that a running gateway emits', () => {
+  expect(rules.flatMap(({ expr }) => findUnknownSeries(expr, catalog))).toEqual([]);
 });
 
-test('every metric of the gateway is on the dashboard', () => {
-  const shown = new Set(expressions().flatMap((expression) => selectorsOf(expression).map(({ metric }) => metric)));
-  const base = (name: string) => name.replace(/_(?:bucket|count|sum)$/, '');
-  const bases = new Set([...shown].map(base));
-  const missing = [...vocabulary.keys()].filter(
-    (name) => name !== 'up' && !name.includes(':') && !bases.has(base(name)),
+test('the dashboard shows every metric of the gateway', () => {
+  const displayed = new Set(
+    expressions().flatMap((expression) => parseSelectors(expression).map(({ metric }) => metric)),
   );
+  const base = (name: string) => name.replace(/_(?:bucket|count|sum)$/, '');
+  const bases = new Set([...displayed].map(base));
+  const missing = [...catalog.keys()].filter((name) => name !== 'up' && !name.includes(':') && !bases.has(base(name)));
   expect(missing).toEqual([]);
 });
 
-test('an expression that names what is not emitted is found out', () => {
-  const problems = (expression: string) => findUnknownSeries(expression, vocabulary);
+test('an expression with an unknown metric, label or label value is detected', () => {
+  const problems = (expression: string) => findUnknownSeries(expression, catalog);
   const [hitRatio = ''] = expressions().filter((expression) => expression.includes('hit|stale'));
   expect(problems(hitRatio)).toEqual([]);
   expect(problems(hitRatio.replaceAll('cache_reads_total', 'cache_read_total'))).toContain(
@@ -84,15 +84,15 @@ test('an expression that names what is not emitted is found out', () => {
   expect(problems('campaign_gateway_build_info{colour=""}')).toEqual([
     'no label colour of campaign_gateway_build_info',
   ]);
-  expect(() => problems('sum(up) without (job)')).toThrow('not understood');
+  expect(() => problems('sum(up) without (job)')).toThrow('unsupported syntax');
 });
 
-test('legends and annotations have only labels that their expression leaves', () => {
-  const left = (expression: string): Set<string>[] =>
-    selectorsOf(expression).map(({ metric, groupedBy }) => new Set(groupedBy ?? vocabulary.get(metric)?.keys() ?? []));
+test('legends and annotations use only labels that their expression retains', () => {
+  const retainedLabels = (expression: string): Set<string>[] =>
+    parseSelectors(expression).map(({ metric, groupedBy }) => new Set(groupedBy ?? catalog.get(metric)?.keys() ?? []));
   const missing = (text: string, pattern: RegExp, expression: string) =>
     [...text.matchAll(pattern)].flatMap(([, label = '']) =>
-      left(expression).every((labels) => labels.has(label)) ? [] : [`${label} of ${expression}`],
+      retainedLabels(expression).every((labels) => labels.has(label)) ? [] : [`${label} of ${expression}`],
     );
   const legends = panels.flatMap(({ targets }) => targets);
   expect(legends.flatMap(({ legendFormat, expr }) => missing(legendFormat, /\{\{\s*(\w+)\s*\}\}/g, expr))).toEqual([]);
@@ -100,7 +100,7 @@ test('legends and annotations have only labels that their expression leaves', ()
   expect(texts.flatMap(({ text, expr }) => missing(text, /\$labels\.(\w+)/g, expr))).toEqual([]);
 });
 
-test('each panel has a title, a description and a unit of its own, and asks the data source that was chosen', () => {
+test('each panel has a unique title, a description and a unit, and queries the selected data source', () => {
   expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
   expect(new Set(panels.map(({ title }) => title)).size).toBe(panels.length);
   for (const { title, description, fieldConfig, datasource, targets } of panels) {
@@ -108,8 +108,8 @@ test('each panel has a title, a description and a unit of its own, and asks the 
     expect(description?.length, title).toBeGreaterThan(30);
     expect(fieldConfig?.defaults.unit, title).toBeTypeOf('string');
     expect(targets.length, title).toBeGreaterThan(0);
-    for (const asked of [datasource, ...targets.map((target) => target.datasource)]) {
-      expect(asked, title).toEqual({ type: 'prometheus', uid: expect.stringMatching(/^\$\{datasource\}$/) });
+    for (const source of [datasource, ...targets.map((target) => target.datasource)]) {
+      expect(source, title).toEqual({ type: 'prometheus', uid: expect.stringMatching(/^\$\{datasource\}$/) });
     }
   }
   const variables = new Map(dashboard.templating.list.map(({ name, type }) => [name, type]));
@@ -120,20 +120,20 @@ test('each panel has a title, a description and a unit of its own, and asks the 
   expect([...new Set(used)].filter((name) => !name.startsWith('__') && !variables.has(name))).toEqual([]);
 });
 
-test('no panel lies over another, or over the edge', () => {
+test('panels neither overlap nor exceed the width of the dashboard', () => {
   const boxes = dashboard.panels.map(({ title, gridPos }) => ({ title, ...gridPos }));
-  const lies = (a: (typeof boxes)[number], b: typeof a) =>
+  const overlap = (a: (typeof boxes)[number], b: typeof a) =>
     a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
   const pairs = boxes.flatMap((a, i) => boxes.slice(i + 1).map((b) => [a, b] as const));
-  expect(pairs.filter(([a, b]) => lies(a, b)).map(([a, b]) => `${a.title} over ${b.title}`)).toEqual([]);
+  expect(pairs.filter(([a, b]) => overlap(a, b)).map(([a, b]) => `${a.title} over ${b.title}`)).toEqual([]);
   expect(boxes.filter(({ x, w }) => x + w > 24)).toEqual([]);
 });
 
-test('each alert says how grave it is, what it means and what to do, and has cases in which it fires and does not', async () => {
+test('each alert has a severity, a summary, a description, and test cases in which it fires and does not fire', async () => {
   const cases = await readRuleTests();
-  for (const { alert, labels, annotations, for: lasting } of alerts) {
+  for (const { alert, labels, annotations, for: duration } of alerts) {
     expect(['critical', 'warning'], alert).toContain(labels['severity']);
-    expect(lasting, alert).toMatch(/^\d+m$/);
+    expect(duration, alert).toMatch(/^\d+m$/);
     expect(annotations['summary']?.length, alert).toBeGreaterThan(10);
     expect(annotations['description']?.length, alert).toBeGreaterThan(60);
     const fires = cases.filter(({ alertname }) => alertname === alert).map(({ exp_alerts }) => exp_alerts.length > 0);
@@ -143,7 +143,7 @@ test('each alert says how grave it is, what it means and what to do, and has cas
   expect(cases.filter(({ alertname }) => !names.has(alertname))).toEqual([]);
 });
 
-test('a description that sends its reader to a panel names one that is there, and the README has each alert', async () => {
+test('alert descriptions refer to existing panels, and the README lists every alert', async () => {
   const titles = new Set(panels.map(({ title }) => title));
   const named = alerts.flatMap(({ annotations }) =>
     [...(annotations['description'] ?? '').matchAll(/"([A-Z][^"]+)"/g)].map(([, title = '']) => title),
@@ -158,7 +158,7 @@ test('a description that sends its reader to a panel names one that is there, an
   expect(rows.sort()).toEqual(alerts.map(({ alert, labels }) => [alert, labels['severity']]).sort());
 });
 
-test('the collector passes traces on by parts that are configured, the one that guards its memory first', async () => {
+test('the collector pipeline uses exactly the configured components, with the memory limiter first', async () => {
   const parts = z.record(z.string(), z.unknown());
   const { receivers, processors, exporters, service } = z
     .object({

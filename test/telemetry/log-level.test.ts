@@ -12,22 +12,22 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 
-async function ask(method: string, body?: string) {
+async function request(method: string, body?: string) {
   const response = await fetch(`${gateway.operationsUrl}/log-level`, { method, ...(body !== undefined && { body }) });
   return { status: response.status, allow: response.headers.get('allow'), body: await response.json() };
 }
 
-const lineOf = (traceId: string) => gateway.log.find((line) => line['trace_id'] === traceId);
+const findLine = (traceId: string) => gateway.log.find((line) => line['trace_id'] === traceId);
 
-test('PUT /log-level changes what is logged from then on, as a bare word or as JSON, and says so', async () => {
-  expect((await ask('PUT', 'info')).status).toBe(200);
-  expect(await ask('PUT', 'error\n')).toMatchObject({ status: 200, body: { level: 'error' } });
-  expect((await ask('GET')).body).toEqual({ level: 'error' });
-  const unseen = await get(`${gateway.url}/nowhere`);
-  expect(await ask('PUT', '{"level":"info"}')).toMatchObject({ status: 200, body: { level: 'info' } });
-  const seen = await get(`${gateway.url}/nowhere`);
-  await until(() => lineOf(seen.body.traceId));
-  expect(lineOf(unseen.body.traceId)).toBeUndefined();
+test('PUT /log-level changes the level, given as a bare word or as JSON, and logs the change', async () => {
+  expect((await request('PUT', 'info')).status).toBe(200);
+  expect(await request('PUT', 'error\n')).toMatchObject({ status: 200, body: { level: 'error' } });
+  expect((await request('GET')).body).toEqual({ level: 'error' });
+  const dropped = await get(`${gateway.url}/nowhere`);
+  expect(await request('PUT', '{"level":"info"}')).toMatchObject({ status: 200, body: { level: 'info' } });
+  const logged = await get(`${gateway.url}/nowhere`);
+  await until(() => findLine(logged.body.traceId));
+  expect(findLine(dropped.body.traceId)).toBeUndefined();
   const changes = gateway.log.filter(({ msg }) => msg === 'log level changed').slice(-2);
   expect(changes).toMatchObject([
     { level: 'info', previous_level: 'info', new_level: 'error' },
@@ -35,10 +35,10 @@ test('PUT /log-level changes what is logged from then on, as a bare word or as J
   ]);
 });
 
-test('a change among levels that do not show info is said at one that is shown', async () => {
-  await ask('PUT', 'fatal');
-  await ask('PUT', 'silent');
-  await ask('PUT', 'error');
+test('a change between levels that exclude info is logged at a level that is enabled', async () => {
+  await request('PUT', 'fatal');
+  await request('PUT', 'silent');
+  await request('PUT', 'error');
   const changes = await until(() => {
     const lines = gateway.log.filter(({ msg, level }) => msg === 'log level changed' && level !== 'info');
     return lines.length === 2 && lines;
@@ -58,16 +58,16 @@ test.each([
   '[]',
   'null',
   `info${' '.repeat(1000)}`,
-])('PUT /log-level with %j changes nothing: a 400 that lists the levels', async (body) => {
-  const { body: before } = await ask('GET');
-  expect(await ask('PUT', body)).toMatchObject({
+])('PUT /log-level with %j is a 400 that lists the levels, and changes nothing', async (body) => {
+  const { body: previous } = await request('GET');
+  expect(await request('PUT', body)).toMatchObject({
     status: 400,
     body: { error: expect.stringMatching(/\.$/), levels: expect.arrayContaining(['silent', 'info', 'trace']) },
   });
-  expect((await ask('GET')).body).toEqual(before);
+  expect((await request('GET')).body).toEqual(previous);
 });
 
-test('other methods are a 405', async () => {
+test('/log-level rejects other methods with a 405', async () => {
   for (const method of ['POST', 'DELETE', 'PATCH'])
-    expect(await ask(method)).toMatchObject({ status: 405, allow: 'GET, HEAD, PUT' });
+    expect(await request(method)).toMatchObject({ status: 405, allow: 'GET, HEAD, PUT' });
 });

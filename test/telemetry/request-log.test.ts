@@ -19,12 +19,12 @@ beforeEach(() => {
   stack.upstream.respond = respondWithCampaign;
 });
 
-const lineOf = (traceId: string | null) =>
+const findLine = (traceId: string | null) =>
   until(() => gateway.log.find((line) => line.msg === 'request completed' && line['trace_id'] === traceId));
 
-test('a request is one line, with what an operator asks for', async () => {
+test('a request is one log line with identifiers, status, durations and client address', async () => {
   const { body } = await get(gateway.url + campaignPath, { 'x-api-key': key });
-  expect(await lineOf(body.traceId)).toMatchObject({
+  expect(await findLine(body.traceId)).toMatchObject({
     level: 'info',
     trace_id: body.traceId,
     span_id: expect.stringMatching(/^[0-9a-f]{16}$/),
@@ -55,25 +55,25 @@ test.each([
     undefined,
     { status: 400, code: 'VALIDATION_ERROR', reason: 'parameters', level: 'info' },
   ],
-] as const)('a %s is a line with its reason', async (_status, path, headers, line) => {
+] as const)('the log line of a %s has its reason', async (_status, path, headers, line) => {
   const { body } = await get(gateway.url + path, headers ?? { 'x-api-key': key });
-  expect(await lineOf(body.traceId)).toMatchObject(line);
+  expect(await findLine(body.traceId)).toMatchObject(line);
 });
 
-test('the reason of a 401 is in the log and nowhere else', async () => {
+test('the reason of a 401 is in the log, not in the response', async () => {
   const expired = await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' });
   const { body, text } = await get(gateway.url + campaignPath, { 'x-api-key': expired });
   expect(text).not.toContain('expired');
-  expect(await lineOf(body.traceId)).toMatchObject({ reason: 'expired' });
+  expect(await findLine(body.traceId)).toMatchObject({ reason: 'expired' });
 });
 
-test('a request that the HTTP parser refused is a line as well', async () => {
+test('a request that the HTTP parser rejects is logged', async () => {
   const text = await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
   const traceId = /X-Trace-Id: ([0-9a-f]{32})/.exec(text)?.[1] ?? '';
-  expect(await lineOf(traceId)).toMatchObject({ status: 400, code: 'VALIDATION_ERROR' });
+  expect(await findLine(traceId)).toMatchObject({ status: 400, code: 'VALIDATION_ERROR' });
 });
 
-test('a stale campaign in the place of a failure is a warning, with the reason of the failure', async () => {
+test('a campaign served stale because of a failure is logged as a warning with the reason', async () => {
   const caching = { CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
   const cached = await stack.gateway(caching);
   const read = () => get(`${cached.url}${campaignPath}2`, { 'x-api-key': key });
@@ -87,7 +87,7 @@ test('a stale campaign in the place of a failure is a warning, with the reason o
   expect(line).toMatchObject({ level: 'warn', status: 200, cache: 'stale_if_error', reason: 'status' });
 });
 
-test('no key, token, header, query or text of the campaign service is ever logged, at any level', async () => {
+test('keys, tokens, headers, queries and upstream bodies are never logged, at any level', async () => {
   const secrets = [
     'hunter2-cookie',
     'hunter2-query',
@@ -103,18 +103,18 @@ test('no key, token, header, query or text of the campaign service is ever logge
     'user-agent': 'hunter2-agent',
     'x-forwarded-for': 'hunter2-address',
   };
-  const failed = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
+  const invalidKey = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
   stack.upstream.respond = respondWithJson({ error: 'hunter2-upstream' }, 500);
   const traceIds = [];
   for (const path of [campaignPath, '/v1/accounts/ag_1/campaigns/hunter2-path.x', '/hunter2-path']) {
-    for (const shown of [key, failed, `hunter2-key-${key}`]) {
+    for (const presentedKey of [key, invalidKey, `hunter2-key-${key}`]) {
       traceIds.push(
-        (await get(`${gateway.url}${path}?q=hunter2-query`, { ...headers, 'x-api-key': shown })).body.traceId,
+        (await get(`${gateway.url}${path}?q=hunter2-query`, { ...headers, 'x-api-key': presentedKey })).body.traceId,
       );
     }
   }
-  for (const traceId of traceIds) await lineOf(traceId);
+  for (const traceId of traceIds) await findLine(traceId);
   const log = JSON.stringify(gateway.log);
-  for (const secret of [...secrets, 'hunter2-token', 'hunter2-key', key, failed, key.slice(21)])
+  for (const secret of [...secrets, 'hunter2-token', 'hunter2-key', key, invalidKey, key.slice(21)])
     expect(log).not.toContain(secret);
 });
