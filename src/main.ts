@@ -1,7 +1,6 @@
 import cluster from 'node:cluster';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setFlagsFromString } from 'node:v8';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
 import { formatHttpUrl } from './http/format-url.ts';
@@ -13,69 +12,45 @@ import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
-import { superviseWorkers } from './workers/supervisor.ts';
-import { joinWorkerGroup } from './workers/worker-group.ts';
+import { joinWorkerGroup, onShutdownSignal, superviseWorkers } from './workers/index.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;
 
-/** Connections that wait to be taken; the system has its own bound besides. Beyond it clients try again after a second. */
+/** Connections that the kernel queues, at most `net.core.somaxconn`. A client that finds the queue full retries after a second. */
 const BACKLOG = 4096;
 
-// V8 holds what is allocated where much has survived once for long-lived, and puts it where garbage is seldom collected. After a
-// cold start under load, where many requests wait for one answer, that was most of every later one, for good.
-setFlagsFromString('--no-allocation-site-pretenuring');
+// Start
 
 const settings = loadSettingsOrExit();
 const log = createLog(settings);
-
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, 'uncaught exception');
   process.exit(1);
 });
-
 if (settings.WORKERS > 1 && cluster.isPrimary) await superviseWorkers(settings, log);
 
+let state: 'starting' | 'serving' | 'retiring' | 'shutting_down' = 'starting';
+handleSignals();
+
 const sdk = await startSdk(settings, log);
-const workerGroup = joinWorkerGroup(startMetrics(sdk), log); // Before anything that counts asks for its meter.
+const workerGroup = joinWorkerGroup(startMetrics(sdk), log); // Before any other module gets its meter.
 const stores = await createStores(settings, log).catch(failStartup);
 const gateway = createGateway({ settings, stores, log });
-let ending = false;
-let shuttingDown = false;
 const operations = createOperations({
-  isShuttingDown: () => shuttingDown,
+  isShuttingDown: () => state === 'shutting_down',
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
-  workerGroup: workerGroup,
+  workerGroup,
 });
 
-process.on('SIGTERM', shutDown);
-process.on('SIGINT', cluster.isWorker ? () => {} : shutDown); // Ctrl-C reaches the workers too; theirs comes from the primary.
-process.on(
-  'SIGHUP',
-  cluster.isWorker
-    ? () => {}
-    : () => log.warn('SIGHUP ignored: a single process cannot restart its workers (WORKERS=1)'),
-);
-
-const publicAddress = await listen(gateway.server, settings.HOST, settings.PORT).catch(failStartup);
-const operationsAddress = await listen(operations, settings.OPS_HOST, settings.OPS_PORT).catch(failStartup);
-log.info(
-  {
-    public: publicAddress,
-    operations: operationsAddress,
-    version,
-    node: process.version,
-  },
-  'listening',
-);
+const addresses = {
+  public: await listen(gateway.server, settings.HOST, 'PORT').catch(failStartup),
+  operations: await listen(operations, settings.OPS_HOST, 'OPS_PORT').catch(failStartup),
+};
+state = 'serving';
+log.info({ ...addresses, version, node: process.version, ...describeDependencies() }, 'listening');
 void workerGroup.replaced.then(retire);
-
-/** Something outside is not as it has to be: a sentence, not a stack. */
-function failStartup(error: Error): never {
-  const cause = error.cause instanceof Error ? error.cause.message : undefined;
-  log.fatal({ error: error.message, cause }, 'the gateway cannot start');
-  process.exit(1);
-}
+await workerGroup.reportReady();
 
 function loadSettingsOrExit(): Settings {
   try {
@@ -87,22 +62,55 @@ function loadSettingsOrExit(): Settings {
   }
 }
 
-async function listen(server: Server, host: string, port: number): Promise<string> {
+function handleSignals(): void {
+  if (cluster.isWorker) {
+    // Ctrl-C and a closed terminal signal the whole process group: workers leave both to the primary.
+    for (const signal of ['SIGINT', 'SIGHUP']) process.on(signal, () => {});
+    process.on('SIGTERM', shutDown);
+  } else {
+    onShutdownSignal(shutDown, () => process.exit(1));
+    process.on('SIGHUP', () => log.warn('SIGHUP ignored: a single process cannot restart its workers (WORKERS=1)'));
+  }
+}
+
+/** Logs one sentence without a stack: the cause is outside this program. */
+function failStartup(error: Error): never {
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  log.fatal({ error: error.message, cause }, 'the gateway cannot start');
+  process.exit(1);
+}
+
+/** Returns the URL of the listener. */
+async function listen(server: Server, host: string, portSetting: 'PORT' | 'OPS_PORT'): Promise<string> {
+  const port = settings[portSetting];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
   server.listen({ port, host, backlog: BACKLOG }, resolve);
-  await promise;
+  await promise.catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'EADDRINUSE') throw new Error(`${portSetting} ${port} is already in use`, { cause });
+    throw new Error(`cannot listen on ${host} with ${portSetting} ${port}`, { cause });
+  });
   server.off('error', reject);
   const { address, port: boundPort } = server.address() as AddressInfo;
   return formatHttpUrl(address, boundPort);
 }
 
-/** Unready at once; then the delay for load balancers, then the drain. A second signal ends the process at once. */
+function describeDependencies() {
+  const { origin, pathname } = settings.CAMPAIGN_SERVICE_URL; // Without credentials.
+  return {
+    store: settings.REDIS_URL === undefined ? 'embedded' : 'redis',
+    campaign_service: origin + pathname.replace(/\/$/, ''),
+  };
+}
+
+// Stop
+
+/** Unready at once; open for `SHUTDOWN_DELAY_MS`, so that load balancers notice; then drained. */
 async function shutDown(signal: NodeJS.Signals): Promise<void> {
-  if (ending && !cluster.isWorker) process.exit(1);
-  shuttingDown = true;
-  if (ending) return; // A signal to the whole group comes twice: itself, and from the primary.
-  ending = true;
+  if (state === 'starting') process.exit(0); // Nothing is in flight.
+  const isDraining = state !== 'serving';
+  state = 'shutting_down';
+  if (isDraining) return;
   log.info({ signal }, 'shutting down');
   await gateway.drain({ delayMs: settings.SHUTDOWN_DELAY_MS, graceMs: settings.SHUTDOWN_GRACE_MS });
   operations.close();
@@ -110,10 +118,10 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   await exit();
 }
 
-/** The ports stay open, for another worker listens there: the gateway is ready all the while. */
+/** Stays ready: another worker already accepts the connections of the shared ports. */
 async function retire(): Promise<void> {
-  if (ending) return;
-  ending = true;
+  if (state !== 'serving') return;
+  state = 'retiring';
   log.info('retiring: replaced by a new worker');
   const graceMs = settings.SHUTDOWN_GRACE_MS;
   await Promise.all([gateway.drain({ graceMs }), drain(operations, { graceMs })]);

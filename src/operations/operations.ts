@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
 import { logLevels } from '../telemetry/log-level.ts';
 import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
-import type { WorkerGroup } from '../workers/worker-group.ts';
+import type { WorkerGroup } from '../workers/index.ts';
 import { parseLogLevelBody } from './parse-log-level.ts';
 
 export interface OperationsOptions {

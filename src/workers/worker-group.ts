@@ -3,79 +3,54 @@ import type { Logger } from 'pino';
 import { changeLevel, currentLevel, type LogLevel } from '../telemetry/log-level.ts';
 import type { Collect } from '../telemetry/metrics.ts';
 import type { Snapshot } from '../telemetry/snapshot.ts';
-import { type ToPrimary, toWorkerSchema } from './messages.ts';
-import { PendingRequests } from './pending-requests.ts';
+import { connectRpc } from './rpc.ts';
 
-/** The primary waits for a second for the others. */
-const PATIENCE_MS = 5000;
+/** Longer than the primary waits for the other workers. */
+const PRIMARY_TIMEOUT_MS = 5000;
 
-/** The processes that share the public port, as one of them sees them: it may be the only one. */
+/** The processes that share the public port, as one of them sees them. A single process is a group of one. */
 export interface WorkerGroup {
-  /** What all of them have counted. Rejects when the primary does not answer. */
+  /** Reports that this process accepts connections. */
+  reportReady(): Promise<void>;
+  /** The merged metrics of all processes. Rejects when the primary does not respond. */
   scrape(): Promise<Snapshot>;
   level(): LogLevel;
-  /** Resolves when the level is in force in all of them, but for those that do not answer. */
+  /** Resolves when the level applies in all processes that respond. */
   changeLevel(level: LogLevel): Promise<void>;
-  /** Resolves when another process has taken the place of this one. */
+  /** Resolves when a new process has replaced this one. */
   readonly replaced: Promise<void>;
-  /** Leaves what this process has counted to the others. */
+  /** Reports the final metrics of this process, which exits next. */
   sendFinalMetrics(): Promise<void>;
 }
 
 export function joinWorkerGroup(collect: Collect, log: Logger): WorkerGroup {
   const level = () => currentLevel(log);
+  const replaced = Promise.withResolvers<void>();
   if (!cluster.isWorker) {
     return {
+      reportReady: async () => {},
       scrape: collect,
       level,
       changeLevel: async (to) => changeLevel(log, to),
-      replaced: new Promise(() => {}),
+      replaced: replaced.promise,
       sendFinalMetrics: async () => {},
     };
   }
-  const scrapes = new PendingRequests<Snapshot>();
-  const changes = new PendingRequests<true>();
-  const replaced = Promise.withResolvers<void>();
-  const sendMetrics = async (id: number) => {
-    try {
-      await send({ kind: 'counted', id, snapshot: await collect() });
-    } catch (error) {
-      log.error(
-        { cause: error instanceof Error ? error.message : error },
-        'failed to send metrics to the primary process',
-      );
-    }
+  const setLogLevel = (to: LogLevel) => {
+    log.level = to;
   };
-  process.on('message', (message: unknown) => {
-    const heard = toWorkerSchema.safeParse(message).data;
-    if (heard?.kind === 'collect') void sendMetrics(heard.id);
-    else if (heard?.kind === 'all_counted') scrapes.resolve(heard.id, heard.snapshot);
-    else if (heard?.kind === 'level_changed') changes.resolve(heard.id, true);
-    else if (heard?.kind === 'retire') replaced.resolve();
-    else if (heard?.kind === 'set_level') {
-      log.level = heard.level;
-      void send({ kind: 'level_set', id: heard.id });
-    }
-  });
-  const orThrow = <Answer>(answer: Answer | undefined): Answer => {
-    if (answer === undefined) throw new Error('the primary process does not answer');
-    return answer;
-  };
+  const handlers = { collectMetrics: collect, setLogLevel, retire: replaced.resolve };
+  const request = connectRpc(process, handlers, PRIMARY_TIMEOUT_MS);
   return {
-    scrape: async () => orThrow(await scrapes.request((id) => void send({ kind: 'scrape', id }), PATIENCE_MS)),
+    reportReady: async () => setLogLevel(await request('reportReady')),
+    scrape: () => request('mergeMetrics'),
     level,
-    changeLevel: async (to) => {
-      orThrow(await changes.request((id) => void send({ kind: 'change_level', id, level: to }), PATIENCE_MS));
-    },
+    changeLevel: (to) => request('changeLogLevel', to),
     replaced: replaced.promise,
-    sendFinalMetrics: () => sendMetrics(0),
+    sendFinalMetrics: async () => {
+      await request('reportFinalMetrics', await collect()).catch((error: Error) =>
+        log.error({ cause: error.message }, 'failed to send metrics to the primary process'),
+      );
+    },
   };
-}
-
-/** Resolves when it has been handed over; without a primary this process is about to end. */
-function send(message: ToPrimary): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
-    else resolve();
-  });
 }

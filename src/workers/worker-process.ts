@@ -1,73 +1,89 @@
-import cluster, { type Worker } from 'node:cluster';
+import type { ChildProcess } from 'node:child_process';
+import type { Worker } from 'node:cluster';
 import type { Logger } from 'pino';
-import { WORKER_ID_VARIABLE } from '../telemetry/worker-id.ts';
-import { sendToWorker } from './messages.ts';
-import { reassignUnacceptedConnections } from './reassign-unaccepted.ts';
+import { currentLevel, type LogLevel } from '../telemetry/log-level.ts';
+import type { Snapshot } from '../telemetry/snapshot.ts';
+import { connectRpc, type Methods, type Request } from './rpc.ts';
 
-/** Of each worker: the public one and that for operations. */
-const LISTENERS = 2;
+const START_TIMEOUT_MS = 30_000;
+const RESPONSE_TIMEOUT_MS = 1000;
 
-/** How a process has ended, or that it could not even be started. */
 export interface WorkerExit {
+  /** 1 for a worker that was killed, failed to fork, or exited with 0. */
   readonly exitCode: number;
-  readonly cause: Readonly<Record<string, unknown>>;
-  readonly wasReady: boolean;
+  /** Fields for the log. */
+  readonly reason: Readonly<Record<string, unknown>>;
   readonly uptimeMs: number;
 }
 
-/** One process of this program that shares the ports, from its start to its end. */
+/** One worker process, from fork to exit. A fork that fails counts as a worker that exits at once. */
 export class WorkerProcess {
-  readonly worker: Worker;
-  readonly exited: Promise<WorkerExit>;
-  /** Whether it listens now; false when it has ended before. */
-  readonly ready: Promise<boolean>;
+  readonly #ready = Promise.withResolvers<boolean>();
+  readonly #exited = Promise.withResolvers<WorkerExit>();
+  /** Resolves with false when the worker exits before it is ready. */
+  readonly ready = this.#ready.promise;
+  readonly exited = this.#exited.promise;
+  isReady = false;
+  /** The last metrics that the worker reported. */
+  snapshot: Snapshot = [];
+  request: Request = () => Promise.reject(new Error('the fork failed'));
+  readonly #startedAt = performance.now();
   readonly #log: Logger;
-  #listeners = 0;
+  readonly #child: ChildProcess | undefined;
 
-  constructor(workerId: number, log: Logger) {
+  constructor(fork: () => Worker, log: Logger, primary: Pick<Methods, 'mergeMetrics' | 'changeLogLevel'>) {
     this.#log = log;
-    const startedAt = performance.now();
-    const ready = Promise.withResolvers<boolean>();
-    const exited = Promise.withResolvers<WorkerExit>();
-    this.ready = ready.promise;
-    this.exited = exited.promise;
-    // The level may have been changed since the start.
-    this.worker = cluster.fork({ LOG_LEVEL: log.level, [WORKER_ID_VARIABLE]: String(workerId) });
-    reassignUnacceptedConnections(this.worker);
-    this.worker.on('listening', () => {
-      this.#listeners++;
-      if (this.#isReady) ready.resolve(true);
-    });
-    const end = (exitCode: number, cause: WorkerExit['cause']) => {
-      ready.resolve(false);
-      const uptimeMs = performance.now() - startedAt;
-      exited.resolve({ exitCode, cause, uptimeMs: uptimeMs, wasReady: this.#isReady });
+    try {
+      const worker = fork();
+      worker.on('error', ({ message }) => this.pid === undefined && this.#onExit(1, { cause: message }));
+      this.#child = worker.process;
+    } catch (error) {
+      this.#onExit(1, { cause: String(error) });
+      return;
+    }
+    // Unlike 'exit', 'close' comes after the last message of the worker.
+    this.#child.once('close', (code, signal) => this.#onExit(code || 1, { code, signal }));
+    const reportReady = () => this.#onReady();
+    const reportFinalMetrics = (snapshot: Snapshot) => {
+      this.snapshot = snapshot;
     };
-    this.worker.once('exit', (code, signal) => end(code || 1, { code, signal }));
-    this.worker.on('error', (error) => end(1, { cause: error.message }));
+    this.request = connectRpc(this.#child, { ...primary, reportReady, reportFinalMetrics }, RESPONSE_TIMEOUT_MS);
+    this.#killUnless(this.ready, START_TIMEOUT_MS, 'worker was not ready in time, killing it');
   }
 
   get pid(): number | undefined {
-    return this.worker.process.pid;
+    return this.#child?.pid;
   }
 
   kill(): void {
-    this.worker.process.kill('SIGKILL');
+    this.#child?.kill('SIGKILL');
   }
 
-  /** Another has taken its place. Resolves when it has ended, after `patienceMs` by force. */
-  async retire(timeoutMs: number): Promise<void> {
-    if (this.#isReady) sendToWorker(this.worker, { kind: 'retire' });
+  /** Resolves when the worker has drained and exited. After the timeout it is killed. */
+  async stop(how: 'terminate' | 'retire', timeoutMs: number): Promise<void> {
+    if (how === 'terminate') this.#child?.kill('SIGTERM');
+    else if (this.isReady) this.request('retire').catch(() => {});
     else this.kill();
-    const late = setTimeout(() => {
-      this.#log.error({ worker_pid: this.pid }, 'replaced worker did not exit in time, killing it');
+    this.#killUnless(this.exited, timeoutMs, 'worker did not exit in time, killing it');
+    await this.exited;
+  }
+
+  #onReady(): LogLevel {
+    this.isReady = true;
+    this.#ready.resolve(true);
+    return currentLevel(this.#log);
+  }
+
+  #onExit(exitCode: number, reason: WorkerExit['reason']): void {
+    this.#ready.resolve(false);
+    this.#exited.resolve({ exitCode, reason, uptimeMs: performance.now() - this.#startedAt });
+  }
+
+  #killUnless(done: Promise<unknown>, timeoutMs: number, message: string): void {
+    const timer = setTimeout(() => {
+      this.#log.error({ worker_pid: this.pid }, message);
       this.kill();
     }, timeoutMs);
-    await this.exited;
-    clearTimeout(late);
-  }
-
-  get #isReady(): boolean {
-    return this.#listeners >= LISTENERS;
+    void done.then(() => clearTimeout(timer));
   }
 }

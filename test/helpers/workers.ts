@@ -2,9 +2,11 @@ import type { GatewayProcess } from './gateway.ts';
 import type { Stack } from './stack.ts';
 import { until } from './wait.ts';
 
-/** Process ids of the workers in the order in which they logged that they listen. */
+/** The process ids of all workers that have started so far, in order. */
 export const listeningWorkers = ({ log }: GatewayProcess) =>
   log.filter(({ msg }) => msg === 'listening').map(({ pid }) => Number(pid));
+
+export const linesOf = ({ log }: GatewayProcess, message: string) => log.filter(({ msg }) => msg === message);
 
 export function isAlive(pid: number): boolean {
   try {
@@ -14,9 +16,14 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Starts a gateway with two workers and waits until both listen. */
+/** A gateway of two workers, both ready. */
 export async function startTwoWorkers(stack: Stack, environment: Record<string, string> = {}): Promise<GatewayProcess> {
   const gateway = await stack.gatewayProcess({ WORKERS: '2', ...environment });
-  await until(() => listeningWorkers(gateway).length === 2);
+  await until(() => linesOf(gateway, 'workers started').length === 1);
   return gateway;
 }
+
+/** The environment in which worker 2 runs a statement before it starts. */
+export const beforeWorker2 = (statement: string) => ({
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`if (process.env.CAMPAIGN_GATEWAY_WORKER === '2') ${statement}`)}`,
+});

@@ -6,16 +6,16 @@ import { until } from '../helpers/wait.ts';
 
 let fleet: Fleet<RedisCluster>;
 
-/** What Redis has of a key. */
-const nameOf = (key: string, what: 'key' | 'limit') => `campaign-gateway:{${key.split('_')[1]}}:${what}`;
+/** The Redis key of an API key's record or of its rate limit. */
+const redisKey = (key: string, what: 'key' | 'limit') => `campaign-gateway:{${key.split('_')[1]}}:${what}`;
 
-/** The slot of a name, on its way from its master to another. */
-async function beginMove(name: string) {
+/** Starts to migrate the slot of a Redis key from its master to another one. */
+async function startMigration(name: string) {
   const { masters } = fleet.redis;
-  const isThere = ({ client }: RedisServer) => client.exists(name).catch(() => 0);
-  const from = masters[(await Promise.all(masters.map(isThere))).indexOf(1)];
+  const hasKey = ({ client }: RedisServer) => client.exists(name).catch(() => 0);
+  const from = masters[(await Promise.all(masters.map(hasKey))).indexOf(1)];
   const to = masters.find((master) => master !== from);
-  if (!from || !to) throw new Error(`no master has ${name}`);
+  if (!from || !to) throw new Error(`no master stores ${name}`);
   const slot = await from.client.cluster('KEYSLOT', name);
   await to.client.cluster('SETSLOT', slot, 'IMPORTING', await from.client.cluster('MYID'));
   await from.client.cluster('SETSLOT', slot, 'MIGRATING', await to.client.cluster('MYID'));
@@ -23,34 +23,38 @@ async function beginMove(name: string) {
     await from.client.call('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...names);
   };
   return {
-    /** Moves these, and no other name of the slot. */
+    /** Migrates only these keys of the slot. */
     move,
-    /** Moves what is left, and gives the slot to its new master. */
+    /** Migrates the remaining keys and assigns the slot to its new master. */
     end: async () => {
-      const left = async () => (await from.client.cluster('GETKEYSINSLOT', slot, 100)) as string[];
-      for (let names = await left(); names.length > 0; names = await left()) await move(...names);
+      const remaining = async () => (await from.client.cluster('GETKEYSINSLOT', slot, 100)) as string[];
+      for (let names = await remaining(); names.length > 0; names = await remaining()) await move(...names);
       const id = await to.client.cluster('MYID');
       for (const { client } of [to, from, ...masters]) await client.cluster('SETSLOT', slot, 'NODE', id);
     },
   };
 }
 
-describe('a slot that moves to another master', () => {
+describe('the migration of a slot to another master', () => {
   beforeAll(async () => {
     fleet = await Fleet.start(startCluster);
     await fleet.stack.untilGatewaysDiscovered();
   });
   afterAll(() => fleet.stop());
 
-  test('fails no request; then limits are exact and a revocation is in force', async () => {
+  test('fails no request, and afterwards limits are exact and a revocation applies', async () => {
     const keys = await fleet.cachedKeys(3);
-    const names = [...keys.map((key) => nameOf(key, 'key')), 'campaign-gateway:changes', 'campaign-gateway:processes'];
+    const names = [
+      ...keys.map((key) => redisKey(key, 'key')),
+      'campaign-gateway:changes',
+      'campaign-gateway:processes',
+    ];
     const load = fleet.load(keys);
     await load.more(100);
     for (const name of names) {
-      const { move, end } = await beginMove(name);
+      const { move, end } = await startMigration(name);
       await load.more(50);
-      await move(name); // For a key: its record is there now and its limit still here, so that no script can have both.
+      await move(name); // The record of an API key has moved and its limit has not: no script can access both.
       await load.more(50);
       await end();
       await load.more(50);
@@ -60,19 +64,19 @@ describe('a slot that moves to another master', () => {
     await fleet.expectFullService(keys);
   });
 
-  /** What of 20 requests, a tenth of them to each gateway at once, was admitted. */
+  /** Sends 10 concurrent requests to each of the two gateways and returns how many were admitted. */
   async function admittedOf20(key: string): Promise<number> {
-    const { 200: admitted = 0, 429: refused = 0 } = await fleet.flood(key, 10);
-    expect(admitted + refused).toBe(20);
+    const { 200: admitted = 0, 429: rejected = 0 } = await fleet.flood(key, 10);
+    expect(admitted + rejected).toBe(20);
     return admitted;
   }
 
-  test('with a record and its limit together: of 200 requests before, meanwhile and after exactly 100 are admitted', async () => {
+  test('admits exactly 100 of 200 requests when the record of a key and its limit migrate together', async () => {
     const key = await fleet.newLimitedKey();
     const admitted = [await admittedOf20(key)];
-    const { move, end } = await beginMove(nameOf(key, 'key'));
+    const { move, end } = await startMigration(redisKey(key, 'key'));
     admitted.push(await admittedOf20(key));
-    await move(nameOf(key, 'key'), nameOf(key, 'limit'));
+    await move(redisKey(key, 'key'), redisKey(key, 'limit'));
     admitted.push(await admittedOf20(key));
     await end();
     for (let i = 0; i < 7; i++) admitted.push(await admittedOf20(key));
@@ -80,14 +84,14 @@ describe('a slot that moves to another master', () => {
   });
 
   test.each([
-    ['whose limit follows its record', true],
-    ['that nobody had used before', false],
-  ])('with a key %s: together at most 1.1 times of the limit are admitted', async (_what, isUsed) => {
+    ['whose limit migrates after its record', true],
+    ['without earlier requests', false],
+  ])('admits at most 1.1 times the limit of a key %s', async (_description, isUsed) => {
     const key = await fleet.newLimitedKey();
     let admitted = isUsed ? await admittedOf20(key) : 0;
-    const { move, end } = await beginMove(nameOf(key, 'key'));
+    const { move, end } = await startMigration(redisKey(key, 'key'));
     admitted += await admittedOf20(key);
-    await move(nameOf(key, 'key'));
+    await move(redisKey(key, 'key'));
     for (let i = 0; i < 2; i++) admitted += await admittedOf20(key);
     await end();
     for (let i = 0; i < 6; i++) admitted += await admittedOf20(key);
@@ -98,13 +102,13 @@ describe('a slot that moves to another master', () => {
   });
 });
 
-describe('a master that dies and has a replica', () => {
+describe('the failover of a master to its replica', () => {
   beforeAll(async () => {
     fleet = await Fleet.start(() => startCluster({ replicas: 1, nodeTimeoutMs: 1000 }));
   });
   afterAll(() => fleet.stop());
 
-  test('fails no request; then Redis is up again, limits are exact and a revocation is in force', async () => {
+  test('fails no request, and afterwards Redis is up, limits are exact and a revocation applies', async () => {
     const { masters, replicas } = fleet.redis;
     const keys = await fleet.cachedKeys(6);
     const load = fleet.load(keys);
@@ -117,7 +121,7 @@ describe('a master that dies and has a replica', () => {
     await fleet.untilRecovered();
     await load.more(100);
     expect(await load.stop()).toEqual({ 200: expect.any(Number) });
-    // One outage, not one for each call that failed; a slow machine may have had some of its own.
+    // One outage, not one for each failed call. A slow machine may cause a few more.
     for (const lines of fleet.redisLog) expect(lines.length).toBeLessThan(20);
 
     for (let i = 0; i < 3; i++) {

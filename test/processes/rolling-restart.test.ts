@@ -8,38 +8,36 @@ import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { isAlive, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
+import { beforeWorker2, isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 let folder: string;
 
 beforeEach(async () => {
-  [stack, folder] = await Promise.all([Stack.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-replacing-'))]);
+  [stack, folder] = await Promise.all([Stack.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-rolling-restart-'))]);
 });
 afterEach(async () => {
   await stack.stop();
   await rm(folder, { recursive: true });
 });
 
-const lines = ({ log }: GatewayProcess, msg: string) => log.filter((line) => line.msg === msg);
-const rounds = (gateway: GatewayProcess) => lines(gateway, 'all workers replaced').length;
-/** It starts as many processes, one after another. */
-const untilReplaced = (gateway: GatewayProcess, times = 1) => until(() => rounds(gateway) === times, 50_000);
+const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'all workers replaced').length;
+const untilRestarted = (gateway: GatewayProcess, times = 1) => until(() => restarts(gateway) === times);
 const living = (gateway: GatewayProcess) => listeningWorkers(gateway).filter(isAlive);
-const manyAnswers = { rateLimits: ['1000000/1s'] };
+const highLimit = { rateLimits: ['1000000/1s'] };
 
-/** Asks as a load balancer does that keeps no connection. */
+/** Polls readyz on new connections, as a load balancer does, and collects the statuses and error codes. */
 function watchReadiness({ operationsUrl }: GatewayProcess): { stop(): Promise<Set<number | string>> } {
   const seen = new Set<number | string>();
   let isDone = false;
   const watch = async () => {
     while (!isDone) {
       const headers = { connection: 'close' };
-      const answered = fetch(`${operationsUrl}/readyz`, { headers }).then(async (response) => {
+      const status = fetch(`${operationsUrl}/readyz`, { headers }).then(async (response) => {
         await response.text();
         return response.status;
       });
-      seen.add(await answered.catch(({ cause }) => String(cause?.code)));
+      seen.add(await status.catch(({ cause }) => String(cause?.code)));
     }
   };
   const watching = watch();
@@ -52,17 +50,17 @@ function watchReadiness({ operationsUrl }: GatewayProcess): { stop(): Promise<Se
   };
 }
 
-test('SIGHUP under load replaces all workers: no request is lost, on fresh connections or kept ones, and the gateway is ready', async () => {
+test('SIGHUP under load replaces all workers, loses no request and keeps the gateway ready', async () => {
   const gateway = await startTwoWorkers(stack, longTimeouts);
   const before = listeningWorkers(gateway);
-  const keys = await Promise.all([1, 2, 3, 4].map(() => stack.key(manyAnswers)));
+  const keys = await Promise.all([1, 2, 3, 4].map(() => stack.key(highLimit)));
   const url = gateway.url + campaignPath;
   const loads = [new Load([url], keys), new Load([url], keys, { keepAlive: false })];
   const readiness = watchReadiness(gateway);
   for (const round of [1, 2]) {
     await Promise.all(loads.map((load) => load.more(20)));
     gateway.process.kill('SIGHUP');
-    await untilReplaced(gateway, round);
+    await untilRestarted(gateway, round);
   }
   await Promise.all(loads.map((load) => load.more(20)));
   const tallies = await Promise.all(loads.map((load) => load.stop()));
@@ -72,28 +70,28 @@ test('SIGHUP under load replaces all workers: no request is lost, on fresh conne
   expect(gateway.log.filter(({ level, pid }) => pid === gateway.process.pid && level !== 'info')).toEqual([]);
 });
 
-test('what is under way in a worker that is replaced is finished, with Connection: close', async () => {
+test('a replaced worker finishes its requests in flight with Connection: close, before the next worker is replaced', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
   const held = deferredResponse();
   stack.upstream.respond = held;
-  const underWay = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
+  const inFlight = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 4);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
+  await until(() => linesOf(gateway, 'retiring: replaced by a new worker').length === 1);
   stack.upstream.respond = respondWithCampaign;
   for (let i = 0; i < 4; i++) {
     expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   }
-  expect(living(gateway)).toHaveLength(3); // One by one: the next waits for the one that ends.
+  expect(living(gateway)).toHaveLength(3);
   held.open();
-  const answers = await Promise.all(underWay);
-  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
-  expect(answers.some(({ headers }) => headers.get('connection') === 'close')).toBe(true);
-  await untilReplaced(gateway);
+  const responses = await Promise.all(inFlight);
+  expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  expect(responses.some(({ headers }) => headers.get('connection') === 'close')).toBe(true);
+  await untilRestarted(gateway);
 });
 
-test('SIGHUP: secrets in files are read anew; where a new worker does not start, the old ones stay', async () => {
+test('new workers read secret files again, and when one fails to start the existing workers stay', async () => {
   const file = path.join(folder, 'token');
   await writeFile(file, 'first');
   const gateway = await startTwoWorkers(stack, { CAMPAIGN_SERVICE_TOKEN_FILE: file });
@@ -108,79 +106,96 @@ test('SIGHUP: secrets in files are read anew; where a new worker does not start,
 
   await writeFile(file, '');
   gateway.process.kill('SIGHUP');
-  const told = await until(() => gateway.log.find(({ level }) => level === 'error'));
-  expect(told).toMatchObject({ msg: expect.stringContaining('did not start'), worker: 1, code: 78 });
+  const failure = await until(() => gateway.log.find(({ level }) => level === 'error'));
+  expect(failure).toMatchObject({ msg: expect.stringContaining('failed to start'), worker: 1, code: 78 });
   expect([living(gateway), await tokens()]).toEqual([before, new Set(['Bearer first'])]);
 
   await writeFile(file, 'second');
   gateway.process.kill('SIGHUP');
-  await untilReplaced(gateway);
+  await untilRestarted(gateway);
   expect(await tokens()).toEqual(new Set(['Bearer second']));
 });
 
-test('SIGHUP while workers are being replaced: once more after that, and no more often', async () => {
+test('SIGHUPs during a rolling restart are merged into one further rolling restart', async () => {
   const gateway = await startTwoWorkers(stack);
-  const told = (count: number) => until(() => gateway.log.filter(({ signal }) => signal === 'SIGHUP').length === count);
   for (let i = 1; i <= 3; i++) {
     gateway.process.kill('SIGHUP');
-    await told(i);
-    if (i === 1) await until(() => listeningWorkers(gateway).length === 3); // The first round has begun.
+    await until(() => gateway.log.filter(({ signal }) => signal === 'SIGHUP').length === i);
+    if (i === 1) await until(() => listeningWorkers(gateway).length === 3); // The first rolling restart is in progress.
   }
-  expect(lines(gateway, 'rolling restart already pending')).toHaveLength(1);
-  await untilReplaced(gateway, 2);
+  expect(linesOf(gateway, 'rolling restart already pending')).toHaveLength(1);
+  await untilRestarted(gateway, 2);
   expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([6, 2]);
 });
 
-test('SIGTERM while workers are being replaced drains all of them', async () => {
+test('SIGHUPs during start-up lead to one rolling restart when all workers are ready', async () => {
+  const gate = path.join(folder, 'gate');
+  const waitForGate = `{
+    const { existsSync } = await import('node:fs');
+    while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));
+  }`;
+  const gateway = await stack.gatewayProcess({ WORKERS: '2', ...beforeWorker2(waitForGate) });
+  for (const message of ['rolling restart requested', 'rolling restart already pending']) {
+    gateway.process.kill('SIGHUP');
+    await until(() => linesOf(gateway, message).length === 1);
+  }
+  expect(listeningWorkers(gateway)).toHaveLength(1);
+  await writeFile(gate, '');
+  await untilRestarted(gateway);
+  expect(linesOf(gateway, 'workers started')).toHaveLength(1);
+  expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([4, 2]);
+});
+
+test('SIGTERM during a rolling restart drains all workers', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
   const held = deferredResponse();
   stack.upstream.respond = held;
-  const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
+  const inFlight = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
   await until(() => stack.upstream.requests.length === 6);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'retiring: replaced by a new worker').length === 1);
+  await until(() => linesOf(gateway, 'retiring: replaced by a new worker').length === 1);
   gateway.process.kill('SIGTERM');
-  await until(() => lines(gateway, 'shutting down').length === 2);
+  await until(() => linesOf(gateway, 'shutting down').length === 2);
   expect(living(gateway)).toContain(listeningWorkers(gateway)[0]);
   held.open();
-  expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
+  expect((await Promise.all(inFlight)).map(({ status }) => status)).toEqual(Array(6).fill(200));
   expect(await gateway.exited()).toBe(0);
-  expect([living(gateway), rounds(gateway)]).toEqual([[], 0]);
+  expect([living(gateway), restarts(gateway)]).toEqual([[], 0]);
 });
 
-test('SIGTERM while a new worker starts ends that one too, and is no failure', async () => {
+test('SIGTERM while a replacement starts ends the replacement too, without an error', async () => {
   const gateway = await startTwoWorkers(stack);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'rolling restart requested').length === 1);
+  await until(() => linesOf(gateway, 'rolling restart requested').length === 1);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
   expect([living(gateway), gateway.log.filter(({ level }) => level !== 'info')]).toEqual([[], []]);
 });
 
-test('a worker that is replaced and does not end is killed', async () => {
+test('a replaced worker that does not exit in time is killed', async () => {
   const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
   const [first = 0] = listeningWorkers(gateway);
   process.kill(first, 'SIGSTOP');
   gateway.process.kill('SIGHUP');
-  await untilReplaced(gateway);
+  await untilRestarted(gateway);
   expect([isAlive(first), living(gateway).length]).toEqual([false, 2]);
 });
 
-test('a worker that dies while another is on its way to its place has one successor', async () => {
+test('a worker that crashes while its replacement starts is followed by one worker, not two', async () => {
   const gateway = await startTwoWorkers(stack);
   const [first = 0] = listeningWorkers(gateway);
   gateway.process.kill('SIGHUP');
-  await until(() => lines(gateway, 'rolling restart requested').length === 1);
+  await until(() => linesOf(gateway, 'rolling restart requested').length === 1);
   process.kill(first, 'SIGKILL');
-  await untilReplaced(gateway);
+  await untilRestarted(gateway);
   expect(living(gateway)).toHaveLength(2);
 });
 
-test('SIGHUP to a gateway of one process is told to have no effect, and has none', async () => {
+test('SIGHUP to a single process is logged and changes nothing', async () => {
   const gateway = await stack.gatewayProcess();
   gateway.process.kill('SIGHUP');
-  await until(() => gateway.log.find(({ msg }) => msg?.startsWith('SIGHUP has no effect')));
+  await until(() => gateway.log.find(({ msg }) => msg?.startsWith('SIGHUP ignored')));
   const key = await stack.key();
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
 });

@@ -5,6 +5,7 @@ import { get } from '../helpers/http.ts';
 import { parseScrape, readValue, type Scrape } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
+import { linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 let gateway: GatewayProcess;
@@ -12,46 +13,44 @@ let key: string;
 
 beforeEach(async () => {
   stack = await Stack.start();
-  gateway = await stack.gatewayProcess({ WORKERS: '2' });
-  await until(() => workers().length === 2);
+  gateway = await startTwoWorkers(stack);
   key = await stack.key();
 });
 afterEach(() => stack.stop());
 
-const workers = () => gateway.log.filter(({ msg }) => msg === 'listening').map(({ pid }) => Number(pid));
-
-/** Each on a connection of its own, so that they go to the workers in turn. */
-function ask(url: string): Promise<string> {
+/** Uses a new connection, so that requests reach the workers in turn. */
+function request(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const request = httpGet(url, { agent: false, headers: { 'x-api-key': key } }, async (response) => {
+    const sent = httpGet(url, { agent: false, headers: { 'x-api-key': key } }, async (response) => {
       const chunks = await response.toArray();
       resolve(Buffer.concat(chunks).toString());
     });
-    request.on('error', reject);
+    sent.on('error', reject);
   });
 }
 
-const read = (times: number) => Promise.all(Array.from({ length: times }, () => ask(gateway.url + campaignPath)));
-const scrape = async () => parseScrape(await ask(`${gateway.operationsUrl}/metrics`));
+const read = (times: number) => Promise.all(Array.from({ length: times }, () => request(gateway.url + campaignPath)));
+const scrape = async () => parseScrape(await request(`${gateway.operationsUrl}/metrics`));
 const served = (scraped: Scrape) => readValue(scraped, 'campaign_gateway_requests_total', { status: '200' });
 const measured = (scraped: Scrape) => readValue(scraped, 'http_server_request_duration_seconds');
+const closedCircuits = (scraped: Scrape) =>
+  readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' });
+const completed = () => linesOf(gateway, 'request completed');
 
-/** A request is over for its gateway a moment after the client has its answer. */
+/** The gateway counts a request a moment after the client has received the response. */
 const untilServed = (count: number) =>
   until(async () => {
     const scraped = await scrape();
     return served(scraped) === count ? scraped : undefined;
   });
 
-test('whichever worker answers a scrape, it shows the sum over all of them', async () => {
+test('a scrape returns the sum over all workers, whichever worker responds', async () => {
   await read(20);
   await untilServed(20);
-  const byWorker = new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid));
-  expect(byWorker.size).toBe(2);
+  expect(new Set(completed().map(({ pid }) => pid)).size).toBe(2);
   for (let i = 0; i < 4; i++) {
     const scraped = await scrape();
-    expect([served(scraped), measured(scraped)]).toEqual([20, 20]);
-    expect(readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' })).toBe(2);
+    expect([served(scraped), measured(scraped), closedCircuits(scraped)]).toEqual([20, 20, 2]);
     expect(readValue(scraped, 'campaign_gateway_redis_state', { state: 'up' })).toBe(2);
     expect(readValue(scraped, 'campaign_gateway_build_info')).toBe(1);
     expect(readValue(scraped, 'nodejs_eventloop_utilization')).toBeLessThanOrEqual(1);
@@ -59,89 +58,84 @@ test('whichever worker answers a scrape, it shows the sum over all of them', asy
   await until(async () => readValue(await scrape(), 'campaign_gateway_instances') === 2);
 });
 
-test('what a worker has counted stays when it is killed, as far as it was told; what it had goes', async () => {
+test('counters of a killed worker stay at their last scrape, and its gauges disappear', async () => {
   await read(20);
   await untilServed(20);
-  const [first] = workers() as [number];
-  process.kill(first, 'SIGKILL');
-  await until(() => workers().length === 3);
-  expect([served(await scrape()), measured(await scrape())]).toEqual([20, 20]);
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => listeningWorkers(gateway).length === 3);
+  const afterKill = await scrape();
+  expect([served(afterKill), measured(afterKill)]).toEqual([20, 20]);
   await read(20);
   const scraped = await untilServed(40);
-  expect(measured(scraped)).toBe(40);
-  expect(readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' })).toBe(2);
+  expect([measured(scraped), closedCircuits(scraped)]).toEqual([40, 2]);
 });
 
-test('a worker that ends in good order leaves all it has counted', async () => {
+test('a worker that exits normally reports its final counters', async () => {
   await read(20);
-  await until(() => gateway.log.filter(({ msg }) => msg === 'request completed').length === 20);
-  process.kill(workers()[0] as number, 'SIGTERM');
-  await until(() => workers().length === 3);
+  await until(() => completed().length === 20);
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGTERM');
+  await until(() => listeningWorkers(gateway).length === 3);
   expect(served(await scrape())).toBe(20);
 });
 
-test("each worker's share shows by its number, which the one that takes its place goes on with", async () => {
-  const shares = (scraped: Scrape, what: string): Record<string, number> => {
+test('metrics per worker carry the worker id, which a replacement inherits', async () => {
+  const perWorker = (scraped: Scrape, what: string): Record<string, number> => {
     const samples = scraped.get(`campaign_gateway_worker_${what}_total`)?.samples ?? [];
     return Object.fromEntries(samples.map(({ labels, value }) => [labels['worker'] ?? '', value]));
   };
   const total = (scraped: Scrape, what: string) =>
-    Object.values(shares(scraped, what)).reduce((sum, value) => sum + value, 0);
+    Object.values(perWorker(scraped, what)).reduce((sum, value) => sum + value, 0);
   await read(20);
   const before = await untilServed(20);
-  expect(Object.keys(shares(before, 'requests')).sort()).toEqual(['1', '2']);
-  expect(Object.values(shares(before, 'requests')).every((requests) => requests > 0)).toBe(true);
-  expect(shares(before, 'connections')).toEqual(shares(before, 'requests'));
+  expect(Object.keys(perWorker(before, 'requests')).sort()).toEqual(['1', '2']);
+  expect(Object.values(perWorker(before, 'requests')).every((requests) => requests > 0)).toBe(true);
+  expect(perWorker(before, 'connections')).toEqual(perWorker(before, 'requests'));
   gateway.process.kill('SIGHUP');
-  await until(() => gateway.log.find(({ msg }) => msg === 'all workers replaced'));
+  await until(() => linesOf(gateway, 'all workers replaced').length === 1);
   await read(20);
   const after = await untilServed(40);
-  expect(Object.keys(shares(after, 'requests')).sort()).toEqual(['1', '2']);
+  expect(Object.keys(perWorker(after, 'requests')).sort()).toEqual(['1', '2']);
   expect([total(after, 'requests'), total(after, 'connections')]).toEqual([40, 40]);
   for (const worker of ['1', '2']) {
-    expect(shares(after, 'requests')[worker]).toBeGreaterThan(shares(before, 'requests')[worker] ?? 0);
+    expect(perWorker(after, 'requests')[worker]).toBeGreaterThan(perWorker(before, 'requests')[worker] ?? 0);
   }
 });
 
-test('a worker that does not answer counts with what it said last', async () => {
+test('a worker that does not respond counts with its last snapshot', async () => {
   await read(20);
   await untilServed(20);
-  const [first] = workers() as [number];
+  const [first] = listeningWorkers(gateway) as [number];
   process.kill(first, 'SIGSTOP');
   try {
-    // One of them may be handed to the worker that is stopped.
+    // One of the three may be handed to the stopped worker.
     const scraped = await Promise.any([scrape(), scrape(), scrape()]);
-    expect(served(scraped)).toBe(20);
-    expect(readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' })).toBe(2);
+    expect([served(scraped), closedCircuits(scraped)]).toEqual([20, 2]);
   } finally {
     process.kill(first, 'SIGCONT');
   }
 });
 
-test('the log level is changed in all workers and in those that come later, and said once', async () => {
+test('a log level change applies to all workers and to workers that start later, and is logged once', async () => {
   const put = async (level: string) => {
     const response = await fetch(`${gateway.operationsUrl}/log-level`, { method: 'PUT', body: level });
     expect(await response.json()).toEqual({ level });
   };
   const levels = async () => {
-    const texts = await Promise.all(Array.from({ length: 4 }, () => ask(`${gateway.operationsUrl}/log-level`)));
-    return new Set(texts.map((text) => JSON.parse(text).level));
+    const bodies = await Promise.all(Array.from({ length: 4 }, () => request(`${gateway.operationsUrl}/log-level`)));
+    return new Set(bodies.map((body) => JSON.parse(body).level));
   };
-  const requests = () => gateway.log.filter(({ msg }) => msg === 'request completed');
   await put('error');
   expect(await levels()).toEqual(new Set(['error']));
   await read(10);
-  process.kill(workers()[0] as number, 'SIGKILL');
-  // The primary says so, at `error`.
-  await until(() => gateway.log.find(({ msg }) => msg === 'worker exited, restarting it'));
-  await until(async () => readValue(await scrape(), 'campaign_gateway_upstream_circuit', { state: 'closed' }) === 2);
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => linesOf(gateway, 'worker exited, restarting it').length === 1); // The primary logs it at `error`.
+  await until(async () => closedCircuits(await scrape()) === 2);
   expect(await levels()).toEqual(new Set(['error']));
-  expect(requests()).toEqual([]);
+  expect(completed()).toEqual([]);
   await put('info');
   await read(10);
-  await until(() => new Set(requests().map(({ pid }) => pid)).size === 2);
-  const changes = gateway.log.filter(({ msg }) => msg === 'log level changed');
-  expect(changes.map((line) => [line['pid'], line['level']])).toEqual([
+  await until(() => new Set(completed().map(({ pid }) => pid)).size === 2);
+  expect(linesOf(gateway, 'log level changed').map((line) => [line['pid'], line['new_level']])).toEqual([
     [gateway.process.pid, 'error'],
     [gateway.process.pid, 'info'],
   ]);

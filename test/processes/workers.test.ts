@@ -1,13 +1,14 @@
+import { spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Collector } from '../helpers/collector.ts';
-import { runProgram } from '../helpers/gateway.ts';
+import { type GatewayProcess, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { respondWithCampaign } from '../helpers/upstream.ts';
+import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { isAlive, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
+import { beforeWorker2, isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 
@@ -21,59 +22,59 @@ async function childrenOf(pid: number | undefined): Promise<number[]> {
   return text.trim().split(' ').map(Number).filter(isAlive);
 }
 
-test('several workers share the port and one exact limit', async () => {
+const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'worker exited, restarting it');
+
+test('several workers share the port and enforce one exact rate limit', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key({ rateLimits: ['100/3600s'] });
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 300 }, () => get(gateway.url + campaignPath, { 'x-api-key': key })),
   );
-  expect(answers.filter(({ status }) => status === 200)).toHaveLength(100);
-  expect(answers.filter(({ status }) => status === 429)).toHaveLength(200);
-  const served = new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid));
+  expect(responses.filter(({ status }) => status === 200)).toHaveLength(100);
+  expect(responses.filter(({ status }) => status === 429)).toHaveLength(200);
+  const served = new Set(linesOf(gateway, 'request completed').map(({ pid }) => pid));
   expect([...served].sort()).toEqual(listeningWorkers(gateway).sort());
 });
 
-test('a worker that dies is replaced, and the others serve meanwhile', async () => {
+test('a worker that crashes is restarted, and the other workers keep serving', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const [first] = listeningWorkers(gateway) as [number];
-  process.kill(first, 'SIGKILL');
-  await until(() => gateway.log.find(({ msg }) => msg === 'worker exited, restarting it'));
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => restarts(gateway).length === 1);
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   await until(() => listeningWorkers(gateway).length === 3);
   expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
 });
 
-test('a connection that was handed to a worker that hangs has its answer from another when that one is killed', async () => {
+test('a worker that hangs and is killed is restarted and no longer counts in the metrics', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const [first, second] = listeningWorkers(gateway) as [number, number];
-  const counted = async () =>
+  const [first = 0] = listeningWorkers(gateway);
+  const circuits = async () =>
     readValue(await scrapeFrom(gateway), 'campaign_gateway_upstream_circuit', { state: 'closed' });
-  await until(async () => (await counted()) === 2);
+  await until(async () => (await circuits()) === 2);
   process.kill(first, 'SIGSTOP');
-  let answered = 0;
-  const answers = Array.from({ length: 6 }, async () => {
-    const { status } = await get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
-    answered++;
-    return status;
-  });
-  await until(() => answered === 5); // All but the one that the worker was handed.
+  let served = 0;
+  for (let i = 0; i < 6; i++) {
+    void get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' }).then(
+      () => served++,
+      () => {},
+    );
+  }
+  await until(() => served === 5); // The sixth connection was handed to the worker that hangs.
   process.kill(first, 'SIGKILL');
-  expect(await Promise.all(answers)).toEqual(Array(6).fill(200));
-  expect(new Set(gateway.log.filter(({ msg }) => msg === 'request completed').map(({ pid }) => pid))).toContain(second);
-  await until(async () => listeningWorkers(gateway).length === 3 && (await counted()) === 2); // And it is gone for the others.
+  await until(async () => listeningWorkers(gateway).length === 3 && (await circuits()) === 2);
 });
 
-test('SIGTERM to the primary drains all workers and exits 0; nothing is left behind', async () => {
+test('SIGTERM to the primary drains all workers, exits 0 and leaves no process behind', async () => {
   const gateway = await startTwoWorkers(stack);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
   expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
-  expect(gateway.log.filter(({ msg }) => msg === 'stopped')).toHaveLength(2);
+  expect(linesOf(gateway, 'stopped')).toHaveLength(2);
 });
 
-test('a drain of several workers: what is not finished within the grace is cut, the last spans and uses leave, exit 0', async () => {
+test('workers that drain close requests that exceed the grace period, flush spans and last uses, and exit 0', async () => {
   const collector = await Collector.start();
   const gateway = await startTwoWorkers(stack, {
     SHUTDOWN_GRACE_MS: '100',
@@ -84,10 +85,10 @@ test('a drain of several workers: what is not finished within the grace is cut, 
   const read = (key: string) => get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
   const traceIds = (await Promise.all(keys.map(read))).map(({ body }) => body.traceId);
   stack.upstream.respond = () => {};
-  const cut = keys.map((key) => read(key).catch(() => 'cut'));
+  const outcomes = keys.map((key) => read(key).catch(() => 'closed'));
   await until(() => stack.upstream.requests.length === 8);
   gateway.process.kill('SIGTERM');
-  expect(await Promise.all(cut)).toEqual(Array(4).fill('cut'));
+  expect(await Promise.all(outcomes)).toEqual(Array(4).fill('closed'));
   expect(await gateway.exited()).toBe(0);
   expect(traceIds.filter((traceId) => collector.findSpans(traceId).length === 0)).toEqual([]);
   expect(await stack.redis.client.hlen('campaign-gateway:uses')).toBe(4);
@@ -96,60 +97,109 @@ test('a drain of several workers: what is not finished within the grace is cut, 
   await collector.stop();
 });
 
-test('a SIGTERM to the whole group loses no request under way', async () => {
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '%s delivered twice to the whole process group loses no request in flight and exits 0',
+  async (signal) => {
+    const gateway = await startTwoWorkers(stack);
+    const key = await stack.key();
+    const held = deferredResponse();
+    stack.upstream.respond = held;
+    const inFlight = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
+    await until(() => stack.upstream.requests.length === 6);
+    const signalGroup = () => {
+      for (const pid of [...listeningWorkers(gateway), gateway.process.pid as number]) process.kill(pid, signal);
+    };
+    signalGroup();
+    await until(() => linesOf(gateway, 'shutting down').length === 2);
+    signalGroup();
+    for (let i = 0; i < 4; i++) expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
+    expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
+    held.open();
+    expect((await Promise.all(inFlight)).map(({ status }) => status)).toEqual(Array(6).fill(200));
+    expect(await gateway.exited()).toBe(0);
+  },
+);
+
+test('a second signal after two seconds kills all workers and exits 1', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
-  const held = Promise.withResolvers<void>();
-  stack.upstream.respond = async (request, response) => {
-    await held.promise;
-    respondWithCampaign(request, response);
-  };
-  const underWay = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
-  await until(() => stack.upstream.requests.length === 6);
-  const signalWorkers = () => listeningWorkers(gateway).map((pid) => process.kill(pid, 'SIGTERM'));
-  signalWorkers();
-  await until(() => gateway.log.filter(({ msg }) => msg === 'shutting down').length === 2);
-  // Now the one that the primary passes on, and another: for the workers neither is the first.
-  gateway.process.kill('SIGTERM');
-  signalWorkers();
-  for (let i = 0; i < 4; i++) expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
-  expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
-  held.resolve();
-  expect((await Promise.all(underWay)).map(({ status }) => status)).toEqual(Array(6).fill(200));
-  expect(await gateway.exited()).toBe(0);
+  stack.upstream.respond = () => {};
+  const outcome = get(gateway.url + campaignPath, { 'x-api-key': key }).catch(() => 'closed');
+  await until(() => stack.upstream.requests.length === 1);
+  await until(() => !gateway.process.kill('SIGTERM') || gateway.process.exitCode !== null);
+  expect(await gateway.exited()).toBe(1);
+  expect(await outcome).toBe('closed');
+  await expect(fetch(gateway.url)).rejects.toThrow();
 });
 
-test('a replacement that dies before it is up costs the others nothing', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  const known = new Set(listeningWorkers(gateway));
-  const [first, second] = [...known] as [number, number];
-  process.kill(first, 'SIGKILL');
-  const replacement = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !known.has(pid)));
-  process.kill(replacement, 'SIGKILL');
-  await until(() => gateway.log.filter(({ msg }) => msg === 'worker exited, restarting it').length === 2);
-  expect(isAlive(second)).toBe(true);
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  await until(() => listeningWorkers(gateway).length === 3);
-});
-
-test('a worker that does not answer SIGTERM is killed', async () => {
+test('a worker that does not exit on SIGTERM is killed', async () => {
   const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
   process.kill(listeningWorkers(gateway)[0] as number, 'SIGSTOP');
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
   expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
+  expect(linesOf(gateway, 'worker did not exit in time, killing it')).toHaveLength(1);
 });
 
-test('workers that cannot start end the whole, once', async () => {
+test('a restarted worker that crashes before it is ready is restarted again', async () => {
+  const gateway = await startTwoWorkers(stack);
+  const key = await stack.key();
+  const existing = new Set(listeningWorkers(gateway));
+  const [first, second] = [...existing] as [number, number];
+  process.kill(first, 'SIGKILL');
+  const restarted = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !existing.has(pid)));
+  process.kill(restarted, 'SIGKILL');
+  await until(() => restarts(gateway).length === 2);
+  expect(isAlive(second)).toBe(true);
+  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
+  await until(() => listeningWorkers(gateway).length === 3);
+});
+
+const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
+
+test.skipIf(!hasPrlimit)('a fork that fails is retried, and the primary survives', async () => {
+  const gateway = await startTwoWorkers(stack);
+  const limitOpenFiles = (limit: string) =>
+    spawnSync('prlimit', ['--pid', String(gateway.process.pid), `--nofile=${limit}:`]);
+  limitOpenFiles('3');
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => restarts(gateway).find(({ cause }) => String(cause).includes('EMFILE')));
+  limitOpenFiles('1024');
+  await until(() => listeningWorkers(gateway).length === 3);
+  const key = await stack.key();
+  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
+});
+
+test('a worker that fails to start ends all processes with its exit code', async () => {
+  const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' };
+  const { code, stdout } = await runProgram('src/main.ts', [], {
+    ...environment,
+    ...beforeWorker2('process.exit(78)'),
+  });
+  expect(code).toBe(78);
+  expect(stdout).toContain('a worker failed to start');
+});
+
+test('one worker that becomes ready twice does not count for a worker that never was ready', async () => {
+  const gateway = await stack.gatewayProcess({
+    WORKERS: '2',
+    ...beforeWorker2('await new Promise(() => setTimeout(() => {}, 1e9))'),
+  });
+  const [first = 0] = listeningWorkers(gateway);
+  process.kill(first, 'SIGKILL');
+  await until(() => listeningWorkers(gateway).length === 2);
+  expect(linesOf(gateway, 'workers started')).toEqual([]);
+  const second = (await childrenOf(gateway.process.pid)).find((pid) => !listeningWorkers(gateway).includes(pid));
+  process.kill(second as number, 'SIGKILL');
+  expect(await gateway.exited()).toBe(1);
+});
+
+test.each(['PORT', 'OPS_PORT'] as const)('workers that find %s in use end all processes with exit 1', async (name) => {
   const first = await stack.gatewayProcess();
-  const taken = { PORT: new URL(first.url).port, OPS_PORT: new URL(first.operationsUrl).port };
-  for (const name of ['PORT', 'OPS_PORT'] as const) {
-    const ports = { PORT: '0', OPS_PORT: '0', [name]: taken[name] };
-    const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', ...ports };
-    const { code, stdout } = await runProgram('src/main.ts', [], environment);
-    expect([name, code]).toEqual([name, 1]);
-    expect(stdout).toContain('EADDRINUSE');
-    expect(stdout).not.toContain('is replaced');
-  }
+  const port = new URL(name === 'PORT' ? first.url : first.operationsUrl).port;
+  const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', [name]: port };
+  const { code, stdout } = await runProgram('src/main.ts', [], environment);
+  expect(code).toBe(1);
+  expect(stdout).toContain(`"${name} ${port} is already in use"`);
+  expect(stdout).not.toContain('restarting it');
 });

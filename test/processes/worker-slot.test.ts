@@ -1,0 +1,92 @@
+import type { Worker } from 'node:cluster';
+import { EventEmitter } from 'node:events';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { WorkerProcess } from '../../src/workers/worker-process.ts';
+import { WorkerSlot } from '../../src/workers/worker-slot.ts';
+
+/** A child process without a process. */
+class FakeChild extends EventEmitter {
+  readonly pid = 1;
+  readonly signals: string[] = [];
+
+  kill(signal: string): void {
+    this.signals.push(signal);
+    this.emit('close', null, signal);
+  }
+
+  becomeReady(): void {
+    this.emit('message', { id: 1, method: 'reportReady', params: [] });
+  }
+}
+
+const log = pino({ level: 'silent' });
+const primary = { mergeMetrics: async () => [], changeLogLevel: async () => {} };
+let children: FakeChild[];
+
+beforeEach(() => {
+  children = [];
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+});
+afterEach(() => vi.useRealTimers());
+
+function fork(): Worker {
+  const child = new FakeChild();
+  children.push(child);
+  return Object.assign(new EventEmitter(), { process: child }) as unknown as Worker;
+}
+
+const startSlot = (forkWorker: () => Worker) =>
+  new WorkerSlot({
+    workerId: 1,
+    log,
+    start: () => new WorkerProcess(forkWorker, log, primary),
+    shouldRestart: () => true,
+  });
+
+/** Waits until another worker has been forked, and returns the delay. */
+async function nextForkDelay(forks: () => number): Promise<number> {
+  const [before, from] = [forks(), performance.now()];
+  while (forks() === before) await vi.advanceTimersByTimeAsync(50);
+  return performance.now() - from;
+}
+
+test('the restart delay doubles from 100 ms to 30 s, and is reset after a worker has run for 60 s', async () => {
+  startSlot(fork);
+  const delays: number[] = [];
+  for (let i = 0; i < 11; i++) {
+    children.at(-1)?.emit('close', 1, null);
+    delays.push(await nextForkDelay(() => children.length));
+  }
+  expect(delays).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+  children.at(-1)?.becomeReady();
+  await vi.advanceTimersByTimeAsync(60_000);
+  children.at(-1)?.emit('close', 1, null);
+  expect(await nextForkDelay(() => children.length)).toBe(100);
+});
+
+test('a fork that throws is retried with the same delays as a worker that exits', async () => {
+  let forks = 0;
+  startSlot(() => {
+    forks++;
+    throw new Error('spawn ENOMEM');
+  });
+  const delays = [await nextForkDelay(() => forks), await nextForkDelay(() => forks), await nextForkDelay(() => forks)];
+  expect(delays).toEqual([100, 200, 400]);
+});
+
+test('every worker that is not ready within 30 s is killed and restarted, the first one too', async () => {
+  startSlot(fork);
+  for (let i = 0; i < 2; i++) {
+    const child = children.at(-1);
+    await vi.advanceTimersByTimeAsync(29_999);
+    expect(child?.signals).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(child?.signals).toEqual(['SIGKILL']);
+    await nextForkDelay(() => children.length);
+  }
+  const child = children.at(-1);
+  child?.becomeReady();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(child?.signals).toEqual([]);
+});
