@@ -7,6 +7,7 @@ import { formatHttpUrl } from './http/format-url.ts';
 import { createOperations } from './operations/operations.ts';
 import type { Settings } from './settings/definitions.ts';
 import { loadSettings, SettingsError } from './settings/load.ts';
+import { findMisspellings } from './settings/misspellings.ts';
 import { createStores } from './stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startMetrics } from './telemetry/metrics.ts';
@@ -28,6 +29,7 @@ process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, 'uncaught exception');
   process.exit(1);
 });
+if (cluster.isPrimary) for (const warning of findMisspellings(process.env)) log.warn(warning);
 if (settings.WORKERS > 1 && cluster.isPrimary) await superviseWorkers(settings, log);
 
 let state: 'starting' | 'serving' | 'retiring' | 'shutting_down' = 'starting';
