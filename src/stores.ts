@@ -9,9 +9,9 @@ import { FileKeyStore } from './keys/file-key-store.ts';
 import { KeyCache } from './keys/key-cache.ts';
 import type { KeyLookup } from './keys/key-store.ts';
 import { LastUsedRecorder } from './keys/last-used-recorder.ts';
+import { LastUsedStore } from './keys/last-used-store.ts';
 import { keyLookupCounter } from './keys/metrics.ts';
 import { RedisKeyStore } from './keys/redis-key-store.ts';
-import { RedisLastUsedStore } from './keys/redis-last-used.ts';
 import { FallbackLimiter } from './rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from './rate-limit/memory-limiter.ts';
 import { type CountDecision, rateLimitDecisionCounters } from './rate-limit/metrics.ts';
@@ -75,7 +75,7 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
     staleIfErrorMs: settings.KEY_CACHE_STALE_MS,
     count: keyLookupCounter(),
   });
-  const lastUsed = new LastUsedRecorder(new RedisLastUsedStore(redis));
+  const lastUsed = new LastUsedRecorder(new LastUsedStore(redis));
   const createLimiter = redisLimiterFactory(redis, settings, heartbeat);
   const count = rateLimitDecisionCounters();
   const [keyLimits, addressLimits] = [createLimiter(count.key), createLimiter(count.address)];
@@ -143,7 +143,7 @@ async function createEmbeddedStores(settings: Settings): Promise<Stores> {
   registerProcessCount(() => 1);
   return {
     keys,
-    lastUsed: { record: () => {} },
+    lastUsed: { record: () => {} }, // Recorded in Redis only.
     keyLimiter: new MemoryLimiter({ count: count.key }),
     failedKeyLimiter: new MemoryLimiter({ count: count.address }),
     isAddressOverLimit: () => false, // Key lookups are in memory, so there is nothing to save.

@@ -1,32 +1,27 @@
-/** Exit codes by sysexits.h. */
-export const exitCodes = {
-  /** EX_USAGE: the command was used wrongly. */
-  usage: 64,
-  /** EX_NOINPUT: there is no such key. */
-  no_such_key: 66,
-  /** EX_UNAVAILABLE: the store cannot be reached. */
-  store_unavailable: 69,
-  /** EX_CONFIG: the settings are wrong. */
-  settings: 78,
-} as const;
+import type { Flags } from './flags.ts';
 
-/** A command that ends with one sentence on standard error. */
-export class CommandError extends Error {
-  readonly kind: keyof typeof exitCodes;
-
-  constructor(kind: keyof typeof exitCodes, sentence: string) {
-    super(sentence);
-    this.kind = kind;
-  }
+interface TextOutput {
+  write(text: string): unknown;
 }
 
-export function printJson(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+/** What a command needs of its process. */
+export interface CliIo {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: TextOutput;
+  readonly stderr: TextOutput;
 }
 
-/** Columns as wide as their widest cell, two spaces apart. */
-export function printTable(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
+export interface CommandInput extends Omit<CliIo, 'stdout'> {
+  readonly flags: Flags;
+  /** Empty unless the command takes an id. */
+  readonly id: string;
+}
+
+export interface Command {
+  /** The options that the command accepts besides --json and --help. */
+  readonly flags: readonly (keyof Flags)[];
+  /** Whether the command takes the id of a key as its only operand. */
+  readonly takesId?: boolean;
+  /** Returns the output. Throws `CommandError` on wrong usage before it opens a store. */
+  run(input: CommandInput): string | Promise<string>;
 }

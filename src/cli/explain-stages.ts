@@ -1,182 +1,143 @@
-import type { CacheKey } from '../cache/entry.ts';
-import { type CachePolicy, computeFreshness } from '../cache/freshness.ts';
-import type { SharedEntry } from '../cache/shared-cache.ts';
+import { type StageName, stageOrder } from '../app.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
-import { type ErrorCode, errorDefinitions, GatewayError } from '../http/errors.ts';
-import { compilePathTemplate, matchPathTemplate, pathFromTarget } from '../http/path-template.ts';
+import type { ErrorCode } from '../http/errors.ts';
+import { matchPathTemplate, pathFromTarget } from '../http/path-template.ts';
 import { type ApiKey, keyStatus } from '../keys/api-key.ts';
 import { checkPermission } from '../middleware/authorize.ts';
 import { checkAccountGroup } from '../middleware/require-account-group.ts';
 import { checkParams } from '../middleware/validate-params.ts';
 import {
   keyRateLimits,
+  type LimitState,
   type RateLimit,
   type RateLimitDecision,
   type RateLimitSubject,
 } from '../rate-limit/rate-limiter.ts';
-import { isCanonicalDocument } from '../upstream/parse-document.ts';
+import { type ExplainCacheDeps, explainReadDocument } from './explain-cache.ts';
+import { passed, rejected, runCheck, type StageResult, skipped, unknown } from './stage-result.ts';
 
-/** What a stage would do with a request. `unreached`: nothing can be said, because of what an earlier stage refuses. */
-interface StageResult {
-  readonly stage: 'key' | 'limit' | 'path' | 'permission' | 'parameters' | 'accountGroup' | 'cache';
-  readonly result: 'passes' | 'refuses' | 'answers' | 'unknown' | 'unreached';
-  readonly status: number | null;
-  readonly code: ErrorCode | null;
-  /** A sentence; of a refusal the one that the caller would read. */
-  readonly details: string;
-  /** Of a cache entry. */
-  readonly ageSeconds?: number;
-}
+/** Every stage but `respond`, which decides nothing. */
+type ExplainedStage = Exclude<StageName, 'respond'>;
 
 export interface Explanation {
   readonly keyId: string;
   readonly path: string;
-  /** In the order in which a request passes them. */
-  readonly stages: readonly StageResult[];
-  /** What the caller would get; null where the campaign service, or a gateway's own memory, decides. */
+  /** In running order. `route`: no endpoint has this path, so the stages of an endpoint do not run. */
+  readonly stages: readonly ({ readonly stage: ExplainedStage | 'route' } & StageResult)[];
+  /** Null if the campaign service, or state in the memory of a gateway, decides. */
   readonly response: { readonly status: number; readonly code: ErrorCode | null } | null;
 }
 
-export interface ExplainDeps {
+export interface ExplainDeps extends ExplainCacheDeps {
   readonly endpoints: readonly Endpoint[];
   readonly defaultLimit: RateLimit;
-  /** Undefined where there is no cache. */
-  readonly cachePolicy: CachePolicy | undefined;
-  /** What is left for a subject, counting nothing. Undefined where each gateway process counts in its own memory. */
+  /** Reads the limits of a key without counting a request. Undefined without Redis. */
   readonly peekLimits: ((subject: RateLimitSubject) => Promise<RateLimitDecision>) | undefined;
-  /** The entry that all gateways share, asking nobody for it. Undefined where each process has only its own. */
-  readonly peekEntry:
-    | ((key: CacheKey, isOwn: (data: string) => boolean) => Promise<SharedEntry | undefined>)
-    | undefined;
+  /** Wall-clock time. */
   readonly now: () => number;
 }
 
-/** Tells what each stage would decide on a GET with this key, by the stages themselves where they ask nobody. */
-export async function explain(record: ApiKey, path: string, deps: ExplainDeps): Promise<Explanation> {
-  const stages: StageResult[] = [explainKey(record, deps.now()), await explainLimit(record, deps)];
-  const target = pathFromTarget(path);
-  const endpoint = deps.endpoints.find((candidate) => matchPathTemplate(candidate.path, target));
-  if (endpoint) {
-    const parameters = matchPathTemplate(endpoint.path, target) ?? {};
-    stages.push(...(await explainEndpoint(record, endpoint, parameters, deps)));
-  } else stages.push(rejected('path', new GatewayError('NOT_FOUND', 'No route matches this path.')));
-  return { keyId: record.id, path, stages, response: finalResponse(stages) };
+/** A GET request whose path matches an endpoint. */
+interface RoutedRequest {
+  readonly authenticatedKey: ApiKey;
+  readonly endpoint: Endpoint;
+  readonly rawParameters: Readonly<Record<string, string>>;
+  /** Set by `validateParams`. */
+  parameters?: Readonly<Record<string, string>>;
 }
 
-/** The first stage that does not let the request pass decides. */
-function finalResponse(stages: readonly StageResult[]): Explanation['response'] {
-  const last = stages.find(({ result }) => result !== 'passes');
-  return last?.status ? { status: last.status, code: last.code } : null;
+type Explainer<Request> = (request: Request, deps: ExplainDeps) => StageResult | Promise<StageResult>;
+
+/** Stages that run for every path. */
+const keyStages = { authenticate: explainAuthenticate, rateLimit: explainRateLimit } satisfies {
+  [stage in ExplainedStage]?: Explainer<ApiKey>;
+};
+
+/** Stages that run if the path matches an endpoint. */
+const endpointStages: Readonly<Record<Exclude<ExplainedStage, keyof typeof keyStages>, Explainer<RoutedRequest>>> = {
+  authorize: explainAuthorize,
+  validateParams: explainValidateParams,
+  requireAccountGroup: explainRequireAccountGroup,
+  readDocument: ({ endpoint, parameters }, deps) =>
+    parameters ? explainReadDocument(endpoint, parameters, deps) : parametersInvalid,
+};
+
+const parametersInvalid = skipped('The path parameters are invalid.');
+
+/** Explains what each stage would decide on a GET request with this key, without forwarding or counting it. */
+export async function explain(key: ApiKey, path: string, deps: ExplainDeps): Promise<Explanation> {
+  const request = routeRequest(key, path, deps.endpoints);
+  const stages: Explanation['stages'][number][] = [];
+  for (const stage of stageOrder) {
+    if (stage === 'respond') continue;
+    if (isKeyStage(stage)) stages.push({ stage, ...(await keyStages[stage](key, deps)) });
+    else if (request) stages.push({ stage, ...(await endpointStages[stage](request, deps)) });
+  }
+  if (!request) stages.push({ stage: 'route', ...rejected('NOT_FOUND', 'No route matches this path.') });
+  return { keyId: key.id, path, stages, response: findResponse(stages) };
 }
 
-function explainKey(record: ApiKey, now: number): StageResult {
-  const status = keyStatus(record, now);
-  if (status === 'active')
-    return passed('key', `The key is active${record.expiresAt ? ` until ${record.expiresAt}` : ''}.`);
-  const since = status === 'revoked' ? record.revokedAt : record.expiresAt;
-  return {
-    stage: 'key',
-    result: 'refuses',
-    ...errorOutcome('UNAUTHORIZED'),
-    details: `The key is ${status} since ${since}.`,
-  };
-}
-
-async function explainLimit(record: ApiKey, { peekLimits, defaultLimit }: ExplainDeps): Promise<StageResult> {
-  const limits = keyRateLimits(record.rateLimits, defaultLimit);
-  if (!peekLimits) return unknown('limit', 'Without REDIS_URL requests are counted in the memory of the gateway.');
-  const { outcome: limitOutcome, states } = await peekLimits({ id: record.id, limits });
-  const left = states.map(({ limit, remaining, nextAvailableMs: nextMs }) => {
-    const more = remaining < 1 ? `, the next one in ${Math.ceil(nextMs / 1000)} s` : '';
-    return `${remaining} of ${limit.quota} requests a ${limit.windowMs / 1000} s window left${more}`;
-  });
-  const details = `${left.join('; ')}.`;
-  return limitOutcome === 'allowed'
-    ? passed('limit', details)
-    : { stage: 'limit', result: 'refuses', ...errorOutcome('RATE_LIMITED'), details };
-}
-
-async function explainEndpoint(
+function routeRequest(
   authenticatedKey: ApiKey,
-  endpoint: Endpoint,
-  rawParameters: Readonly<Record<string, string>>,
-  deps: ExplainDeps,
-): Promise<StageResult[]> {
-  const permission = tryStage('permission', `The key has ${endpoint.permission}.`, () =>
-    checkPermission(authenticatedKey, endpoint.permission),
+  path: string,
+  endpoints: readonly Endpoint[],
+): RoutedRequest | undefined {
+  for (const endpoint of endpoints) {
+    const rawParameters = matchPathTemplate(endpoint.path, pathFromTarget(path));
+    if (rawParameters) return { authenticatedKey, endpoint, rawParameters };
+  }
+  return undefined;
+}
+
+function isKeyStage(stage: ExplainedStage): stage is keyof typeof keyStages {
+  return stage in keyStages;
+}
+
+/** The first stage that does not pass the request on decides. */
+function findResponse(stages: Explanation['stages']): Explanation['response'] {
+  const decisive = stages.find(({ result }) => result !== 'passed');
+  return decisive?.status ? { status: decisive.status, code: decisive.code } : null;
+}
+
+function explainAuthenticate(key: ApiKey, { now }: ExplainDeps): StageResult {
+  switch (keyStatus(key, now())) {
+    case 'active':
+      return passed(key.expiresAt ? `The key is active until ${key.expiresAt}.` : 'The key is active.');
+    case 'expired':
+      return rejected('UNAUTHORIZED', `The key expired at ${key.expiresAt}.`);
+    case 'revoked':
+      return rejected('UNAUTHORIZED', `The key was revoked at ${key.revokedAt}.`);
+  }
+}
+
+async function explainRateLimit(key: ApiKey, { peekLimits, defaultLimit }: ExplainDeps): Promise<StageResult> {
+  if (!peekLimits) return unknown('Without REDIS_URL each gateway counts requests in its own memory.');
+  const limits = keyRateLimits(key.rateLimits, defaultLimit);
+  const { outcome, states } = await peekLimits({ id: key.id, limits });
+  const details = `${states.map(describeLimit).join('; ')}.`;
+  return outcome === 'allowed' ? passed(details) : rejected('RATE_LIMITED', details);
+}
+
+function describeLimit({ limit, remaining, nextAvailableMs }: LimitState): string {
+  const next = remaining < 1 ? `, next request allowed in ${Math.ceil(nextAvailableMs / 1000)} s` : '';
+  return `${remaining} of ${limit.quota} requests left in the ${limit.windowMs / 1000} s window${next}`;
+}
+
+function explainAuthorize({ authenticatedKey, endpoint: { permission } }: RoutedRequest): StageResult {
+  return runCheck(() => checkPermission(authenticatedKey, permission), `The key has the permission ${permission}.`);
+}
+
+function explainValidateParams(request: RoutedRequest): StageResult {
+  const { endpoint, rawParameters } = request;
+  const result = runCheck(() => checkParams(endpoint.parameters, rawParameters), 'All path parameters are valid.');
+  if (result.result === 'passed') request.parameters = rawParameters;
+  return result;
+}
+
+function explainRequireAccountGroup({ authenticatedKey, parameters }: RoutedRequest): StageResult {
+  if (!parameters) return parametersInvalid;
+  return runCheck(
+    () => checkAccountGroup(authenticatedKey, parameters['accountGroupId'] ?? ''),
+    'The key has access to this account group.',
   );
-  const parameters = tryStage('parameters', 'Each has its form.', () =>
-    checkParams(endpoint.parameters, rawParameters),
-  );
-  if (parameters.result !== 'passes') {
-    const rest = (['accountGroup', 'cache'] as const).map((stage) =>
-      result(stage, 'unreached', 'The parameters say nothing.'),
-    );
-    return [permission, parameters, ...rest];
-  }
-  const accountGroup = tryStage('accountGroup', 'The key was given this account group.', () =>
-    checkAccountGroup(authenticatedKey, rawParameters['accountGroupId'] ?? ''),
-  );
-  return [permission, parameters, accountGroup, await explainCache(endpoint, rawParameters, deps)];
-}
-
-async function explainCache(
-  endpoint: Endpoint,
-  parameters: Readonly<Record<string, string>>,
-  { cachePolicy, peekEntry }: ExplainDeps,
-): Promise<StageResult> {
-  if (!cachePolicy) return passed('cache', 'There is no cache: the campaign service is asked.');
-  if (!peekEntry) return unknown('cache', 'Without REDIS_URL entries are in the memory of the gateway.');
-  const key: CacheKey = {
-    path: compilePathTemplate(endpoint.path)(parameters),
-    accountGroupId: parameters['accountGroupId'] ?? '',
-    documentId: parameters[endpoint.idParameter] ?? '',
-  };
-  const entry = await peekEntry(key, (data) => isCanonicalDocument(endpoint, parameters, data));
-  if (!entry) return passed('cache', 'There is no entry: the campaign service is asked.');
-  const ageSeconds = Math.floor(entry.ageMs / 1000);
-  const freshness = computeFreshness(entry.lifetime, entry.ageMs);
-  const age = `The entry is ${ageSeconds} s old`;
-  if (entry.content.outcome === 'uncacheable') {
-    const details = 'The campaign service wants its answers kept for nobody: it is asked for each request.';
-    return { ...passed('cache', details), ageSeconds };
-  }
-  if (freshness === 'expired' || freshness === 'stale_if_error') {
-    const use = freshness === 'expired' ? 'too old to be used' : 'stale: served only if the campaign service fails';
-    return { ...passed('cache', `${age} and ${use}; the campaign service is asked.`), ageSeconds };
-  }
-  const details =
-    freshness === 'fresh' ? `${age} and fresh.` : `${age} and stale: served, and refreshed behind the answer.`;
-  const response = entry.content.outcome === 'found' ? { status: 200, code: null } : errorOutcome('NOT_FOUND');
-  return { stage: 'cache', result: 'answers', ...response, details, ageSeconds };
-}
-
-function tryStage(stage: StageResult['stage'], details: string, run: () => void): StageResult {
-  try {
-    run();
-    return passed(stage, details);
-  } catch (error) {
-    if (error instanceof GatewayError) return rejected(stage, error);
-    throw error;
-  }
-}
-
-function errorOutcome(code: ErrorCode): { status: number; code: ErrorCode } {
-  return { status: errorDefinitions[code].status, code };
-}
-
-function rejected(stage: StageResult['stage'], { code, details }: GatewayError): StageResult {
-  return { stage, result: 'refuses', ...errorOutcome(code), details };
-}
-
-function passed(stage: StageResult['stage'], details: string): StageResult {
-  return result(stage, 'passes', details);
-}
-
-function unknown(stage: StageResult['stage'], details: string): StageResult {
-  return result(stage, 'unknown', details);
-}
-
-function result(stage: StageResult['stage'], result: StageResult['result'], details: string): StageResult {
-  return { stage, result: result, status: null, code: null, details };
 }

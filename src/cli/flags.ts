@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { CommandError } from './command.ts';
+import { CommandError } from './command-error.ts';
 
 const options = {
   json: { type: 'boolean' },
@@ -17,13 +17,13 @@ const options = {
   path: { type: 'string' },
 } as const;
 
-/** What was given with `--`, as text; each command checks what it uses. */
+/** Option values as text, not validated. */
 export type Flags = ReturnType<typeof parseFlags>['values'];
 
-/** Splits a command line into its words and its flags. Throws `CommandError` where a flag is unknown or lacks its value. */
-export function parseFlags(args: string[]) {
+/** Splits a command line into words and options. Throws `CommandError` for an unknown option or a missing value. */
+export function parseFlags(args: readonly string[]) {
   try {
-    const parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
+    const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true, tokens: true });
     rejectDuplicates(parsed.tokens);
     return parsed;
   } catch (error) {
@@ -32,23 +32,22 @@ export function parseFlags(args: string[]) {
   }
 }
 
-/** Of two, one would be taken without a word. */
+/** `parseArgs` would silently use the last of several values. */
 function rejectDuplicates(tokens: readonly { readonly kind: string; readonly name?: string }[]): void {
   const seen = new Set<string>();
   for (const { name } of tokens) {
     const option = name === undefined ? undefined : options[name as keyof typeof options];
     if (name === undefined || option?.type !== 'string' || 'multiple' in option) continue;
-    if (seen.has(name)) throw new CommandError('usage', `--${name} must be given once.`);
+    if (seen.has(name)) throw new CommandError('usage', `--${name} must be given only once.`);
     seen.add(name);
   }
 }
 
-/** Refuses what a command has no use for. */
 export function rejectOtherFlags(
   { json: _json, help: _help, ...given }: Flags,
   allowed: readonly (keyof Flags)[],
   command: string,
 ): void {
   const name = Object.keys(given).find((flag) => !allowed.includes(flag as keyof Flags));
-  if (name !== undefined) throw new CommandError('usage', `--${name} means nothing to ${command}.`);
+  if (name !== undefined) throw new CommandError('usage', `${command} does not accept --${name}.`);
 }

@@ -7,9 +7,8 @@ import { RedisInvalidationLog } from '../cache/redis-invalidation-log.ts';
 import { RedisPurger } from '../cache/redis-purger.ts';
 import { FileKeyStore } from '../keys/file-key-store.ts';
 import type { KeyStore } from '../keys/key-store.ts';
-import type { LastUsedStore } from '../keys/last-used-store.ts';
+import { LastUsedStore } from '../keys/last-used-store.ts';
 import { RedisKeyStore } from '../keys/redis-key-store.ts';
-import { RedisLastUsedStore } from '../keys/redis-last-used.ts';
 import { RedisLimiter } from '../rate-limit/redis-limiter.ts';
 import type { RedisClient } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
@@ -27,22 +26,16 @@ async function connectRedis(settings: StoreSettings, log: Logger): Promise<Redis
   return redis;
 }
 
-/** A gateway without Redis does not record when keys are used. */
-const noLastUsed: LastUsedStore = {
-  record: async () => {},
-  getLastUsed: async () => new Map(),
-  remove: async () => {},
-};
-
+/** `lastUsed` is undefined without Redis: an embedded gateway does not record when keys are used. */
 export async function openKeyStore(
   settings: StoreSettings,
   log: Logger,
-): Promise<{ keys: KeyStore; lastUsed: LastUsedStore; close(): Promise<void> }> {
+): Promise<{ keys: KeyStore; lastUsed: LastUsedStore | undefined; close(): Promise<void> }> {
   const redis = await connectRedis(settings, log);
-  if (!redis) return { keys: new FileKeyStore(settings.KEYS_FILE), lastUsed: noLastUsed, close: async () => {} };
+  if (!redis) return { keys: new FileKeyStore(settings.KEYS_FILE), lastUsed: undefined, close: async () => {} };
   return {
     keys: new RedisKeyStore(redis, publishKeyChange(new RedisInvalidationLog(redis))),
-    lastUsed: new RedisLastUsedStore(redis),
+    lastUsed: new LastUsedStore(redis),
     close: async () => redis.close(),
   };
 }

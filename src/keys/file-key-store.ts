@@ -8,23 +8,22 @@ import type { CountKeyLookup } from './metrics.ts';
 
 const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
 
+type Keys = ReadonlyMap<string, ApiKey>;
+
 /**
- * Keys in one JSON file, for one machine. A look-up notices a change of the file, so that it is in force at the next
- * request. A file that cannot be read, or is damaged in any place, stops all look-ups: better a 500 than a revoked key let
- * in.
+ * Stores key records in one JSON file, for the embedded mode. Every lookup checks whether the file changed, so a change is
+ * in force on the next request. A corrupt file fails all lookups: a 500 is better than accepting a revoked key.
  */
 export class FileKeyStore implements KeyStore, KeyLookup {
   readonly #path: string;
   readonly #file: AtomicFile;
-  /** What the file says, or what is wrong with it. */
-  #content: ReadonlyMap<string, ApiKey> | Error = new Map();
-
   readonly #count: CountKeyLookup;
+  #content: Keys | Error = new Map();
 
   constructor(file: string, count: CountKeyLookup = () => {}) {
-    this.#count = count;
     this.#path = path.resolve(file);
     this.#file = new AtomicFile(this.#path);
+    this.#count = count;
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
@@ -38,9 +37,8 @@ export class FileKeyStore implements KeyStore, KeyLookup {
     }
   }
 
-  invalidate(): void {
-    // Nothing is kept beyond what the file says now.
-  }
+  /** Does nothing: every `find` checks the file. */
+  invalidate(): void {}
 
   async filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const keys = this.#read();
@@ -52,57 +50,59 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   }
 
   async create(record: ApiKey): Promise<void> {
-    await this.#change((keys) => keys.set(record.id, record));
+    await this.#update((keys) => keys.set(record.id, record));
   }
 
   async replace(record: ApiKey, version: string): Promise<boolean> {
-    let replaced = false;
-    await this.#change((keys) => {
-      replaced = keys.get(record.id)?.version === version;
-      return replaced ? keys.set(record.id, record) : undefined;
-    });
-    return replaced;
+    return this.#update((keys) => keys.get(record.id)?.version === version && keys.set(record.id, record));
   }
 
   async remove(id: string): Promise<void> {
-    await this.#change((keys) => (keys.delete(id) ? keys : undefined));
+    await this.#update((keys) => keys.delete(id));
   }
 
-  #read(): ReadonlyMap<string, ApiKey> {
+  #read(): Keys {
     try {
       const changed = this.#file.readIfChanged();
       if (changed) this.#content = changed.text === undefined ? new Map() : parseKeys(changed.text);
-      if (this.#content instanceof Error) throw this.#content;
-      return this.#content;
     } catch (error) {
-      throw new StoreUnavailableError(`the keys file ${this.#path} cannot be read`, { cause: error });
+      throw this.#unavailable('read', error as Error);
     }
+    if (this.#content instanceof Error) throw this.#unavailable('read', this.#content);
+    return this.#content;
   }
 
-  /** `change` gives the keys to be written, or nothing to leave the file alone. */
-  async #change(change: (keys: Map<string, ApiKey>) => Map<string, ApiKey> | undefined): Promise<void> {
-    try {
-      await this.#file.update(() => {
-        const keys = change(new Map(this.#read()));
-        return keys && `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n`;
+  /** Writes the file if `change`, applied to a copy of the keys, returns a truthy value. Resolves to whether it did. */
+  async #update(change: (keys: Map<string, ApiKey>) => unknown): Promise<boolean> {
+    let isChanged = false;
+    await this.#file
+      .update(() => {
+        const keys = new Map(this.#read());
+        isChanged = Boolean(change(keys));
+        return isChanged ? `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n` : undefined;
+      })
+      .catch((error: Error) => {
+        throw error instanceof StoreUnavailableError ? error : this.#unavailable('written', error);
       });
-    } catch (error) {
-      if (error instanceof StoreUnavailableError) throw error;
-      throw new StoreUnavailableError(`the keys file ${this.#path} cannot be changed`, { cause: error });
-    }
+    return isChanged;
+  }
+
+  #unavailable(verb: 'read' | 'written', cause: NodeJS.ErrnoException): StoreUnavailableError {
+    const reason = cause.code ?? cause.message;
+    return new StoreUnavailableError(`the keys file ${this.#path} cannot be ${verb} (${reason})`, { cause });
   }
 }
 
-/** The keys, or what is wrong with the text; nothing of it is quoted. */
-function parseKeys(text: string): Map<string, ApiKey> | Error {
+/** Returns the keys, or an error that names what is wrong without quoting any content. */
+function parseKeys(text: string): Keys | Error {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    return new Error('it is no JSON');
+    return new Error('not valid JSON');
   }
   const result = fileSchema.safeParse(json);
   if (result.success) return new Map(result.data.keys.map((record) => [record.id, record]));
-  const places = result.error.issues.map((issue) => issue.path.join('.') || 'the whole');
-  return new Error(`it is not as it has to be: ${places.join(', ')}`);
+  const fields = result.error.issues.map((issue) => issue.path.join('.') || 'the document');
+  return new Error(`invalid fields: ${fields.join(', ')}`);
 }

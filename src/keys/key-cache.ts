@@ -1,127 +1,126 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { StoreUnavailableError } from '../redis/store-errors.ts';
+import { CorruptRecordError, StoreUnavailableError } from '../redis/store-errors.ts';
 import type { ApiKey } from './api-key.ts';
+import { BatchLookup } from './batch-lookup.ts';
 import type { KeyLookup, KeyStore } from './key-store.ts';
 import type { CountKeyLookup } from './metrics.ts';
 
 export interface KeyCacheOptions {
-  /** How long a key that was found is trusted without asking again. */
+  /** How long a record is used without querying the store. */
   readonly ttlMs: number;
-  /** How much longer while the store is out of reach. */
+  /** How much longer while the store is unavailable. */
   readonly staleIfErrorMs: number;
   readonly maxKeys?: number;
+  /** Monotonic, so that setting the system clock back does not extend the use of a record. */
   readonly now?: () => number;
   readonly count?: CountKeyLookup;
 }
 
-/** Keys that are doubtful wait for one another for so long, and are looked up together. */
-const BATCH_WINDOW_MS = 100;
-/** Of more than so many at once the rest counts as unknown. */
-const MAX_BATCH = 1000;
-
 interface Entry {
   readonly record: ApiKey;
-  readonly loadedAt: number;
+  /** When the store was queried for it. */
+  readonly requestedAt: number;
 }
 
 /**
- * Keys that this process has seen. A key that was not found is not remembered, so a new one works at once; that a known
- * one has changed, the limiter notices in the same round trip that counts the request (see `Subject.keyVersion`).
+ * Caches key records in this process. Unknown keys are not cached, so a new key works at once. The rate limiter notices a
+ * changed record in the round trip that counts the request (see `RateLimitSubject.keyVersion`).
  */
 export class KeyCache implements KeyLookup {
   readonly #store: KeyStore;
   readonly #options: KeyCacheOptions;
+  readonly #now: () => number;
+  readonly #count: CountKeyLookup;
   readonly #entries: LRUCache<string, Entry>;
   readonly #inFlight = new Map<string, Promise<ApiKey | undefined>>();
-  #batch = new Set<string>();
-  #batchPromise: Promise<ReadonlySet<string>> | undefined;
-  readonly #now: () => number;
-  #revalidateBefore = Number.NEGATIVE_INFINITY;
+  readonly #suspects: BatchLookup;
+  /** Entries requested at or before this time are stale. */
+  #staleBefore = Number.NEGATIVE_INFINITY;
 
   constructor(store: KeyStore, options: KeyCacheOptions) {
+    const { maxKeys = 100_000, now = () => performance.now(), count = () => {} } = options;
     this.#store = store;
     this.#options = options;
-    this.#entries = new LRUCache({ max: options.maxKeys ?? 100_000 });
-    this.#now = options.now ?? Date.now;
+    this.#now = now;
+    this.#count = count;
+    this.#entries = new LRUCache({ max: maxKeys });
+    this.#suspects = new BatchLookup(store);
   }
 
-  find(id: string, isSuspect?: () => boolean): ApiKey | Promise<ApiKey | undefined> {
+  find(id: string, isSuspect = () => false): ApiKey | Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
-    const age = entry ? this.#now() - entry.loadedAt : Number.POSITIVE_INFINITY;
-    if (!entry || age >= this.#options.ttlMs || entry.loadedAt <= this.#revalidateBefore) {
-      return this.#lookup(id, entry, age, isSuspect);
-    }
-    this.#options.count?.('cached');
+    if (!entry) return this.#observe(isSuspect() ? this.#loadSuspect(id) : this.#load(id));
+    if (!this.#isFresh(entry)) return this.#observe(this.#load(id), entry);
+    this.#count('cached');
     return entry.record;
   }
 
-  async #lookup(
-    id: string,
-    entry: Entry | undefined,
-    age: number,
-    isSuspect: (() => boolean) | undefined,
-  ): Promise<ApiKey | undefined> {
-    try {
-      const record = await (!entry && isSuspect?.() ? this.#batchLookup(id) : this.#load(id));
-      this.#options.count?.(record ? 'found' : 'unknown');
-      return record;
-    } catch (error) {
-      const usesStale =
-        entry && age < this.#options.ttlMs + this.#options.staleIfErrorMs && error instanceof StoreUnavailableError;
-      this.#options.count?.(usesStale ? 'stale' : 'failed');
-      if (usesStale) return entry.record;
-      throw error;
-    }
-  }
-
-  /** However many forged keys come, the store is asked for all of them at once, ten times a second. */
-  async #batchLookup(id: string): Promise<ApiKey | undefined> {
-    if (this.#batch.size >= MAX_BATCH && !this.#batch.has(id)) return undefined;
-    this.#batch.add(id);
-    this.#batchPromise ??= pause(BATCH_WINDOW_MS).then(() => {
-      const ids = this.#batch;
-      this.#batch = new Set();
-      this.#batchPromise = undefined;
-      return this.#store.filterExisting([...ids]);
-    });
-    return (await this.#batchPromise).has(id) ? this.#load(id) : undefined;
-  }
-
-  /** Its record has changed: where it is known, it is read again at once, for the store may soon be out of reach. */
-  refresh(id: string): void {
-    const isCached = this.#entries.has(id);
-    this.invalidate(id);
-    if (isCached) this.#load(id).catch(() => {}); // It is unknown then, which lets nobody in.
-  }
-
-  /** From now on the store is asked first for every key; where it is out of reach, what is known is trusted as before. */
-  revalidateAll(): void {
-    this.#revalidateBefore = this.#now();
-  }
-
+  /** Makes the next `find` of this key query the store, without falling back to a stale record. */
   invalidate(id: string): void {
     this.#entries.delete(id);
     this.#inFlight.delete(id);
   }
 
-  /** However many requests ask for the same key at once, the store is asked once. */
+  /** Reloads a changed key. Only cached keys are loaded right away, as the store may soon be unavailable. */
+  refresh(id: string): void {
+    const isCached = this.#entries.has(id);
+    this.invalidate(id);
+    if (isCached) this.#load(id).catch(() => {}); // The key stays uncached.
+  }
+
+  /** Makes every entry stale: each is reloaded on its next use, or used for as long as the store is unavailable. */
+  revalidateAll(): void {
+    this.#staleBefore = this.#now();
+  }
+
+  #isFresh({ requestedAt }: Entry): boolean {
+    return requestedAt > this.#staleBefore && this.#now() - requestedAt < this.#options.ttlMs;
+  }
+
+  /** Counts the outcome of a load, and falls back to a stale entry while the store is unavailable. */
+  async #observe(load: Promise<ApiKey | undefined>, stale?: Entry): Promise<ApiKey | undefined> {
+    try {
+      const record = await load;
+      this.#count(record ? 'found' : 'unknown');
+      return record;
+    } catch (error) {
+      const canUseStale = stale && isOutage(error) && this.#isWithinStaleWindow(stale);
+      this.#count(canUseStale ? 'stale' : 'failed');
+      if (canUseStale) return stale.record;
+      throw error;
+    }
+  }
+
+  #isWithinStaleWindow({ requestedAt }: Entry): boolean {
+    return this.#now() - requestedAt < this.#options.ttlMs + this.#options.staleIfErrorMs;
+  }
+
+  async #loadSuspect(id: string): Promise<ApiKey | undefined> {
+    return (await this.#suspects.exists(id)) ? this.#load(id) : undefined;
+  }
+
+  /** Queries the store once for all concurrent requests. */
   #load(id: string): Promise<ApiKey | undefined> {
     const inFlight = this.#inFlight.get(id);
     if (inFlight) return inFlight;
-    const load = this.#store.find(id).then((record) => {
-      // A load that `forget` overtook may carry what was before the change: it answers its askers, and is not kept.
-      if (this.#inFlight.get(id) === load) {
-        if (record) this.#entries.set(id, { record, loadedAt: this.#now() });
-        else this.#entries.delete(id);
-      }
-      return record;
-    });
+    const requestedAt = this.#now();
+    const isCurrent = () => this.#inFlight.get(id) === load;
+    const load: Promise<ApiKey | undefined> = this.#store
+      .find(id)
+      .then((record) => {
+        // An invalidated load may have read the record before the change: it is returned, but not cached.
+        if (isCurrent() && record) this.#entries.set(id, { record, requestedAt });
+        else if (isCurrent()) this.#entries.delete(id);
+        return record;
+      })
+      .finally(() => {
+        if (isCurrent()) this.#inFlight.delete(id);
+      });
     this.#inFlight.set(id, load);
-    const done = () => {
-      if (this.#inFlight.get(id) === load) this.#inFlight.delete(id);
-    };
-    load.then(done, done);
     return load;
   }
+}
+
+function isOutage(error: unknown): boolean {
+  return error instanceof StoreUnavailableError && !(error instanceof CorruptRecordError);
 }

@@ -1,34 +1,34 @@
 import type { ApiKey } from './api-key.ts';
 
 export interface KeyList {
-  /** In the order of creation. */
+  /** Oldest first. */
   readonly records: ApiKey[];
-  /** Of records that are there and cannot be read. */
+  /** Ids of stored records that cannot be parsed. */
   readonly corruptIds: string[];
 }
 
-/** Where the records of API keys live. Every call rejects with `StoreUnavailable` when the store is out of reach. */
+/** Stores key records. Every method rejects with `StoreUnavailableError` while the store is unavailable. */
 export interface KeyStore {
-  /** Rejects with `DamagedRecord` where there is a record that cannot be read: its key is neither let in nor unknown. */
+  /** Rejects with `CorruptRecordError` if the record cannot be parsed, so that the key counts as neither valid nor unknown. */
   find(id: string): Promise<ApiKey | undefined>;
-  /** Which of these ids there are records of, in one call whatever their number. */
+  /** Returns those of `ids` that have a record, in one round trip. */
   filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>>;
   list(): Promise<KeyList>;
   create(record: ApiKey): Promise<void>;
-  /** Puts `record` in the place of its predecessor; false, and nothing done, where that is no longer at `version`. */
+  /** Compare-and-set: returns false, and changes nothing, unless the stored record has this `version`. */
   replace(record: ApiKey, version: string): Promise<boolean>;
-  /** Takes a record away, whatever state it is in. */
+  /** Deletes the record, corrupt or not. Deleting an unknown id is not an error. */
   remove(id: string): Promise<void>;
 }
 
-/** What the pipeline asks for. */
+/** What the authentication of requests needs of a key store. */
 export interface KeyLookup {
   /**
-   * A key that is known is given at once: most requests need not wait. `isDoubtful`: whether the request comes from where
-   * many keys have failed, so that it may wait for its look-up.
+   * Returns a cached record synchronously. `isSuspect` is called only for an uncached key: if it returns true, the client
+   * address is throttled for failed keys and the lookup may be delayed.
    */
   find(id: string, isSuspect?: () => boolean): ApiKey | Promise<ApiKey | undefined>;
-  /** Makes the next `find` of that key ask the store itself. */
+  /** Makes the next `find` of this key query the store. */
   invalidate(id: string): void;
 }
 

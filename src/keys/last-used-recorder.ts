@@ -1,33 +1,29 @@
 import { type LastUsedStore, MINUTE_MS } from './last-used-store.ts';
 
-const FLUSH_MS = 2000;
+const FLUSH_INTERVAL_MS = 2000;
 
-/** Notes uses as they happen, at the cost of a look into a set, and writes them in batches behind the requests. */
+/**
+ * Collects uses of keys in memory and writes them every two seconds, at most once a minute for each key. Uses that cannot
+ * be written stay pending.
+ */
 export class LastUsedRecorder {
-  readonly #store: LastUsedStore;
+  readonly #store: Pick<LastUsedStore, 'record'>;
   readonly #now: () => number;
-  readonly #onHealthChange: (error: Error | undefined) => void;
-  #isFailing = false;
   readonly #timer: NodeJS.Timeout;
-  /** Those of the current minute. */
   readonly #seenThisMinute = new Set<string>();
   #minute = 0;
-  /** Noted, and not written yet: when they were used. */
+  /** When each key was used, by its id. */
   #pending = new Map<string, number>();
-  #writing: Promise<void> | undefined;
+  #write: Promise<void> | undefined;
 
-  /** `onTrouble` is told once when uses cannot be written, and once when they can be again. */
-  constructor(
-    store: LastUsedStore,
-    { now = Date.now, onTrouble: onHealthChange = (_error: Error | undefined): void => {} } = {},
-  ) {
+  /** `now` is monotonic. By default it starts at wall time, so that its minutes match those of the store. */
+  constructor(store: Pick<LastUsedStore, 'record'>, now = () => performance.timeOrigin + performance.now()) {
     this.#store = store;
     this.#now = now;
-    this.#onHealthChange = onHealthChange;
-    this.#timer = setInterval(() => void this.flush(), FLUSH_MS).unref();
+    this.#timer = setInterval(() => void this.flush(), FLUSH_INTERVAL_MS).unref();
   }
 
-  /** For each request with a valid key. */
+  /** Call once for each request with a valid key. */
   record(id: string): void {
     const now = this.#now();
     const minute = Math.floor(now / MINUTE_MS);
@@ -40,35 +36,30 @@ export class LastUsedRecorder {
     this.#pending.set(id, now);
   }
 
-  /** Writes what is pending; what could not be written stays so. */
-  async flush(): Promise<void> {
-    if (this.#writing) return this.#writing;
-    if (this.#pending.size === 0) return;
-    this.#writing = this.#write();
-    await this.#writing;
-    this.#writing = undefined;
+  /** Writes pending uses, unless a write is in flight. Never rejects: the Redis client logs an outage. */
+  flush(): Promise<void> {
+    if (this.#pending.size === 0) return this.#write ?? Promise.resolve();
+    this.#write ??= this.#writePending().finally(() => {
+      this.#write = undefined;
+    });
+    return this.#write;
   }
 
-  /** With what is still pending, for as long as one call takes. */
+  /** Stops the timer and writes what is pending. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.flush();
-    await this.flush(); // What was noted while the first was under way.
+    await this.flush(); // Uses recorded during a write that was in flight.
   }
 
-  async #write(): Promise<void> {
-    const writing = this.#pending;
+  async #writePending(): Promise<void> {
+    const uses = this.#pending;
     this.#pending = new Map();
     const now = this.#now();
     try {
-      await this.#store.record(new Map([...writing].map(([id, usedAt]) => [id, now - usedAt])));
-      if (this.#isFailing) this.#onHealthChange(undefined);
-      this.#isFailing = false;
-    } catch (error) {
-      if (!this.#isFailing) this.#onHealthChange(error as Error);
-      this.#isFailing = true;
-      // Of the same key a later use counts.
-      for (const [id, usedAt] of writing) if (!this.#pending.has(id)) this.#pending.set(id, usedAt);
+      await this.#store.record(new Map([...uses].map(([id, usedAt]) => [id, now - usedAt])));
+    } catch {
+      this.#pending = new Map([...uses, ...this.#pending]); // A later use wins.
     }
   }
 }

@@ -9,60 +9,66 @@ if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'record', ARGV[3])
 return 1`;
 
-/** Without the record there is nothing but a 500: it is worth a longer wait than what has a stand-in. */
-const MIN_TIMEOUT_MS = 500;
+/** Longer than other calls: a lookup has no fallback, so its timeout is a 500. */
+const MIN_LOOKUP_TIMEOUT_MS = 500;
 
-/** One hash a key, with its version beside the record so that the limit script can compare it; a set holds the ids. */
+/**
+ * Stores key records in Redis: the set `keys` holds the ids, and the hash `{ID}:key` holds `record` and `version`. The rate
+ * limit script compares `version` with the cached one.
+ */
 export class RedisKeyStore implements KeyStore {
   readonly #redis: RedisClient;
-  readonly #notify: (id: string) => Promise<void>;
+  readonly #idSet: string;
+  readonly #lookupTimeoutMs: number;
+  readonly #publishChange: (id: string) => Promise<void>;
   readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
 
+  /** `publishChange` notifies processes that are about to lose Redis. It may fail: the rate limiter notices changes too. */
   constructor(redis: RedisClient, publishChange: (id: string) => Promise<void>) {
     this.#redis = redis;
-    this.#notify = publishChange;
+    this.#idSet = redis.key('keys');
+    this.#lookupTimeoutMs = Math.max(MIN_LOOKUP_TIMEOUT_MS, redis.timeoutMs);
+    this.#publishChange = publishChange;
     this.#replace = redis.defineScript('replaceKey', REPLACE);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
-    const patienceMs = Math.max(MIN_TIMEOUT_MS, this.#redis.timeoutMs);
-    const text = await this.#redis
-      .command('HGET', (client) => client.hget(this.#recordKey(id), 'record'), patienceMs)
+    const hash = await this.#redis
+      .command('HGETALL', (client) => client.hgetall(this.#recordKey(id)), this.#lookupTimeoutMs)
       .catch((error: StoreUnavailableError) => {
         throw isWrongType(error.cause) ? corruptRecord(id) : error;
       });
-    return text === null ? undefined : readRecord(text, id);
+    if (Object.keys(hash).length === 0) return undefined;
+    const record = parseRecord(hash['record']);
+    if (record?.id !== id || record.version !== hash['version']) throw corruptRecord(id);
+    return record;
   }
 
   async filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>> {
-    const patienceMs = Math.max(MIN_TIMEOUT_MS, this.#redis.timeoutMs);
     const members = await this.#redis.command(
       'SMISMEMBER',
-      (client) => client.smismember(this.#redis.key('keys'), [...ids]),
-      patienceMs,
+      (client) => client.smismember(this.#idSet, [...ids]),
+      this.#lookupTimeoutMs,
     );
     return new Set(ids.filter((_, i) => members[i] === 1));
   }
 
   async list(): Promise<KeyList> {
-    const ids = await this.#redis.command('SMEMBERS', (client) => client.smembers(this.#redis.key('keys')));
-    const damagedIds: string[] = [];
+    const ids = await this.#redis.command('SMEMBERS', (client) => client.smembers(this.#idSet));
+    const corruptIds: string[] = [];
     const findOrCollect = (id: string) =>
       this.find(id).catch((error: unknown) => {
         if (!(error instanceof CorruptRecordError)) throw error;
-        damagedIds.push(id);
+        corruptIds.push(id);
         return undefined;
       });
-    const records = await Promise.all(ids.map(findOrCollect));
-    return {
-      records: records.filter((record) => record !== undefined).sort(byCreation),
-      corruptIds: damagedIds.sort(),
-    };
+    const records = (await Promise.all(ids.map(findOrCollect))).filter((record) => record !== undefined);
+    return { records: records.sort(byCreation), corruptIds: corruptIds.sort() };
   }
 
   async create(record: ApiKey): Promise<void> {
-    // The id first: one without a record is passed over, a record without its id would never be listed.
-    await this.#redis.command('SADD', (client) => client.sadd(this.#redis.key('keys'), record.id));
+    // The id first: list() skips an id without a record, but would never find a record without its id.
+    await this.#redis.command('SADD', (client) => client.sadd(this.#idSet, record.id));
     const fields = { version: record.version, record: JSON.stringify(record) };
     await this.#redis.command('HSET', (client) => client.hset(this.#recordKey(record.id), fields));
   }
@@ -70,22 +76,14 @@ export class RedisKeyStore implements KeyStore {
   async replace(record: ApiKey, version: string): Promise<boolean> {
     const args: [string, string, string] = [version, record.version, JSON.stringify(record)];
     const isReplaced = (await this.#replace([this.#recordKey(record.id)], args)) === 1;
-    if (isReplaced) await this.#publishChange(record.id);
+    if (isReplaced) await this.#publishChange(record.id).catch(() => {});
     return isReplaced;
   }
 
   async remove(id: string): Promise<void> {
     await this.#redis.command('DEL', (client) => client.del(this.#recordKey(id)));
-    await this.#redis.command('SREM', (client) => client.srem(this.#redis.key('keys'), id));
-    await this.#publishChange(id);
-  }
-
-  /**
-   * Every request that reaches Redis notices the change by itself. This is for the processes that Redis is about to be out
-   * of reach of; the change stands without it.
-   */
-  async #publishChange(id: string): Promise<void> {
-    await this.#notify(id).catch(() => {});
+    await this.#redis.command('SREM', (client) => client.srem(this.#idSet, id));
+    await this.#publishChange(id).catch(() => {});
   }
 
   #recordKey(id: string): string {
@@ -93,16 +91,14 @@ export class RedisKeyStore implements KeyStore {
   }
 }
 
-function readRecord(text: string, id: string): ApiKey {
+function parseRecord(text = ''): ApiKey | undefined {
   try {
-    const record = apiKeySchema.parse(JSON.parse(text));
-    if (record.id === id) return record;
+    return apiKeySchema.parse(JSON.parse(text));
   } catch {
-    // Below; the parser's error would quote the record.
+    return undefined; // The parser's error would quote the record.
   }
-  throw corruptRecord(id);
 }
 
 function corruptRecord(id: string): CorruptRecordError {
-  return new CorruptRecordError(`the record of key ${id} is damaged`);
+  return new CorruptRecordError(`the record of key ${id} is corrupt`);
 }

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { throttlingNetwork } from '../http/client-address.ts';
 import { GatewayError } from '../http/errors.ts';
-import { type ApiKey, keyStatus, parseKeyId, verifyHash } from '../keys/api-key.ts';
+import { type ApiKey, keyStatus, verifyHash } from '../keys/api-key.ts';
+import { parseKeyId } from '../keys/key-format.ts';
 import type { KeyLookup } from '../keys/key-store.ts';
 import { rateLimitedError, rateLimitHeaders } from '../rate-limit/headers.ts';
 import type { RateLimit, RateLimiter } from '../rate-limit/rate-limiter.ts';

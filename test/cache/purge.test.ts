@@ -238,7 +238,7 @@ describe('with Redis', () => {
     await stack.redis.kill();
     const { code, stdout, stderr } = await runPurge(stack.environment, '--account-group', 'ag_1');
     expect([code, stdout]).toEqual([69, '']);
-    expect(stderr).toMatch(/^The store is out of reach[^\n]*\.\n$/);
+    expect(stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
   });
 
   test('cache purge --json prints the purged scope', async () => {

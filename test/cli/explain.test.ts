@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { stageOrder } from '../../src/app.ts';
 import { cachePolicy } from '../../src/cache/freshness.ts';
 import { type Explanation, explain } from '../../src/cli/explain-stages.ts';
 import { openInspector, type StoreInspector } from '../../src/cli/open-stores.ts';
 import { publicEndpoints } from '../../src/endpoints/index.ts';
 import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { loadSettings } from '../../src/settings/load.ts';
+import { cli, cliJson } from '../helpers/cli.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
-import { type InProcessGateway, runProgram } from '../helpers/gateway.ts';
+import type { InProcessGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -20,7 +22,7 @@ import { requestIds, respondWithCampaign, respondWithJson } from '../helpers/ups
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
-let inspection: StoreInspector;
+let inspector: StoreInspector;
 let environment: Record<string, string>;
 
 beforeAll(async () => {
@@ -31,10 +33,10 @@ beforeAll(async () => {
     RATE_LIMIT_DEFAULT: '1000/1h',
     AUTH_FAILURE_LIMIT: '9999/1s',
   };
-  inspection = await openInspector(loadSettings(environment), pino({ level: 'silent' }));
+  inspector = await openInspector(loadSettings(environment), pino({ level: 'silent' }));
 });
 afterAll(async () => {
-  await inspection.close();
+  await inspector.close();
   await stack.stop();
 });
 beforeEach(() => {
@@ -45,14 +47,14 @@ beforeEach(() => {
     );
 });
 
-const idOf = (key: string) => key.split('_')[1] as string;
+const getId = (key: string) => key.split('_')[1] as string;
 
-async function explained(key: string, target: string): Promise<Explanation> {
+async function explainRequest(key: string, target: string): Promise<Explanation> {
   const settings = loadSettings(environment);
-  const record = await inspection.keys.find(idOf(key));
+  const record = await inspector.keys.find(getId(key));
   if (!record) throw new Error('no such key');
   return explain(record, target, {
-    ...inspection,
+    ...inspector,
     endpoints: publicEndpoints(settings),
     defaultLimit: parseRateLimit(settings.RATE_LIMIT_DEFAULT),
     cachePolicy: cachePolicy(settings),
@@ -60,8 +62,8 @@ async function explained(key: string, target: string): Promise<Explanation> {
   });
 }
 
-/** The path as it stands: fetch would mend it. */
-async function ask(gateway: InProcessGateway, key: string, target: string) {
+/** Sends the path as it is: fetch would normalize it. */
+async function send(gateway: InProcessGateway, key: string, target: string) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
   const options = { path: target, headers: { 'x-api-key': key }, agent: false };
   request(gateway.url, options, (response) => {
@@ -79,19 +81,19 @@ async function ask(gateway: InProcessGateway, key: string, target: string) {
 
 const yesterday = new Date(Date.now() - 86_400_000).toISOString();
 const tomorrow = new Date(Date.now() + 86_400_000).toISOString();
-const rights: [name: string, rights: KeyRights, requestsBefore: number][] = [
-  ['all is right', {}, 0],
-  ['all groups, an end to come', { accountGroupIds: '*', expiresAt: tomorrow }, 0],
-  ['two groups, several limits', { accountGroupIds: ['ag_1', 'ag_2'], rateLimits: ['500/1h', '900/1d'] }, 3],
-  ['a group of its own', { accountGroupIds: ['ag_9'] }, 0],
+const keyCases: [name: string, rights: KeyRights, requestsBefore: number][] = [
+  ['valid', {}, 0],
+  ['all account groups, expires tomorrow', { accountGroupIds: '*', expiresAt: tomorrow }, 0],
+  ['two account groups, two limits', { accountGroupIds: ['ag_1', 'ag_2'], rateLimits: ['500/1h', '900/1d'] }, 3],
+  ['another account group', { accountGroupIds: ['ag_9'] }, 0],
   ['many permissions', { permissions: ['a:b', 'campaigns:read', 'c:d'] }, 0],
   ['another permission', { permissions: ['campaigns:write'] }, 0],
-  ['another permission and group', { permissions: ['campaigns:write'], accountGroupIds: ['ag_9'] }, 0],
+  ['another permission and account group', { permissions: ['campaigns:write'], accountGroupIds: ['ag_9'] }, 0],
   ['expired', { expiresAt: yesterday }, 0],
   ['revoked', { revokedAt: yesterday }, 0],
-  ['revoked and of no use anyway', { revokedAt: yesterday, expiresAt: yesterday, permissions: ['a:b'] }, 0],
-  ['used up', { rateLimits: ['2/1d'] }, 2],
-  ['used up by one of its limits, no permission', { rateLimits: ['1/1d', '900/1h'], permissions: ['a:b'] }, 1],
+  ['revoked, expired, another permission', { revokedAt: yesterday, expiresAt: yesterday, permissions: ['a:b'] }, 0],
+  ['limit exhausted', { rateLimits: ['2/1d'] }, 2],
+  ['one of two limits exhausted, another permission', { rateLimits: ['1/1d', '900/1h'], permissions: ['a:b'] }, 1],
 ];
 
 const targets = [
@@ -118,7 +120,7 @@ const targets = [
   '/openapi.yaml',
 ];
 
-const piece = fc.constantFrom(
+const segment = fc.constantFrom(
   'v1',
   'accounts',
   'campaigns',
@@ -133,131 +135,136 @@ const piece = fc.constantFrom(
   '@:',
   '*',
 );
-const strangePath = fc.oneof(
-  fc.array(piece, { maxLength: 7 }).map((pieces) => `/${pieces.join('/')}`),
-  fc.tuple(piece, piece).map(([group, campaign]) => `/v1/accounts/${group}/campaigns/${campaign}`),
+const randomPath = fc.oneof(
+  fc.array(segment, { maxLength: 7 }).map((segments) => `/${segments.join('/')}`),
+  fc.tuple(segment, segment).map(([group, campaign]) => `/v1/accounts/${group}/campaigns/${campaign}`),
 );
 
-test(`what is explained for ${rights.length} keys and some 40 paths is what the gateway does`, async () => {
-  const gateway = await stack.gateway({ ...environment, DOCS: 'false' }); // Explained are the endpoints.
-  const all = [...targets, ...fc.sample(strangePath, 20)];
-  for (const [name, keyRights, requestsBefore] of rights) {
-    const key = await stack.key(keyRights);
-    for (let i = 0; i < requestsBefore; i++) await ask(gateway, key, campaignPath);
-    for (const target of all) {
-      const { response: answer, stages } = await explained(key, target);
-      const { status, error } = await ask(gateway, key, target);
-      const decisive = stages.find(({ result: verdict }) => verdict !== 'passes');
-      const expected = { status, code: error?.code ?? null };
-      if (answer) expect([name, target, answer]).toEqual([name, target, expected]);
+test('explain predicts the response to every combination of key and path', async () => {
+  const gateway = await stack.gateway({ ...environment, DOCS: 'false' }); // The reference page needs no key.
+  const allTargets = [...targets, ...fc.sample(randomPath, 20)];
+  for (const [name, rights, requestsBefore] of keyCases) {
+    const key = await stack.key(rights);
+    for (let i = 0; i < requestsBefore; i++) await send(gateway, key, campaignPath);
+    for (const target of allTargets) {
+      const { response: predicted, stages } = await explainRequest(key, target);
+      const { status, error } = await send(gateway, key, target);
+      const actual = { status, code: error?.code ?? null };
+      if (predicted) expect([name, target, predicted]).toEqual([name, target, actual]);
       else expect([name, target, [200, 404].includes(status)]).toEqual([name, target, true]);
-      // What the caller reads is what is explained, but for what the caller is not told.
+      const decisive = stages.find(({ result }) => result !== 'passed');
       if (status === 403 || status === 400) expect(decisive?.details).toBe(error.details);
-      expect(stages.map(({ stage }) => stage).slice(0, 2)).toEqual(['key', 'limit']);
+      const names = stages.map(({ stage }) => stage);
+      expect([
+        stageOrder.filter((stage) => stage !== 'respond'),
+        ['authenticate', 'rateLimit', 'route'],
+      ]).toContainEqual(names);
     }
   }
 });
 
-describe('explaining', () => {
-  test('costs no request, forwards nothing, and asks for no lease', async () => {
-    const key = await stack.key({ rateLimits: ['10/1d'] });
-    const gateway = await stack.gateway(environment);
-    await ask(gateway, key, campaignPath);
-    const before = stack.upstream.requests.length;
-    const keys = async () => (await stack.redis.client.keys('*')).sort();
-    const known = await keys();
-    for (let i = 0; i < 20; i++) {
-      const { stages } = await explained(key, `/v1/accounts/ag_1/campaigns/cmp_unseen`);
-      expect(stages[1]).toMatchObject({ verdict: 'passes', details: '9 of 10 requests a 86400 s window left.' });
-    }
-    expect(await keys()).toEqual(known);
-    expect(stack.upstream.requests.length).toBe(before);
-    const { headers } = await get(gateway.url + campaignPath, { 'x-api-key': key });
-    expect(headers.get('ratelimit')).toMatch(/^"default";r=8;/);
-  });
-
-  test('the cache: nothing yet, fresh, stale, stale for failures alone, not found, and of any age the campaign service decides', async () => {
-    const key = await stack.key();
-    const gateway = await stack.gateway(environment);
-    const cacheOf = async (target: string) => (await explained(key, target)).stages.at(-1);
-    const [target, missing] = ['/v1/accounts/ag_1/campaigns/cmp_aged', '/v1/accounts/ag_1/campaigns/missing_2'];
-    expect(await cacheOf(target)).toMatchObject({ verdict: 'passes', status: null });
-    for (const path of [target, missing]) await ask(gateway, key, path);
-    // The entry is written behind the answer.
-    await until(async () => (await cacheOf(target))?.result === 'answers');
-    expect(await cacheOf(target)).toMatchObject({
-      status: 200,
-      ageSeconds: 0,
-      details: 'The entry is 0 s old and fresh.',
-    });
-    await until(async () => (await cacheOf(missing))?.result === 'answers');
-    expect(await cacheOf(missing)).toMatchObject({ status: 404, code: 'NOT_FOUND' });
-    await ageSharedEntries(stack.redis.client, 40_000);
-    expect(await cacheOf(target)).toMatchObject({
-      verdict: 'answers',
-      status: 200,
-      details: expect.stringContaining('stale'),
-    });
-    expect(await cacheOf(missing)).toMatchObject({ verdict: 'passes' });
-    await ageSharedEntries(stack.redis.client, 60_000);
-    const old = await cacheOf(target);
-    expect(old).toMatchObject({
-      verdict: 'passes',
-      details: expect.stringContaining('only if the campaign service fails'),
-    });
-    expect(old?.ageSeconds).toBeGreaterThanOrEqual(100);
-  });
+test('explain counts no request, forwards nothing and writes nothing to Redis', async () => {
+  const key = await stack.key({ rateLimits: ['10/1d'] });
+  const gateway = await stack.gateway(environment);
+  await send(gateway, key, campaignPath);
+  const before = stack.upstream.requests.length;
+  const redisKeys = async () => (await stack.redis.client.keys('*')).sort();
+  const keysBefore = await redisKeys();
+  for (let i = 0; i < 20; i++) {
+    const { stages } = await explainRequest(key, '/v1/accounts/ag_1/campaigns/cmp_unseen');
+    expect(stages[1]).toMatchObject({ result: 'passed', details: '9 of 10 requests left in the 86400 s window.' });
+  }
+  expect(await redisKeys()).toEqual(keysBefore);
+  expect(stack.upstream.requests.length).toBe(before);
+  const { headers } = await get(gateway.url + campaignPath, { 'x-api-key': key });
+  expect(headers.get('ratelimit')).toMatch(/^"default";r=8;/);
 });
 
-describe('the command', () => {
-  const cli = (args: string[], more: Record<string, string> = {}) =>
-    runProgram('src/cli/main.ts', ['explain', ...args], { ...environment, ...more });
+test('explain reports a cache entry as missing, fresh, stale, stale if error or not found', async () => {
+  const key = await stack.key();
+  const gateway = await stack.gateway(environment);
+  const explainCache = async (target: string) => (await explainRequest(key, target)).stages.at(-1);
+  const [target, missing] = ['/v1/accounts/ag_1/campaigns/cmp_aged', '/v1/accounts/ag_1/campaigns/missing_2'];
+  expect(await explainCache(target)).toMatchObject({ stage: 'readDocument', result: 'passed', status: null });
+  for (const path of [target, missing]) await send(gateway, key, path);
+  // The entry is written after the response.
+  await until(async () => (await explainCache(target))?.result === 'responds');
+  const fresh = { status: 200, code: null, ageSeconds: 0, details: 'The entry is 0 s old and fresh.' };
+  expect(await explainCache(target)).toMatchObject(fresh);
+  await until(async () => (await explainCache(missing))?.result === 'responds');
+  expect(await explainCache(missing)).toMatchObject({ status: 404, code: 'NOT_FOUND' });
 
-  test('tells people a table and an answer, programs one JSON value', async () => {
-    const key = await stack.key({ accountGroupIds: ['ag_9'] });
-    const unread = '/v1/accounts/ag_1/campaigns/cmp_unread';
-    const args = ['--key-id', idOf(key), '--path', unread];
-    const [people, program] = await Promise.all([cli(args), cli([...args, '--json'])]);
-    expect([people.code, people.stderr]).toEqual([0, '']);
-    expect(people.stdout).toMatch(/^account group +refuses 403 +This key has no access to this account group\.$/m);
-    expect(people.stdout).toMatch(/^Answer: 403 FORBIDDEN$/m);
-    const { keyId, path: target, stages, answer } = JSON.parse(program.stdout);
-    expect([keyId, target, answer]).toEqual([idOf(key), unread, { status: 403, code: 'FORBIDDEN' }]);
-    expect(stages.map(({ stage, verdict }: { stage: string; verdict: string }) => [stage, verdict])).toEqual([
-      ['key', 'passes'],
-      ['limit', 'passes'],
-      ['permission', 'passes'],
-      ['parameters', 'passes'],
-      ['accountGroup', 'refuses'],
-      ['cache', 'passes'],
-    ]);
-  });
+  await ageSharedEntries(stack.redis.client, 40_000);
+  const stale = { result: 'responds', status: 200, details: expect.stringContaining('stale') };
+  expect(await explainCache(target)).toMatchObject(stale);
+  expect(await explainCache(missing)).toMatchObject({ result: 'passed' });
 
-  test('with a keys file says what is in the memory of the gateway alone', async () => {
-    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-explain-'));
-    const own = { REDIS_URL: '', KEYS_FILE: path.join(folder, 'keys.json') };
-    const create = 'keys create --name a --permission campaigns:read --account-group ag_1 --json'.split(' ');
-    const { id } = JSON.parse((await runProgram('src/cli/main.ts', create, own)).stdout);
-    const { stdout } = await cli(['--key-id', id, '--path', campaignPath], own);
-    expect(stdout).toMatch(/^limit +unknown/m);
-    expect(stdout).toMatch(/^cache +unknown/m);
-    expect(stdout).toMatch(/^Answer: depends on the gateway's own memory$/m);
-    await rm(folder, { recursive: true });
-  });
+  await ageSharedEntries(stack.redis.client, 60_000);
+  const old = await explainCache(target);
+  const staleIfError = expect.stringContaining('only if the campaign service fails');
+  expect(old).toMatchObject({ result: 'passed', details: staleIfError });
+  expect(old?.ageSeconds).toBeGreaterThanOrEqual(100);
+});
 
-  test.each([
-    [64, []],
-    [64, ['--key-id', 'a']],
-    [64, ['--path', '/a']],
-    [64, ['--key-id', 'a', '--path', 'v1']],
-    [64, ['--key-id', 'a', '--path', '/a b']],
-    [64, ['--key-id', 'a', '--path', '/ä']],
-    [64, ['--key-id', 'a', '--path', '/', '--name', 'b']],
-    [64, ['more', '--key-id', 'a', '--path', '/']],
-    [66, ['--key-id', '0000000000000000', '--path', '/']],
-  ])('%i and one sentence: explain %j', async (expected, args) => {
-    const { code, stdout, stderr } = await cli([...args, '--json']);
-    expect([code, stdout]).toEqual([expected, '']);
-    expect(stderr).toMatch(/^[^\n]+\.\n$/);
-  });
+test('an invalid path parameter skips the stages that need it', async () => {
+  const key = await stack.key({ permissions: ['a:b'] });
+  const { stages, response } = await explainRequest(key, '/v1/accounts/ag_1/campaigns/c.1');
+  expect(stages.map(({ result }) => result)).toEqual([
+    'passed',
+    'passed',
+    'rejected',
+    'rejected',
+    'skipped',
+    'skipped',
+  ]);
+  expect(response).toEqual({ status: 403, code: 'FORBIDDEN' });
+});
+
+test('the command prints a table and the response, or one JSON value', async () => {
+  const key = await stack.key({ accountGroupIds: ['ag_9'] });
+  const target = '/v1/accounts/ag_1/campaigns/cmp_unread';
+  const args = ['explain', '--key-id', getId(key), '--path', target];
+  const { code, stdout, stderr } = await cli(args, environment);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(stdout).toBe(
+    [
+      'STAGE                RESULT        DETAILS',
+      'authenticate         passed        The key is active.',
+      'rateLimit            passed        1000 of 1000 requests left in the 3600 s window.',
+      'authorize            passed        The key has the permission campaigns:read.',
+      'validateParams       passed        All path parameters are valid.',
+      'requireAccountGroup  rejected 403  This API key has no access to this account group.',
+      'readDocument         passed        Not in the shared cache: the request is forwarded.',
+      '',
+      'Response: 403 FORBIDDEN',
+      '',
+    ].join('\n'),
+  );
+  const explanation = await cliJson(args, environment);
+  expect(explanation).toMatchObject({ keyId: getId(key), path: target, response: { status: 403, code: 'FORBIDDEN' } });
+  expect(explanation.stages.map(({ stage, result }: { stage: string; result: string }) => [stage, result])).toEqual([
+    ['authenticate', 'passed'],
+    ['rateLimit', 'passed'],
+    ['authorize', 'passed'],
+    ['validateParams', 'passed'],
+    ['requireAccountGroup', 'rejected'],
+    ['readDocument', 'passed'],
+  ]);
+});
+
+test('with a keys file the command reports the state in the memory of the gateway as unknown', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-explain-'));
+  const embedded = { ...environment, REDIS_URL: '', KEYS_FILE: path.join(folder, 'keys.json') };
+  const create = 'keys create --name a --permission campaigns:read --account-group ag_1'.split(' ');
+  const { id } = await cliJson(create, embedded);
+  const { stdout } = await cli(['explain', '--key-id', id, '--path', campaignPath], embedded);
+  expect(stdout).toMatch(/^rateLimit +unknown/m);
+  expect(stdout).toMatch(/^readDocument +unknown/m);
+  expect(stdout).toMatch(/^Response: unknown \(depends on the memory of the gateway\)$/m);
+  await rm(folder, { recursive: true });
+});
+
+test('an unknown key exits with 66', async () => {
+  const { code } = await cli(['explain', '--key-id', '0000000000000000', '--path', '/'], environment);
+  expect(code).toBe(66);
 });

@@ -1,4 +1,5 @@
-import { type ApiKey, generateKey, hashKey, newVersion } from '../../src/keys/api-key.ts';
+import { type ApiKey, hashKey, newVersion } from '../../src/keys/api-key.ts';
+import { generateKey } from '../../src/keys/key-format.ts';
 
 export type KeyRights = Partial<
   Pick<ApiKey, 'permissions' | 'accountGroupIds' | 'rateLimits' | 'expiresAt' | 'revokedAt'>

@@ -191,7 +191,7 @@ test('Redis metrics show calls by name, the state and live processes, and count 
     expect(states(up)).toEqual([1, 0, 0]);
     expect(readValue(up, 'campaign_gateway_instances')).toBe(1);
     expect(calls(up, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
-    expect(calls(up, 'HGET')).toEqual([['redis', undefined, 1]]);
+    expect(calls(up, 'HGETALL')).toEqual([['redis', undefined, 1]]);
     own.redis.freeze();
     await until(async () => states(await scrapeFrom(gateway))[2] === 1);
     const down = await scrapeFrom(gateway);
@@ -207,7 +207,7 @@ test('Redis metrics show calls by name, the state and live processes, and count 
     const lookups = (outcome: string) => readValue(after, 'campaign_gateway_key_lookups_total', { outcome });
     expect(['found', 'stale', 'failed'].map(lookups)).toEqual([1, 1, 1]);
     expect(calls(after, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
-    expect(calls(after, 'HGET')).toEqual([['redis', undefined, 1]]);
+    expect(calls(after, 'HGETALL')).toEqual([['redis', undefined, 1]]);
   } finally {
     await own.stop();
   }

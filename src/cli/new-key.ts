@@ -1,0 +1,51 @@
+import { z } from 'zod';
+import { type ApiKey, hashKey, type KeyChange, newVersion } from '../keys/api-key.ts';
+import { generateKey } from '../keys/key-format.ts';
+import { toTableRows } from './key-view.ts';
+import { formatJson, formatTable } from './output.ts';
+
+const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const MAX_DURATION_MS = 100 * 365 * UNIT_MS.d;
+
+/** Parses `90d`, `12h`, `30m` or `45s` into milliseconds. */
+export const durationSchema = z
+  .string()
+  .regex(/^[1-9]\d{0,9}[smhd]$/, 'must be a duration such as 90d, 12h, 30m or 45s')
+  .transform((text) => Number(text.slice(0, -1)) * UNIT_MS[text.at(-1) as keyof typeof UNIT_MS])
+  .refine((ms) => ms <= MAX_DURATION_MS, 'must be at most 100 years');
+
+export interface NewKey {
+  /** The only copy of the key: the record has its hash. */
+  readonly key: string;
+  readonly record: ApiKey;
+}
+
+/** Generates a key. `lifetimeMs` undefined: it never expires. */
+export function issueKey(
+  grants: Pick<ApiKey, 'name' | 'permissions' | 'accountGroupIds' | 'rateLimits'>,
+  lifetimeMs: number | undefined,
+  creation: KeyChange,
+): NewKey {
+  const { id, key } = generateKey();
+  const record: ApiKey = {
+    id,
+    hash: hashKey(key),
+    version: newVersion(),
+    ...grants,
+    createdAt: creation.at,
+    expiresAt: lifetimeMs === undefined ? null : new Date(Date.parse(creation.at) + lifetimeMs).toISOString(),
+    revokedAt: null,
+    changes: [creation],
+  };
+  return { key, record };
+}
+
+export function formatNewKeyJson({ key, record }: NewKey): string {
+  const { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt } = record;
+  return formatJson({ id, key, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt });
+}
+
+export function formatNewKeyTable(summary: string, { key, record }: NewKey): string {
+  const table = formatTable([['key', key], ...toTableRows(record)]);
+  return `${summary}\n\n${table}\nCopy the key now. It is not stored and cannot be shown again.\n`;
+}

@@ -1,0 +1,42 @@
+import { type ErrorCode, errorDefinitions, GatewayError } from '../http/errors.ts';
+
+/** What a stage would do with a request. */
+export interface StageResult {
+  /** `responds`: the stage ends the request with a response that is not an error of this stage, such as a cache hit. */
+  readonly result: 'passed' | 'rejected' | 'responds' | 'unknown' | 'skipped';
+  readonly status: number | null;
+  readonly code: ErrorCode | null;
+  /** A sentence. For most rejections, the `details` of the error response. */
+  readonly details: string;
+  /** The age of the cache entry. */
+  readonly ageSeconds?: number;
+}
+
+export function passed(details: string): StageResult {
+  return { result: 'passed', status: null, code: null, details };
+}
+
+/** The state that decides is in the memory of the gateway. */
+export function unknown(details: string): StageResult {
+  return { result: 'unknown', status: null, code: null, details };
+}
+
+/** An earlier rejection leaves this stage without its input. */
+export function skipped(details: string): StageResult {
+  return { result: 'skipped', status: null, code: null, details };
+}
+
+export function rejected(code: ErrorCode, details: string): StageResult {
+  return { result: 'rejected', status: errorDefinitions[code].status, code, details };
+}
+
+/** Runs the check of a stage itself. */
+export function runCheck(check: () => void, passedDetails: string): StageResult {
+  try {
+    check();
+    return passed(passedDetails);
+  } catch (error) {
+    if (error instanceof GatewayError) return rejected(error.code, error.details);
+    throw error;
+  }
+}

@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { verifyHash } from '../../src/keys/api-key.ts';
+import { generateKey, parseKeyId } from '../../src/keys/key-format.ts';
+import { makeKey } from '../helpers/keys.ts';
+
+test('a generated key has the documented format and contains its id', () => {
+  for (let i = 0; i < 200; i++) {
+    const { id, key } = generateKey();
+    expect(key).toMatch(/^cgw_[0-9a-z]{16}_[0-9A-Za-z]{49}$/);
+    expect(parseKeyId(key)).toBe(id);
+  }
+});
+
+test('text that is not a key has no id', () => {
+  fc.assert(
+    fc.property(fc.string({ maxLength: 100 }), (text) => {
+      expect(parseKeyId(text)).toBeUndefined();
+    }),
+  );
+});
+
+test('the checksum detects every single mistyped character', () => {
+  const { key } = generateKey();
+  fc.assert(
+    fc.property(fc.nat({ max: key.length - 1 }), fc.string({ minLength: 1, maxLength: 1 }), (at, letter) => {
+      fc.pre(key[at] !== letter);
+      expect(parseKeyId(key.slice(0, at) + letter + key.slice(at + 1))).toBeUndefined();
+    }),
+  );
+});
+
+test('a key matches the hash in its own record and in no other', () => {
+  const [own, other] = [makeKey(), makeKey()];
+  expect(verifyHash(own.key, own.record)).toBe(true);
+  expect(verifyHash(own.key, other.record)).toBe(false);
+});
