@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Express } from 'express';
 import type { Logger } from 'pino';
 import { type AppOptions, createApp } from './app.ts';
 import { Cache } from './cache/cache.ts';
@@ -8,7 +9,7 @@ import { registerCacheGauges } from './cache/metrics.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { publicEndpoints } from './endpoints/index.ts';
 import { acceptPendingConnections } from './http/accept-pending.ts';
-import { findMessageError } from './http/check-message.ts';
+import { findMessageError, mustCloseAfter } from './http/check-message.ts';
 import { createConnectionDropCounter } from './http/connection-metrics.ts';
 import { drain } from './http/drain.ts';
 import type { GatewayError } from './http/errors.ts';
@@ -21,15 +22,15 @@ import { authorize } from './middleware/authorize.ts';
 import { setPublicHeaders } from './middleware/public-headers.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { readFromOrigin, readThroughCache } from './middleware/read-document.ts';
-import { createRequestTelemetry } from './middleware/request-telemetry.ts';
+import { createRequestTelemetry, type RequestTelemetry } from './middleware/request-telemetry.ts';
 import { requireAccountGroup } from './middleware/require-account-group.ts';
 import { handleErrors, respond, type ServerState } from './middleware/respond.ts';
 import { startRequest } from './middleware/start-request.ts';
 import { validateParams } from './middleware/validate-params.ts';
 import { openApiRoutes } from './openapi/routes.ts';
-import { OverloadDetector, type OverloadOptions } from './overload/detector.ts';
-import { createOverloadLog } from './overload/overload-log.ts';
-import { overloadedError, randomRetryAfterSeconds } from './overload/reject.ts';
+import { LoadShedder } from './overload/load-shedder.ts';
+import { pickOverloadedError } from './overload/overloaded-error.ts';
+import { createRejectionLog, type RejectionLog } from './overload/rejection-log.ts';
 import { parseRateLimit } from './rate-limit/rate-limiter.ts';
 import type { Settings } from './settings/definitions.ts';
 import type { Stores } from './stores.ts';
@@ -49,7 +50,7 @@ export interface GatewayOptions {
   readonly monotonicNow?: () => number;
   readonly endpoints?: (settings: Settings) => readonly Endpoint[];
   readonly limits?: Partial<ServerLimits>;
-  readonly createOverload?: (parts: OverloadOptions) => Pick<OverloadDetector, 'shouldAdmit' | 'start'>;
+  readonly loadShedder?: Pick<LoadShedder, 'tryAdmit' | 'release' | 'start'>;
 }
 
 interface DrainOptions {
@@ -74,47 +75,64 @@ export function createGateway(options: GatewayOptions): Gateway {
   registerUpstreamGauges(upstream.state);
   const serverState = { isDraining: false };
   const telemetry = createRequestTelemetry(log);
+  const rejectionLog = createRejectionLog(log);
+  const maxInFlight = settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY;
+  const loadShedder = options.loadShedder ?? new LoadShedder({ log, maxInFlight });
+  const onCompleted: RequestTelemetry['onCompleted'] = (request, response, context) => {
+    loadShedder.release(context.isMiss);
+    telemetry.onCompleted(request, response, context);
+  };
   const endpoints = (options.endpoints ?? publicEndpoints)(settings);
   const app = createApp({
     endpoints,
     publicRoutes: openApiRoutes(endpoints, settings.DOCS),
     trustProxy: settings.TRUST_PROXY,
-    startRequest: startRequest({ trustSampled: settings.TRACE_TRUST_SAMPLED, telemetry }),
+    startRequest: startRequest({ trustSampled: settings.TRACE_TRUST_SAMPLED, onCompleted }),
     setPublicHeaders: setPublicHeaders(serverState),
     handleErrors: handleErrors(serverState),
     ...createStages(options, upstream, serverState),
   });
-
-  const overloadLog = createOverloadLog(log);
-  const createOverload = options.createOverload ?? ((parts) => new OverloadDetector(parts));
-  const overload = createOverload({ ...overloadLog, utilization: upstream.utilization });
-
-  /** What is rejected before Express sees it: requests beyond capacity, at the lowest cost, and malformed ones. */
-  function onRequest(request: IncomingMessage, response: ServerResponse): void {
-    const rejection = overload.shouldAdmit() ? findMessageError(request) : overloadedError(randomRetryAfterSeconds());
-    if (rejection) reject(request, response, rejection);
-    else app(request, response);
-  }
-
-  function reject(request: IncomingMessage, response: ServerResponse, error: GatewayError): void {
-    const traceId = extractTraceId(request.headers);
-    const closes = error.code !== 'OVERLOADED' || serverState.isDraining;
-    writeResponse(request, response, traceId, errorResponse(error, traceId), closes);
-    if (error.code === 'OVERLOADED') overloadLog.onRejected(error, traceId);
-    else telemetry.onRejected(error, traceId);
-  }
-
   const server = createPublicServer({
     maxConnections: settings.MAX_CONNECTIONS,
-    onRequest,
+    onRequest: createRequestListener({ app, loadShedder, rejectionLog, telemetry, serverState }),
     onRequestRejected: telemetry.onRejected,
     onConnectionDropped: createConnectionDropCounter(log),
     limits: options.limits,
     messageClasses: createMessageClasses(app),
   });
-  server.once('listening', () => server.once('close', overload.start()));
+  server.once('listening', () => server.once('close', loadShedder.start()).once('close', rejectionLog.flush));
   server.on('connection', workerCounter('campaign_gateway.worker.connections', 'Connections by worker'));
   return { server, upstream, drain: (times) => drainGateway(server, upstream, serverState, times) };
+}
+
+interface RequestListenerOptions {
+  readonly app: Express;
+  readonly loadShedder: Pick<LoadShedder, 'tryAdmit'>;
+  readonly rejectionLog: RejectionLog;
+  readonly telemetry: RequestTelemetry;
+  readonly serverState: ServerState;
+}
+
+/** Rejects malformed requests, and requests beyond capacity, before Express sees them. */
+function createRequestListener({ app, loadShedder, rejectionLog, telemetry, serverState }: RequestListenerOptions) {
+  /** Returns the trace id of the response. */
+  function reject(request: IncomingMessage, response: ServerResponse, error: GatewayError, closes: boolean): string {
+    const traceId = extractTraceId(request.headers);
+    writeResponse(request, response, traceId, errorResponse(error, traceId), closes || serverState.isDraining);
+    return traceId;
+  }
+
+  return function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const malformed = findMessageError(request);
+    if (malformed) telemetry.onRejected(malformed, reject(request, response, malformed, true));
+    else if (loadShedder.tryAdmit()) app(request, response);
+    else {
+      const overloaded = pickOverloadedError();
+      // The connection stays open: accepting a new one costs more than its next request.
+      rejectionLog.record(overloaded, reject(request, response, overloaded, mustCloseAfter(request)));
+      telemetry.countRejected(overloaded);
+    }
+  };
 }
 
 /** The stages of `app.ts`, each with what it needs. */

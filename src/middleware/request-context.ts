@@ -50,6 +50,11 @@ export class RequestContext {
     return this.#abortController.signal;
   }
 
+  /** Whether the request made its own call to the campaign service. */
+  get isMiss(): boolean {
+    return this.upstreamMs !== undefined && this.cache?.outcome !== 'collapsed';
+  }
+
   abort(): void {
     this.#isAborted = true;
     this.#abortController?.abort();

@@ -27,6 +27,8 @@ export interface RequestTelemetry {
   onCompleted(request: GatewayRequest, response: ServerResponse, context: RequestContext): void;
   /** A request that was rejected before it reached Express. */
   onRejected(error: GatewayError, traceId: string): void;
+  /** The same without a log line. */
+  countRejected(error: GatewayError): void;
 }
 
 /** Reports each request once: one log line, its metrics and its span. */
@@ -53,5 +55,6 @@ export function createRequestTelemetry(log: Logger): RequestTelemetry {
       logRejectedRequest(log, error, traceId);
       metrics.countRejected(error);
     },
+    countRejected: metrics.countRejected,
   };
 }

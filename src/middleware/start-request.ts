@@ -8,11 +8,11 @@ import type { RequestTelemetry } from './request-telemetry.ts';
 export interface StartRequestOptions {
   /** Whether the caller's sampled flag decides on sampling. */
   readonly trustSampled: boolean;
-  readonly telemetry: Pick<RequestTelemetry, 'onCompleted'>;
+  readonly onCompleted: RequestTelemetry['onCompleted'];
 }
 
 /** Creates the request's context and span, and reports the request once it has ended, whatever its outcome. */
-export function startRequest({ trustSampled, telemetry }: StartRequestOptions): Handler {
+export function startRequest({ trustSampled, onCompleted }: StartRequestOptions): Handler {
   return function startRequest(request, response, next) {
     const incoming = extractTraceContext(request.headers, trustSampled);
     const span = startServerSpan(incoming);
@@ -21,7 +21,7 @@ export function startRequest({ trustSampled, telemetry }: StartRequestOptions): 
     response.locals = context;
     response.once('close', () => {
       if (!response.writableFinished) context.abort();
-      telemetry.onCompleted(request, response, context);
+      onCompleted(request, response, context);
     });
     withSpan(span, next);
   };

@@ -7,7 +7,7 @@ import { methodNotAllowed } from '../middleware/no-route.ts';
 import { keyRateLimited } from '../middleware/rate-limit.ts';
 import { badGateway, documentNotFound } from '../middleware/read-document.ts';
 import { checkParams } from '../middleware/validate-params.ts';
-import { overloadedError } from '../overload/reject.ts';
+import { overloadedError } from '../overload/overloaded-error.ts';
 import { parseRateLimit } from '../rate-limit/rate-limiter.ts';
 import { failureReasons, UpstreamFailure } from '../upstream/failure.ts';
 

@@ -10,31 +10,30 @@ import { until } from '../helpers/wait.ts';
 import { percentile } from './load.ts';
 
 /**
- * What a gateway still serves in time under more load than it can take: first its capacity (64 clients that ask again at
- * once), then as many requests a second as that and twice as many, whatever becomes of them; and the same without shedding,
- * in turns.
- * The gateway has the first core of the machine, the load, Redis and the campaign service have the others.
+ * Goodput (200s within one second) under overload, with and without load shedding. Each round first measures the capacity:
+ * 64 clients that send their next request as soon as they have a response. Then requests arrive at a multiple of that rate,
+ * independently of the responses. The variants alternate, because the speed of a shared machine changes by the minute.
+ * The gateway is pinned to the first core; the load generator, Redis and the campaign service use the others.
  */
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '5' },
     times: { type: 'string', default: '1,2' },
-    /** Open from the start: the cost of a new one is not what is measured. */
+    /** Opened before the load starts, so that accepting connections is not measured. */
     connections: { type: 'string', default: '4000' },
     misses: { type: 'boolean', default: false },
   },
 });
-const [seconds, rounds, connections] = [values.seconds, values.rounds, values.connections].map(Number) as [
-  number,
-  number,
-  number,
-];
-const IN_TIME_MS = 1000;
+const seconds = Number(values.seconds);
+const rounds = Number(values.rounds);
+const connections = Number(values.connections);
+const multiples = values.times.split(',').map(Number);
+const DEADLINE_MS = 1000;
 
-const cores = availableParallelism(); // Of this process, so long as it is not pinned itself.
-const pin = (pid: number | undefined, to: string) => {
-  if (cores > 1) execFileSync('taskset', ['-a', '-cp', to, String(pid)], { stdio: 'ignore' });
+const cores = availableParallelism(); // Read before this process is pinned itself.
+const pin = (pid: number | undefined, cpus: string) => {
+  if (cores > 1) execFileSync('taskset', ['-a', '-cp', cpus, String(pid)], { stdio: 'ignore' });
 };
 pin(process.pid, `1-${Math.max(1, cores - 1)}`);
 
@@ -42,7 +41,7 @@ const stack = await Stack.start();
 stack.redisTimeouts = {};
 const key = await stack.key({ rateLimits: ['100000000/1s'] });
 setInterval(() => {
-  stack.upstream.requests.length = 0; // They must not be what fills the machine.
+  stack.upstream.requests.length = 0; // Bounds the memory of the scripted campaign service.
 }, 100);
 
 interface Variant {
@@ -51,10 +50,10 @@ interface Variant {
   readonly url: string;
 }
 
-/** Nobody here reads its log: that would take time from the load. */
-async function startVariant(title: string, first: readonly string[]): Promise<Variant> {
+/** The gateway's log is discarded: reading it would take CPU time from the load generator. */
+async function startVariant(title: string, nodeOptions: readonly string[]): Promise<Variant> {
   const [port, opsPort] = [await freePort(), await freePort()];
-  const args = [...first, path.join(import.meta.dirname, '../../src/main.ts')];
+  const args = [...nodeOptions, path.join(import.meta.dirname, '../../src/main.ts')];
   const gateway = spawn(process.execPath, args, {
     env: {
       ...stack.environment,
@@ -78,64 +77,74 @@ async function startVariant(title: string, first: readonly string[]): Promise<Va
   return { title, gateway, url: `http://127.0.0.1:${port}` };
 }
 
-interface Sum {
-  ms: number;
+interface Totals {
+  durationMs: number;
   cpuSeconds: number;
   sent: number;
-  refused: number;
+  rejected: number;
   goodMs: number[];
 }
 
-async function ask({ gateway, url }: Variant, rate: number, connections: number, sum: Sum): Promise<void> {
-  const asked = { url, path: campaignPath, key };
+const newTotals = (): Totals => ({ durationMs: 0, cpuSeconds: 0, sent: 0, rejected: 0, goodMs: [] });
+
+async function run({ gateway, url }: Variant, rate: number, connections: number, totals: Totals): Promise<void> {
+  const target = { url, path: campaignPath, key };
   const { pid } = gateway;
-  const plan = { ...asked, seconds, rate, connections, maxConnections: connections, clientTimeoutMs: IN_TIME_MS, pid };
-  const { cpuSeconds, sent, refused, goodMs } = await load(plan);
-  sum.cpuSeconds += cpuSeconds;
-  sum.ms += seconds * 1000;
-  sum.sent += sent;
-  sum.refused += refused;
-  sum.goodMs = sum.goodMs.concat(goodMs.filter((ms) => ms <= IN_TIME_MS));
+  const plan = {
+    ...target,
+    seconds,
+    rate,
+    connections,
+    maxConnections: connections,
+    clientTimeoutMs: DEADLINE_MS,
+    pid,
+  };
+  const { cpuSeconds, sent, refused: rejected, goodMs } = await load(plan);
+  totals.cpuSeconds += cpuSeconds;
+  totals.durationMs += seconds * 1000;
+  totals.sent += sent;
+  totals.rejected += rejected;
+  totals.goodMs = totals.goodMs.concat(goodMs.filter((ms) => ms <= DEADLINE_MS));
 }
 
-const nothing = (): Sum => ({ ms: 0, cpuSeconds: 0, sent: 0, refused: 0, goodMs: [] });
-
-/** Requests a second, how long the good ones took, and good ones for the CPU time that the gateway had, by the capacity. */
-function describe(title: string, { ms, cpuSeconds, sent, refused, goodMs }: Sum, capacity: Sum): string {
-  const perSecond = [sent, goodMs.length, refused, sent - goodMs.length - refused];
+/** A table row: requests per second, latency of the good responses, and good responses per CPU second relative to the capacity. */
+function formatRow(
+  title: string,
+  { durationMs, cpuSeconds, sent, rejected, goodMs }: Totals,
+  capacity: Totals,
+): string {
+  const counts = [sent, goodMs.length, rejected, sent - goodMs.length - rejected];
   const goodput = goodMs.length / cpuSeconds / (capacity.goodMs.length / capacity.cpuSeconds);
   const cells = [
     title,
-    ...perSecond.map((count) => Math.round((1000 * count) / ms)),
+    ...counts.map((count) => Math.round((1000 * count) / durationMs)),
     ...[0.5, 0.99].map((share) => percentile(goodMs, share).toFixed(0)),
-    `${((100_000 * cpuSeconds) / ms).toFixed(0)} %`,
+    `${((100_000 * cpuSeconds) / durationMs).toFixed(0)} %`,
     `${(100 * goodput).toFixed(0)} %`,
   ];
   return `| ${cells.join(' | ')} |`;
 }
 
 const withoutShedding = ['--import', path.join(import.meta.dirname, 'without-shedding.ts')];
-const variants = [await startVariant('as it is', []), await startVariant('without shedding', withoutShedding)];
-const loads = values.times.split(',').map(Number);
-const sums = new Map(variants.map((variant) => [variant, { capacity: nothing(), loads: loads.map(nothing) }]));
-for (const variant of variants) await ask(variant, 0, 64, nothing()); // Warm.
-// In turns: what the machine can do changes by the minute.
+const variants = [await startVariant('with shedding', []), await startVariant('without shedding', withoutShedding)];
+const results = variants.map((variant) => ({ variant, capacity: newTotals(), overloads: multiples.map(newTotals) }));
+for (const variant of variants) await run(variant, 0, 64, newTotals()); // Warm-up.
 for (let round = 0; round < rounds; round++) {
-  for (const [variant, { capacity, loads: sumsOfLoads }] of sums) {
-    const before = capacity.sent;
-    await ask(variant, 0, 64, capacity);
-    const rate = (capacity.sent - before) / seconds;
-    for (const [i, times] of loads.entries()) await ask(variant, times * rate, connections, sumsOfLoads[i] as Sum);
+  for (const { variant, capacity, overloads } of results) {
+    const sentBefore = capacity.sent;
+    await run(variant, 0, 64, capacity);
+    const rate = (capacity.sent - sentBefore) / seconds;
+    for (const [i, totals] of overloads.entries()) await run(variant, (multiples[i] ?? 1) * rate, connections, totals);
   }
 }
-for (const [{ title, gateway }, { capacity, loads: sumsOfLoads }] of sums) {
+for (const { variant, capacity, overloads } of results) {
   console.log(`
-| ${title} | sent/s | good/s | refused/s | others/s | p50 ms | p99 ms | of the core | goodput |
+| ${variant.title} | sent/s | good/s | rejected/s | others/s | p50 ms | p99 ms | CPU | goodput |
 |---|---|---|---|---|---|---|---|---|
-${describe('capacity', capacity, capacity)}`);
-  for (const [i, times] of loads.entries()) console.log(describe(`${times} ×`, sumsOfLoads[i] as Sum, capacity));
-  gateway.kill('SIGKILL');
-  await once(gateway, 'exit');
+${formatRow('capacity', capacity, capacity)}`);
+  for (const [i, totals] of overloads.entries()) console.log(formatRow(`${multiples[i]} ×`, totals, capacity));
+  variant.gateway.kill('SIGKILL');
+  await once(variant.gateway, 'exit');
 }
 await stack.stop();
 process.exit(0);

@@ -3,14 +3,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { GatewayOptions } from '../../src/gateway.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
-import type { OverloadOptions } from '../../src/overload/detector.ts';
 import { Clock } from './clock.ts';
 import { type Environment, type InProcessGateway, startGateway } from './gateway.ts';
 import { get, type HttpResponse } from './http.ts';
 import { makeKey } from './keys.ts';
 import { longTimeouts } from './load.ts';
 import { Upstream } from './upstream.ts';
-import { until } from './wait.ts';
 
 /** An in-process gateway with embedded stores, a key for every campaign, and a cache clock that the test advances. */
 export class EmbeddedGateway {
@@ -40,17 +38,8 @@ export class EmbeddedGateway {
   }
 
   /** A gateway that rejects every request as overload. */
-  static async startOverloaded(): Promise<EmbeddedGateway> {
-    const createOverload = ({ onStart: began, onEnd: ended }: OverloadOptions) => ({
-      shouldAdmit: () => false,
-      start() {
-        began();
-        return ended;
-      },
-    });
-    const embedded = await EmbeddedGateway.start({}, { createOverload });
-    await until(() => embedded.gateway.log.some(({ msg }) => msg?.startsWith('overload')));
-    return embedded;
+  static startOverloaded(): Promise<EmbeddedGateway> {
+    return EmbeddedGateway.start({}, { loadShedder: { tryAdmit: () => false, release() {}, start: () => () => {} } });
   }
 
   read(campaignId = 'cmp_1', headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
