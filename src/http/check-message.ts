@@ -38,8 +38,9 @@ function isHost(text: string): boolean {
 
 /** RFC 9110, sections 4.2.1 and 4.2.4: a URI without a host is invalid, and one with userinfo may be an attempt to deceive. */
 function isValidTarget(target: string): boolean {
+  if (target === '*') return true;
   const authority = ABSOLUTE_FORM.exec(target)?.[1];
-  return authority === undefined || (!/^(?::|$)/.test(authority) && isHost(authority));
+  return authority !== undefined && !/^(?::|$)/.test(authority) && isHost(authority);
 }
 
 /** No body is ever read. RFC 9112, sections 6.1 and 6.3: a body whose length is ambiguous is an error. */

@@ -26,11 +26,11 @@ export function matchPathTemplate(template: string, path: string): Readonly<Reco
   return new RegExp(`^${pattern.join('')}$`).exec(path)?.groups;
 }
 
-/** The path of a request target, without query, scheme and authority (RFC 9112, section 3.2.2). */
+/** The path of a request target, without query, scheme and authority. An empty path is `/` (RFC 9110, section 4.2.3). */
 export function pathFromTarget(target: string): string {
   const query = target.indexOf('?');
   const path = query < 0 ? target : target.slice(0, query);
-  return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '');
+  return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '') || '/';
 }
 
 /** The reverse of `toExpressPath`. */

@@ -33,6 +33,8 @@ const requestLines = rejected({
   'a name as target': target('a'),
   'a query as target': target(`?${campaignPath}`),
   'a backslash at the start of the target': target(`\\${campaignPath}`),
+  // Express would serve the path of any URI.
+  'an absolute target with another scheme': target(`ftp://a${campaignPath}`),
   'an absolute target without a host': target(`http://${campaignPath}`),
   'an absolute target with only a port': target(`http://:80${campaignPath}`),
   'an absolute target with a user': target(`http://user@a${campaignPath}`),

@@ -10,20 +10,18 @@ let gateway: EmbeddedGateway;
 let expectedUpstreamRequests = 0;
 
 beforeAll(async () => {
-  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', DOCS: 'false' });
 });
 afterAll(async () => {
   const { upstream } = gateway;
   await gateway.stop();
-  expect(upstream.requests.length).toBe(expectedUpstreamRequests); // None arrived after its test.
+  expect(upstream.requests.length).toBe(expectedUpstreamRequests); // No smuggled request was forwarded.
 });
 
 const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
 
 async function check({ bytes, responses, closes }: RawRequest, packets: number): Promise<void> {
-  const before = gateway.upstream.requests.length;
-  const forwarded = responses.filter((outcome) => outcome === 'OK').length;
-  expectedUpstreamRequests += forwarded;
+  expectedUpstreamRequests += responses.filter((outcome) => outcome === 'OK').length;
   const client = await RawClient.connect(gateway.gateway.url);
   const all = Buffer.from(bytes.replaceAll('KEY', gateway.credentials['x-api-key'] ?? ''), 'latin1');
   const size = Math.ceil(all.length / packets);
@@ -34,7 +32,6 @@ async function check({ bytes, responses, closes }: RawRequest, packets: number):
   }
   const outcomes = (await client.untilClosed()).map(classifyResponse);
   expect(outcomes).toEqual(closes ? responses : [...responses, 'NOT_FOUND']);
-  expect(gateway.upstream.requests.length - before).toBe(forwarded);
 }
 
 test('the tables of raw requests have more than 100 rows with unique names', () => {
@@ -42,7 +39,8 @@ test('the tables of raw requests have more than 100 rows with unique names', () 
   expect(rawRequests.length).toBeGreaterThan(100);
 });
 
-test.each(rawRequests)('$name: the responses are $responses', (row) => check(row, 1));
+// Concurrent, because a connection with an unread body lingers for two seconds.
+test.concurrent.each(rawRequests)('$name: the responses are $responses', (row) => check(row, 1));
 
 const divisible = rawRequests.filter(({ inOnePacket }) => !inOnePacket);
-test.each(divisible)('$name, in 60 packets: the responses are $responses', (row) => check(row, 60));
+test.concurrent.each(divisible)('$name, in 60 packets: the responses are $responses', (row) => check(row, 60));

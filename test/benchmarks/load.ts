@@ -5,27 +5,28 @@ import type { GatewayProcess } from '../helpers/gateway.ts';
 
 const agent = new Agent({ keepAlive: true });
 
-/** Those that are kept for the next requests. */
+/** Closes all kept-alive connections. */
 export function closeConnections(): void {
   agent.destroy();
 }
 
 export interface Outcome {
-  /** 0: no answer. */
+  /** 0: no response. */
   readonly status: number;
-  /** As `Cache-Status` has it, without numbers: `hit`, `fwd=uri-miss`, … */
+  /** The first parameter of `Cache-Status`: `hit`, `fwd=uri-miss`, … */
   readonly cache: string;
-  /** When it was sent, in milliseconds since the load began. */
-  readonly at: number;
+  /** Milliseconds from the start of the load. */
+  readonly sentAt: number;
+  /** Latency. */
   readonly ms: number;
 }
 
-export function read(gateway: GatewayProcess, key: string, target: string, since: number): Promise<Outcome> {
+export function read(gateway: GatewayProcess, key: string, target: string, loadStartedAt: number): Promise<Outcome> {
   const startedAt = performance.now();
   const outcome = (status: number, cache: string): Outcome => ({
     status,
     cache,
-    at: startedAt - since,
+    sentAt: startedAt - loadStartedAt,
     ms: performance.now() - startedAt,
   });
   return new Promise((resolve) => {
@@ -36,17 +37,17 @@ export function read(gateway: GatewayProcess, key: string, target: string, since
   });
 }
 
-/** Each request is sent when its time has come, whether or not others have been answered. */
+/** Open loop: sends each request when it is due, independent of earlier responses. */
 export async function openLoop(
   { rate, seconds }: { rate: number; seconds: number },
-  send: (number: number, since: number) => Promise<Outcome>,
+  send: (number: number, loadStartedAt: number) => Promise<Outcome>,
 ): Promise<Outcome[]> {
   const total = Math.round(rate * seconds);
   const outcomes: Promise<Outcome>[] = [];
-  const since = performance.now();
+  const startedAt = performance.now();
   while (outcomes.length < total) {
-    const due = Math.min(total, ((performance.now() - since) / 1000) * rate);
-    while (outcomes.length < due) outcomes.push(send(outcomes.length, since));
+    const due = Math.min(total, ((performance.now() - startedAt) / 1000) * rate);
+    while (outcomes.length < due) outcomes.push(send(outcomes.length, startedAt));
     await pause(5);
   }
   return Promise.all(outcomes);

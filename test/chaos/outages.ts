@@ -6,7 +6,7 @@ const CIRCUIT_RECOVERY_MS = 3000;
 
 /**
  * When each gateway was without Redis, or a part of it, according to its log, and when the whole machine stalled. The oracle
- * expects less of responses during these intervals, because a slow machine causes outages of its own.
+ * expects less of responses during these intervals, because a slow machine causes additional outages.
  */
 export class Outages {
   readonly #stalls: readonly Interval[];

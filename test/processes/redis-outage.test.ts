@@ -10,7 +10,6 @@ let stack: Stack;
 
 beforeEach(async () => {
   stack = await Stack.start();
-  stack.redisTimeouts = {};
 });
 afterEach(() => stack.stop());
 

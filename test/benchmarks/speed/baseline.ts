@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { publicFields } from './campaign.ts';
 
-/** What the runtime alone takes: node:http, writing an answer of the same length, and nothing else. */
+/** The baseline: node:http writes a response of the same length and does nothing else. */
 const data = { id: 'cmp_0', ...publicFields };
 const body = Buffer.from(JSON.stringify({ success: true, data, error: null, traceId: '0123456789abcdef'.repeat(2) }));
 

@@ -2,24 +2,24 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { publicFields } from './campaign.ts';
 
-/** A campaign service that has every campaign. BODY_BYTES says how long its documents are, most of it workflow definitions. */
+/** A campaign service that has every campaign. BODY_BYTES is the length of a document, most of it a workflow definition. */
 const PATH = /\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
 const bodyBytes = Number(process.env['BODY_BYTES'] ?? 6000);
 
-function document(id: string, accountGroupId: string, filling: string): string {
+function document(id: string, accountGroupId: string, padding: string): string {
   return JSON.stringify({
     id,
     accountGroupId,
     ...publicFields,
-    workflowDefinition: { steps: Array.from({ length: 10 }, () => ({ template: filling })) },
+    workflowDefinition: { steps: Array.from({ length: 10 }, () => ({ template: padding })) },
   });
 }
 
-const filling = 'x'.repeat(Math.max(0, Math.round((bodyBytes - document('', '', '').length) / 10)));
+const padding = 'x'.repeat(Math.max(0, Math.round((bodyBytes - document('', '', '').length) / 10)));
 
 const server = createServer((request, response) => {
   const [, accountGroupId = '', id = ''] = PATH.exec(request.url ?? '') ?? [];
-  const body = document(id, accountGroupId, filling);
+  const body = document(id, accountGroupId, padding);
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
   response.end(body);
 });

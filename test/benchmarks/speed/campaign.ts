@@ -1,8 +1,8 @@
-/** All that is public of a campaign, but for its id. */
+/** The public fields of a campaign, without its id. */
 export const publicFields = {
   name: 'Spring outreach',
   status: 'running',
-  description: 'To all who have asked for it.',
+  description: 'For all leads who opted in.',
   outreachLanguage: 'en',
   selectedLeadCount: 25,
   includeConversationHistory: true,

@@ -2,15 +2,15 @@ import { readFileSync } from 'node:fs';
 import type { Scenario } from './client.ts';
 import type { Rig } from './rig.ts';
 
-/** Requests that come when they are due, half as many as can be answered: how long each takes from when it was due. */
-export async function tail(rig: Rig, seconds: number): Promise<string> {
+/** Open-loop load at half the capacity. Latency counts from when a request is due. */
+export async function measureLatency(rig: Rig, seconds: number): Promise<string> {
   const lines = [
-    '| at half the capacity | requests/s | p50 ms | p99 ms | p99.9 ms | longest ms | not 200 |',
+    '| at half the capacity | requests/s | p50 ms | p99 ms | p99.9 ms | max ms | not 200 |',
     '|---|---|---|---|---|---|---|',
   ];
   for (const scenario of ['hit', 'spread', 'miss'] as Scenario[]) {
     const gateway = await rig.gateway();
-    await rig.warm(gateway, { scenario });
+    await rig.warmUp(gateway, { scenario });
     const { perSecond } = await rig.measure(gateway, { scenario, seconds });
     const rate = Math.round(perSecond / 2);
     const { p50, p99, p999, max, not200 } = await rig.measure(gateway, { scenario, seconds: 4 * seconds, rate });
@@ -21,18 +21,17 @@ export async function tail(rig: Rig, seconds: number): Promise<string> {
   return lines.join('\n');
 }
 
-/** Memory of a gateway at rest, and with its cache full, and how long it takes until it listens. */
-export async function atRest(rig: Rig): Promise<string> {
+/** Start-up time, and memory when idle and with a full cache. */
+export async function measureFootprint(rig: Rig): Promise<string> {
   const startedAt = performance.now();
   const gateway = await rig.gateway();
   const ms = performance.now() - startedAt;
-  const rest = residentMegabytes(gateway.pid);
-  // Some 1.2 KB each: the 64 MiB that are the default hold fewer than this.
-  for (let asked = 0; asked < 80_000; )
-    asked += (await rig.measure(gateway, { scenario: 'miss', seconds: 10 })).requests;
+  const idle = residentMegabytes(gateway.pid);
+  // An entry takes about 1.2 KB, so the default of 64 MiB holds fewer than this.
+  for (let read = 0; read < 80_000; ) read += (await rig.measure(gateway, { scenario: 'miss', seconds: 10 })).requests;
   const full = residentMegabytes(gateway.pid);
   await gateway.stop();
-  return `It listened ${ms.toFixed(0)} ms after its start, took ${rest} MB at rest and ${full} MB with a full cache of 64 MiB.`;
+  return `Start-up ${ms.toFixed(0)} ms; resident memory ${idle} MB idle, ${full} MB with a full cache of 64 MiB.`;
 }
 
 function residentMegabytes(pid: number): number {

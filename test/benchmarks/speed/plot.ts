@@ -5,13 +5,13 @@ export interface Bar {
 
 const [LABELS, WIDTH, ROW] = [180, 640, 24];
 
-/** Horizontal bars from zero, each with its number, as an SVG. */
+/** Renders horizontal bars with their values as SVG. */
 export function barChart(title: string, bars: readonly Bar[]): string {
-  const most = Math.max(...bars.map(({ value }) => value));
+  const max = Math.max(...bars.map(({ value }) => value));
   const height = (bars.length + 2) * ROW;
   const rows = bars.map(({ label, value }, i) => {
     const y = (i + 1.5) * ROW;
-    const width = ((WIDTH - LABELS - 70) * value) / most;
+    const width = ((WIDTH - LABELS - 70) * value) / max;
     return `<text x="${LABELS - 8}" y="${y + 15}" text-anchor="end">${escapeXml(label)}</text>
 <rect x="${LABELS}" y="${y + 3}" width="${width.toFixed(1)}" height="${ROW - 8}" fill="#3b6ea5"/>
 <text x="${(LABELS + width + 6).toFixed(1)}" y="${y + 15}">${value.toFixed(1)}</text>`;
@@ -25,5 +25,5 @@ ${rows.join('\n')}
 }
 
 function escapeXml(text: string): string {
-  return text.replace(/[<>&]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  return text.replace(/[<>&]/g, (char) => `&#${char.charCodeAt(0)};`);
 }

@@ -9,7 +9,7 @@ import { loadSettings } from '../../../src/settings/load.ts';
 import { makeKey } from '../../helpers/keys.ts';
 import { freePort, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/wait.ts';
-import type { Measured, Wanted } from './client.ts';
+import type { LoadPlan, Measurement } from './client.ts';
 import { cpuSeconds, load, start, startServer, stop } from './processes.ts';
 
 export interface Target {
@@ -18,16 +18,17 @@ export interface Target {
   stop(): Promise<void>;
 }
 
-export interface Figures extends Measured {
-  /** Of CPU time, all processes of the target together. */
+export interface Figures extends Measurement {
+  /** CPU time per request, summed over all processes of the target. */
   readonly microseconds: number;
   readonly perSecond: number;
 }
 
-/** What is not said is as usual: 64 connections, 32 keys, 5,000 campaigns, as fast as answers come. */
-export type Asked = Pick<Wanted, 'scenario'> & Partial<Pick<Wanted, 'connections' | 'keys' | 'campaigns' | 'rate'>>;
+/** Defaults: 64 connections, 32 keys, 5,000 campaigns, closed loop. */
+export type LoadOptions = Pick<LoadPlan, 'scenario'> &
+  Partial<Pick<LoadPlan, 'connections' | 'keys' | 'campaigns' | 'rate'>>;
 
-/** A Redis with keys in it, a campaign service, and what is measured before them, one after another. */
+/** A Redis with keys and a campaign service. Starts the targets to measure in front of them. */
 export class Rig {
   readonly #folder: string;
   readonly #redis: RedisServer;
@@ -50,28 +51,28 @@ export class Rig {
   async #makeKeys(count: number): Promise<void> {
     const settings = loadSettings({ REDIS_URL: this.#redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     const store = await openKeyStore(settings, pino({ level: 'silent' }));
-    const made = Array.from({ length: count }, () => makeKey({ rateLimits: ['100000000/60s'] }));
+    const keys = Array.from({ length: count }, () => makeKey({ rateLimits: ['100000000/60s'] }));
     for (let i = 0; i < count; i += 500) {
-      await Promise.all(made.slice(i, i + 500).map(({ record }) => store.keys.create(record)));
+      await Promise.all(keys.slice(i, i + 500).map(({ record }) => store.keys.create(record)));
     }
     await store.close();
-    await writeFile(this.#keysFile, made.map(({ key }) => `${key}\n`).join(''));
+    await writeFile(this.#keysFile, keys.map(({ key }) => `${key}\n`).join(''));
   }
 
   get #keysFile(): string {
     return path.join(this.#folder, 'keys');
   }
 
-  /** The port of a campaign service whose documents are so long. */
-  async #service(bodyBytes = 6000): Promise<number> {
-    const known =
+  /** Returns the port of a campaign service with documents of this length. */
+  async #campaignService(bodyBytes = 6000): Promise<number> {
+    const service =
       this.#services.get(bodyBytes) ??
       (await startServer('others', 'campaign-service.ts', { BODY_BYTES: String(bodyBytes) }));
-    this.#services.set(bodyBytes, known);
-    return known.port;
+    this.#services.set(bodyBytes, service);
+    return service.port;
   }
 
-  /** As it is started by `npm start`, with its log to a pipe that is read. */
+  /** Starts a gateway as `npm start` does, with its log read from a pipe. */
   async gateway(environment: Readonly<Record<string, string>> = {}, bodyBytes?: number): Promise<Target> {
     const [port, operationsPort] = [await freePort(), await freePort()];
     const child = start('measured', [process.execPath, path.join(import.meta.dirname, '../../../src/main.ts')], {
@@ -80,75 +81,76 @@ export class Rig {
       PORT: String(port),
       OPS_PORT: String(operationsPort),
       REDIS_URL: this.#redis.url,
-      CAMPAIGN_SERVICE_URL: `http://127.0.0.1:${await this.#service(bodyBytes)}`,
+      CAMPAIGN_SERVICE_URL: `http://127.0.0.1:${await this.#campaignService(bodyBytes)}`,
       CACHE_TTL_MS: '600000',
       ...environment,
     });
     child.stdout?.resume();
     await until(() => {
-      if (child.exitCode !== null) throw new Error('the gateway cannot be started');
+      if (child.exitCode !== null) throw new Error('the gateway failed to start');
       return listensOn(operationsPort);
     });
     return { port, pid: child.pid as number, stop: () => stop(child) };
   }
 
-  async floor(): Promise<Target> {
-    const { child, port } = await startServer('measured', 'floor.ts');
+  async baseline(): Promise<Target> {
+    const { child, port } = await startServer('measured', 'baseline.ts');
     return { port, pid: child.pid as number, stop: () => stop(child) };
   }
 
-  /** Debian's nginx with its Lua module, doing the same job in C and LuaJIT, without logs, metrics or traces. */
+  /** Starts Debian's nginx with its Lua module doing the same work, without logs, metrics or traces. */
   async nginx(): Promise<Target> {
-    const here = path.join(import.meta.dirname, 'nginx-lua');
+    const folder = path.join(import.meta.dirname, 'nginx-lua');
     const port = await freePort();
     const values: Record<string, string | number> = {
       RUN: this.#folder,
-      PEER_DIR: here,
+      PEER_DIR: folder,
       PEER_PORT: port,
       REDIS_PORT: this.#redis.port,
-      UPSTREAM_PORT: await this.#service(),
+      UPSTREAM_PORT: await this.#campaignService(),
     };
-    const config = (await readFile(path.join(here, 'nginx.conf'), 'utf8')).replace(/@([A-Z_]+)@/g, (_, name) =>
+    const config = (await readFile(path.join(folder, 'nginx.conf'), 'utf8')).replace(/@([A-Z_]+)@/g, (_, name) =>
       String(values[name]),
     );
     const file = path.join(this.#folder, 'nginx.conf');
     await writeFile(file, config);
     const child = start('measured', ['nginx', '-c', file]);
     await until(() => {
-      if (child.exitCode !== null) throw new Error('nginx with its Lua module cannot be started');
+      if (child.exitCode !== null) throw new Error('nginx with its Lua module failed to start');
       return listensOn(port);
     });
     return { port, pid: child.pid as number, stop: () => stop(child) };
   }
 
-  /** Until what is asked for is known, and the code that answers is compiled. */
-  async warm(target: Target, asked: Asked): Promise<void> {
-    const wanted = this.#complete(target, { ...asked, seconds: 4 });
-    const known = wanted.scenario === 'hit' || wanted.scenario === 'miss' ? 0 : Math.max(wanted.keys, wanted.campaigns);
+  /** Loads the target until the caches are filled and V8 has optimized the request path. */
+  async warmUp(target: Target, options: LoadOptions): Promise<void> {
+    const plan = this.#createPlan(target, { ...options, seconds: 4 });
+    const isCached = plan.scenario === 'spread' || plan.scenario === 'zipf';
+    const needed = isCached ? 1.5 * Math.max(plan.keys, plan.campaigns) : 0;
     let requests = 0;
-    do requests += (await load(wanted)).requests;
-    while (requests < 1.5 * known);
+    do requests += (await load(plan)).requests;
+    while (requests < needed);
   }
 
-  async measure(target: Target, asked: Asked & { readonly seconds: number }): Promise<Figures> {
-    const wanted = this.#complete(target, asked);
+  async measure(target: Target, options: LoadOptions & { readonly seconds: number }): Promise<Figures> {
+    const plan = this.#createPlan(target, options);
     const before = cpuSeconds(target.pid);
-    const measured = await load(wanted);
+    const measurement = await load(plan);
     const seconds = cpuSeconds(target.pid) - before;
     return {
-      ...measured,
-      microseconds: (seconds * 1e6) / measured.requests,
-      perSecond: measured.requests / wanted.seconds,
+      ...measurement,
+      microseconds: (seconds * 1e6) / measurement.requests,
+      perSecond: measurement.requests / plan.seconds,
     };
   }
 
-  #complete({ port }: Target, asked: Asked & { readonly seconds: number }): Wanted {
+  #createPlan({ port }: Target, options: LoadOptions & { readonly seconds: number }): LoadPlan {
     return {
       connections: 64,
-      keys: asked.scenario === 'hit' ? 1 : 32,
+      keys: options.scenario === 'hit' ? 1 : 32,
       campaigns: 5000,
       rate: 0,
-      ...asked,
+      ...options,
       port,
       keysFile: this.#keysFile,
       salt: `${process.pid}_${this.#salt++}`,

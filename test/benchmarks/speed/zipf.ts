@@ -1,4 +1,4 @@
-/** Mulberry32: the same requests in every run. */
+/** Mulberry32, for the same requests in every run. */
 export function seededRandom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -9,17 +9,17 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** Ranks from 0, the k-th with a probability in proportion to 1/k (Zipf's law with exponent 1). */
+/** Draws ranks from 0. Rank k has a probability proportional to 1/(k+1): Zipf's law with exponent 1. */
 export function zipf(count: number, random: () => number): () => number {
   const sums = new Float64Array(count);
   let sum = 0;
   for (let k = 0; k < count; k++) sums[k] = sum += 1 / (k + 1);
   return () => {
-    const wanted = random() * sum;
+    const drawn = random() * sum;
     let [low, high] = [0, count - 1];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((sums[middle] as number) < wanted) low = middle + 1;
+      if ((sums[middle] as number) < drawn) low = middle + 1;
       else high = middle;
     }
     return low;
