@@ -23,7 +23,7 @@ export function openApiRoutes(endpoints: readonly Endpoint[], docs: boolean): re
 
 function pageRoutes(): readonly PublicRoute[] {
   const asset = (path: `/${string}`, type: string, file: string): PublicRoute => {
-    const content = readFileSync(new URL(import.meta.resolve(file)));
+    const content = readFileSync(new URL(file));
     return { path, handlers: [securityHeaders, serveAsset(`${type}; charset=utf-8`, content)] };
   };
   return [
@@ -31,12 +31,12 @@ function pageRoutes(): readonly PublicRoute[] {
       path: '/',
       handlers: [(_request, response) => response.set('Cache-Control', 'public, no-cache').redirect('/docs')],
     },
-    asset('/docs', 'text/html', './page/page.html'),
-    asset('/docs/page.css', 'text/css', './page/page.css'),
-    asset('/docs/page.js', 'text/javascript', './page/page.js'),
-    asset('/docs/icon.svg', 'image/svg+xml', './page/icon.svg'),
-    asset('/docs/swagger-ui.css', 'text/css', 'swagger-ui-dist/swagger-ui.css'),
-    asset('/docs/swagger-ui-bundle.js', 'text/javascript', 'swagger-ui-dist/swagger-ui-bundle.js'),
+    asset('/docs', 'text/html', import.meta.resolve('./page/page.html')),
+    asset('/docs/page.css', 'text/css', import.meta.resolve('./page/page.css')),
+    asset('/docs/page.js', 'text/javascript', import.meta.resolve('./page/page.js')),
+    asset('/docs/icon.svg', 'image/svg+xml', import.meta.resolve('./page/icon.svg')),
+    asset('/docs/swagger-ui.css', 'text/css', import.meta.resolve('swagger-ui-dist/swagger-ui.css')),
+    asset('/docs/swagger-ui-bundle.js', 'text/javascript', import.meta.resolve('swagger-ui-dist/swagger-ui-bundle.js')),
   ];
 }
 
