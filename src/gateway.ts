@@ -36,9 +36,6 @@ import type { Settings } from './settings/definitions.ts';
 import type { Stores } from './stores.ts';
 import { extractTraceId } from './telemetry/trace-context.ts';
 import { workerCounter } from './telemetry/worker-metrics.ts';
-import { createDocumentOrigin } from './upstream/document-origin.ts';
-import { upstreamHeaders } from './upstream/headers.ts';
-import { registerUpstreamGauges, upstreamReadCounter } from './upstream/metrics.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
 
 export interface GatewayOptions {
@@ -63,7 +60,7 @@ interface DrainOptions {
 export interface Gateway {
   /** Not listening yet. */
   readonly server: Server;
-  readonly upstream: Pick<Upstream, 'state'>;
+  readonly upstream: Pick<Upstream, 'circuit'>;
   /** Completes the requests in flight and closes every connection. Resolves when all are closed. */
   drain(options: DrainOptions): Promise<void>;
 }
@@ -72,7 +69,6 @@ export interface Gateway {
 export function createGateway(options: GatewayOptions): Gateway {
   const { settings, log } = options;
   const upstream = createUpstream(settings, log);
-  registerUpstreamGauges(upstream.state);
   const serverState = { isDraining: false };
   const telemetry = createRequestTelemetry(log);
   const rejectionLog = createRejectionLog(log);
@@ -156,13 +152,6 @@ function createStages(
     lastUsed: stores.lastUsed,
     authenticator,
   });
-  const originOptions = {
-    upstream,
-    headers: upstreamHeaders(settings.CAMPAIGN_SERVICE_TOKEN),
-    maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
-    log,
-    count: upstreamReadCounter(),
-  };
   const cache = settings.CACHE_TTL_MS > 0 ? createCache(settings, stores, log, monotonicNow) : undefined;
   return {
     optionalKey: [authenticateKey, countRequest],
@@ -173,7 +162,7 @@ function createStages(
       validateParams: ({ parameters }) => validateParams(parameters),
       requireAccountGroup: () => requireAccountGroup,
       readDocument: (endpoint) => {
-        const originFor = createDocumentOrigin(endpoint, originOptions);
+        const originFor = upstream.forEndpoint(endpoint);
         return cache
           ? readThroughCache(endpoint, originFor, cache)
           : readFromOrigin(endpoint, originFor, settings.CAMPAIGN_SERVICE_TIMEOUT_MS);

@@ -41,7 +41,7 @@ const stores = await createStores(settings, log).catch(failStartup);
 const gateway = createGateway({ settings, stores, log });
 const operations = createOperations({
   isShuttingDown: () => state === 'shutting_down',
-  dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.state().circuit }),
+  dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.circuit() }),
   workerGroup,
 });
 

@@ -1,8 +1,8 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { errorEnvelope, successEnvelope } from '../http/envelope.ts';
-import { endpointErrors } from './error-examples.ts';
+import { errorResponses } from './error-examples.ts';
 import { firstExample, operationDescription } from './operation-description.ts';
-import { headersOfError, headersOfSuccess } from './response-headers.ts';
+import { errorHeaders, successHeaders } from './response-headers.ts';
 import { type Json, toJsonSchema } from './schemas.ts';
 
 const EXAMPLE_TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -33,41 +33,23 @@ function pathParameters({ parameters }: Endpoint): Json[] {
 }
 
 const requestHeaders: readonly Json[] = [
-  {
-    name: 'If-None-Match',
-    in: 'header',
-    required: false,
-    description: 'ETag of an earlier response. If the resource has not changed since, the response is a 304.',
-    schema: { type: 'string' },
-  },
-  {
-    name: 'traceparent',
-    in: 'header',
-    required: false,
-    description: 'W3C Trace Context header. The request continues the given trace.',
-    schema: { type: 'string' },
-  },
-];
+  ['If-None-Match', 'ETag of an earlier response. If the resource has not changed since, the response is a 304.'],
+  ['traceparent', 'W3C Trace Context header. The request continues the given trace.'],
+].map(([name, description]) => ({ name, in: 'header', required: false, description, schema: { type: 'string' } }));
 
 function describeResponses(endpoint: Endpoint, hasBody: boolean): Json {
   const success: unknown = JSON.parse(successEnvelope(JSON.stringify(endpoint.example), EXAMPLE_TRACE_ID));
   const body = (schema: string, example: unknown) =>
     hasBody && { content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` }, example } } };
-  const errors = endpointErrors(endpoint).map(({ description, example }) => {
+  const errors = errorResponses(endpoint).map(([description, example]) => {
     const schema = example.code === 'VALIDATION_ERROR' ? 'ValidationErrorResponse' : 'ErrorResponse';
     const envelope: unknown = JSON.parse(errorEnvelope(example, EXAMPLE_TRACE_ID));
-    return [example.status, { description, headers: headersOfError(example.status), ...body(schema, envelope) }];
+    return [example.status, { description, headers: errorHeaders(example.status), ...body(schema, envelope) }];
   });
-  return Object.fromEntries([
-    [
-      200,
-      {
-        description: endpoint.responseDescription,
-        headers: headersOfSuccess(),
-        ...body(`${endpoint.name}SuccessResponse`, success),
-      },
-    ],
-    [304, { description: 'Not modified. The ETag in `If-None-Match` is current.', headers: headersOfSuccess() }],
-    ...errors,
-  ]);
+  const headers = successHeaders();
+  return {
+    200: { description: endpoint.responseDescription, headers, ...body(`${endpoint.name}SuccessResponse`, success) },
+    304: { description: 'Not modified. The ETag in `If-None-Match` is current.', headers },
+    ...Object.fromEntries(errors),
+  };
 }

@@ -61,9 +61,9 @@ const byStatus: Readonly<Record<number, readonly Name[]>> = {
   503: ['Retry-After'],
 };
 
-export const headersOfSuccess = (): Json => refs([...always, ...limits, 'ETag', ...cached]);
+export const successHeaders = (): Json => refs([...always, ...limits, 'ETag', ...cached]);
 
-export const headersOfError = (status: number): Json => refs([...always, ...(byStatus[status] ?? [])]);
+export const errorHeaders = (status: number): Json => refs([...always, ...(byStatus[status] ?? [])]);
 
 function refs(names: readonly Name[]): Json {
   return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));

@@ -5,75 +5,36 @@ export interface SampleCampaign {
   readonly [field: string]: unknown;
 }
 
-/** A fault that the sample service injects for an id. */
-export type Fault =
-  | 'slow'
-  | 'silent'
-  | 'error'
-  | 'unavailable'
-  | 'invalid-json'
-  | 'truncated'
-  | 'reset'
-  | 'html'
-  | 'redirect'
-  | 'too-large'
-  | 'incomplete'
-  | 'gone';
-
-export const faults: Readonly<Record<string, Fault>> = {
-  cmp_slow: 'slow',
-  cmp_silent: 'silent',
-  cmp_error: 'error',
-  cmp_unavailable: 'unavailable',
-  cmp_invalid_json: 'invalid-json',
-  cmp_truncated: 'truncated',
-  cmp_reset: 'reset',
-  cmp_html: 'html',
-  cmp_redirect: 'redirect',
-  cmp_too_large: 'too-large',
-  cmp_incomplete: 'incomplete',
-  cmp_gone: 'gone',
-};
-
-const NAMES = [
-  'Spring outreach',
-  'Dormant leads, second try',
-  'Webinar invitations',
-  'Renewals Q1',
-  'Trade fair follow-up',
-  'Partner introductions',
-  'Free trial, day 10',
-  'Win-back',
-  'Product launch',
-  'Survey reminders',
-];
+const NAMES = ['Spring outreach', 'Dormant leads', 'Webinar invitations', 'Renewals Q1', 'Trade fair follow-up'];
 const STATUSES = ['draft', 'scheduled', 'running', 'paused', 'completed', 'rate_limited'];
 const LANGUAGES = ['en', 'de', 'fr', null];
 
 const ACCOUNT_GROUPS = ['ag_north', 'ag_south'];
 
-/** Twenty campaigns in two account groups. */
+/** cmp_1 to cmp_10 in the first account group, cmp_11 to cmp_20 in the second. */
 export const campaigns: readonly SampleCampaign[] = ACCOUNT_GROUPS.flatMap((accountGroupId, group) =>
-  NAMES.map((name, i) => sampleCampaign(accountGroupId, `cmp_${group * NAMES.length + i + 1}`, name, i)),
+  Array.from({ length: 10 }, (_, i) =>
+    sampleCampaign(accountGroupId, `cmp_${group * 10 + i + 1}`, NAMES[i % NAMES.length] ?? '', i),
+  ),
 );
 
 export function sampleCampaign(accountGroupId: string, id: string, name: string, i: number): SampleCampaign {
   const day = String((i % 27) + 1).padStart(2, '0');
-  const running = STATUSES[i % STATUSES.length] === 'running';
+  const status = STATUSES[i % STATUSES.length];
   return {
     id,
     accountGroupId,
     name,
     description: i % 3 === 0 ? null : `${name}: a sample campaign.`,
-    status: STATUSES[i % STATUSES.length],
+    status,
     selectedLeadCount: i * 25,
     includeConversationHistory: i % 2 === 0,
     autoCancelOnMessageReceived: i % 3 !== 0,
     outreachLanguage: LANGUAGES[i % LANGUAGES.length],
     createdAt: `2026-01-${day}T08:00:00.000Z`,
     updatedAt: `2026-02-${day}T09:30:00.000Z`,
-    startedAt: running ? `2026-02-${day}T10:00:00.000Z` : null,
-    ...(STATUSES[i % STATUSES.length] === 'rate_limited' && { rateLimitedUntil: `2026-03-${day}T00:00:00Z` }),
+    startedAt: status === 'running' ? `2026-02-${day}T10:00:00.000Z` : null,
+    ...(status === 'rate_limited' && { rateLimitedUntil: `2026-03-${day}T00:00:00Z` }),
     internalNotes: 'Not for customers.',
     owner: { email: 'owner@example.test', apiToken: 'sample-token-that-must-not-leave' },
     workflowDefinition: workflow(id),

@@ -1,12 +1,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { faults } from './campaigns.ts';
+import { faults } from './faults.ts';
 
 /**
  * `npm run demo`: runs the gateway with embedded stores in front of the sample campaign service, creates a demo key and
@@ -83,29 +83,26 @@ async function start(program: string, environment: Record<string, string>, ready
 }
 
 async function createDemoKey(): Promise<string> {
-  const command =
-    'keys create --name demo --permission campaigns:read --account-group ag_north --account-group ag_south --json';
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    [path.join(root, 'src/cli/main.ts'), ...command.split(' ')],
-    {
-      env: { PATH: process.env['PATH'], ...settings },
-    },
-  );
+  const groups = ['--account-group', 'ag_north', '--account-group', 'ag_south'];
+  const command = ['keys', 'create', '--name', 'demo', '--permission', 'campaigns:read', ...groups, '--json'];
+  const env = { PATH: process.env['PATH'], ...settings };
+  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, 'src/cli/main.ts'), ...command], {
+    env,
+  });
   return JSON.parse(stdout).key;
 }
 
 /** Returns `preferred` if it is free, otherwise any free port. */
 async function freePort(preferred: number): Promise<number> {
-  const probe = createServer();
-  const bound = await new Promise<boolean>((resolve) => {
-    probe.once('error', () => resolve(false));
-    probe.listen(preferred, '127.0.0.1', () => resolve(true));
-  });
-  if (!bound) return freePort(0);
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return typeof address === 'object' && address ? address.port : preferred;
+  const probe = createServer().listen(preferred, '127.0.0.1');
+  try {
+    await once(probe, 'listening');
+  } catch {
+    return freePort(0);
+  }
+  const { port } = probe.address() as AddressInfo;
+  await once(probe.close(), 'close');
+  return port;
 }
 
 async function stop(code: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import { type Attributes, SpanKind } from '@opentelemetry/api';
+import { SpanKind } from '@opentelemetry/api';
 import { durationHistogram } from '../telemetry/histogram.ts';
 import { withSpanId } from '../telemetry/trace-context.ts';
 import { endSpan, startSpan } from '../telemetry/tracing.ts';
@@ -27,10 +27,10 @@ export function instrumentAttempts(
     const startedAt = performance.now();
     const span = startSpan('GET', SpanKind.CLIENT);
     const end = (receivedStatus: number | undefined, errorType?: string) => {
-      const status = registeredStatus(receivedStatus);
+      // Only registered status codes, so that the server cannot create arbitrary series.
+      const status = receivedStatus !== undefined && receivedStatus in STATUS_CODES ? receivedStatus : undefined;
       measure((performance.now() - startedAt) / 1000, 'GET', address, port, status ?? '', errorType ?? '');
-      if (!span) return;
-      const attributes: Attributes = {
+      const attributes = {
         'http.request.method': 'GET',
         'server.address': address,
         'server.port': port,
@@ -52,9 +52,4 @@ export function instrumentAttempts(
       throw error;
     }
   };
-}
-
-/** Only registered status codes become a metric label, so that the server cannot create arbitrary series. */
-function registeredStatus(status: number | undefined): number | undefined {
-  return status !== undefined && status in STATUS_CODES ? status : undefined;
 }

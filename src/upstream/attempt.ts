@@ -1,5 +1,4 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import { type AttemptPhase, toUpstreamFailure } from './classify-error.ts';
 import { AbortedError, UpstreamFailure } from './failure.ts';
 
@@ -27,8 +26,6 @@ export interface AttemptOptions {
   readonly disconnect: () => void;
 }
 
-/** A reset within this time on a reused socket means that the peer had already closed it. A later one may follow processing. */
-const STALE_SOCKET_WINDOW_MS = 250;
 /** Time to read the rest of a body that is not needed, so that the connection can be reused. */
 const DRAIN_BODY_MS = 100;
 /** Bounds the memory of a body in tiny chunks, each of which costs about 100 bytes. */
@@ -43,8 +40,6 @@ export class Attempt {
   #deadlineTimer: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: AttemptPhase = 'connecting';
-  /** When the request was sent on a reused socket. */
-  #reusedAt = Number.NEGATIVE_INFINITY;
 
   constructor({ deadlineAt, signal }: UpstreamRequest, options: AttemptOptions) {
     this.#options = options;
@@ -56,29 +51,25 @@ export class Attempt {
   }
 
   onSocket(request: ClientRequest): void {
-    // Without this listener Node closes the connection on a 101 and reports a reset.
+    // Without this listener Node closes the connection on a 101, and no error is reported.
     request.once('upgrade', (_response, socket) => {
       socket.destroy();
       this.fail(unexpectedStatus(101));
     });
-    if (request.reusedSocket) this.#reusedAt = performance.now();
-    if (request.socket?.connecting) this.#awaitConnection(request.socket);
-    else this.#phase = 'waiting';
-  }
-
-  #awaitConnection(socket: Socket): void {
+    const { socket } = request;
+    if (!socket?.connecting) {
+      this.#phase = 'waiting';
+      return;
+    }
     const { connectTimeoutMs } = this.#options;
     this.#connectTimer = setTimeout(() => {
       const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
       this.fail(new UpstreamFailure(reason, `no connection within ${connectTimeoutMs} ms`));
     }, connectTimeoutMs);
-    const isTls = 'encrypted' in socket;
-    if (isTls) {
-      socket.once('connect', () => {
-        this.#phase = 'handshaking';
-      });
-    }
-    socket.once(isTls ? 'secureConnect' : 'connect', () => {
+    socket.once('connect', () => {
+      this.#phase = 'handshaking';
+    });
+    socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
       clearTimeout(this.#connectTimer);
       this.#phase = 'waiting';
     });
@@ -89,16 +80,12 @@ export class Attempt {
     const { statusCode: status = 0, headers } = response;
     if (status !== 200) this.#finishByStatus(status, headers);
     const { maxBodyBytes } = this.#options;
-    const tooLarge = () => this.fail(new UpstreamFailure('too_large', `the body exceeds ${maxBodyBytes} bytes`));
-    if (Number(headers['content-length']) > maxBodyBytes) {
-      tooLarge();
-      return;
-    }
     const chunks: Buffer[] = [];
     let length = 0;
     response.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length > maxBodyBytes || chunks.push(chunk) > MAX_CHUNKS) tooLarge();
+      if (length <= maxBodyBytes && chunks.push(chunk) <= MAX_CHUNKS) return;
+      this.fail(new UpstreamFailure('too_large', `the body exceeds ${maxBodyBytes} bytes`));
     });
     response.on('end', () => {
       this.#clearTimers();
@@ -117,8 +104,7 @@ export class Attempt {
   /** Rejects `reply`, unless it is already settled, and closes the connection. */
   fail(error: Error): void {
     this.#clearTimers();
-    const onStaleSocket = performance.now() - this.#reusedAt < STALE_SOCKET_WINDOW_MS;
-    this.#result.reject(toUpstreamFailure(error, this.#phase, onStaleSocket));
+    this.#result.reject(toUpstreamFailure(error, this.#phase));
     this.#options.disconnect();
   }
 

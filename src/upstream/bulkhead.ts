@@ -1,10 +1,7 @@
+import type { UpstreamRequest } from './attempt.ts';
 import { AbortedError, UpstreamFailure } from './failure.ts';
 
-export interface BulkheadRequest {
-  /** On the clock of `performance.now()`. */
-  readonly deadlineAt: number;
-  readonly signal: AbortSignal;
-}
+type BulkheadRequest = Pick<UpstreamRequest, 'deadlineAt' | 'signal'>;
 
 /** Limits concurrent requests, with a bounded first-in, first-out queue. */
 export class Bulkhead {
@@ -62,11 +59,9 @@ export class Bulkhead {
   /** Hands the slot to the next queued request, or frees it. */
   #release(): void {
     const [next] = this.#queue;
-    if (!next) {
-      this.#inFlight--;
-      return;
-    }
-    this.#queue.delete(next);
-    next();
+    if (next) {
+      this.#queue.delete(next);
+      next();
+    } else this.#inFlight--;
   }
 }

@@ -1,9 +1,8 @@
 import { AbortedError, UpstreamFailure } from './failure.ts';
 
-type State =
-  | { readonly name: 'closed'; failures: number }
-  | { readonly name: 'open'; readonly until: number }
-  | { readonly name: 'half_open' };
+type ClosedState = { readonly name: 'closed'; failures: number };
+type HalfOpenState = { readonly name: 'half_open' };
+type State = ClosedState | HalfOpenState | { readonly name: 'open'; readonly until: number };
 
 export type CircuitState = State['name'];
 
@@ -12,8 +11,8 @@ export interface CircuitBreakerOptions {
   readonly failureThreshold: number;
   readonly openMs: number;
   /** Monotonic clock in milliseconds. */
-  readonly now?: () => number;
-  readonly onChange?: (state: CircuitState, previous: CircuitState) => void;
+  readonly now: () => number;
+  readonly onChange: (state: CircuitState, previous: CircuitState) => void;
 }
 
 /**
@@ -22,12 +21,10 @@ export interface CircuitBreakerOptions {
  */
 export class CircuitBreaker {
   readonly #options: CircuitBreakerOptions;
-  readonly #now: () => number;
   #state: State = { name: 'closed', failures: 0 };
 
   constructor(options: CircuitBreakerOptions) {
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
   }
 
   get state(): CircuitState {
@@ -37,9 +34,8 @@ export class CircuitBreaker {
   /** Runs `send`, or rejects with `circuit_open`. */
   async run<T>(send: (isProbe: boolean) => Promise<T>): Promise<T> {
     const state = this.#enter();
-    const isProbe = state.name === 'half_open';
     try {
-      const reply = await send(isProbe);
+      const reply = await send(state.name === 'half_open');
       this.#record(state, 'success');
       return reply;
     } catch (error) {
@@ -49,39 +45,35 @@ export class CircuitBreaker {
   }
 
   /** The state under which the request runs: closed, or half-open for the probe. */
-  #enter(): Exclude<State, { name: 'open' }> {
+  #enter(): ClosedState | HalfOpenState {
     const state = this.#state;
     if (state.name === 'closed') return state;
-    if (state.name === 'half_open' || this.#now() < state.until) {
+    if (state.name === 'half_open' || this.#options.now() < state.until) {
       throw new UpstreamFailure('circuit_open', 'the circuit is open');
     }
-    const halfOpen = { name: 'half_open' } as const;
-    this.#change(halfOpen);
-    return halfOpen;
+    return this.#change({ name: 'half_open' });
   }
 
   /** Ignores a request that was sent in an earlier state: it does not reflect the service now. */
-  #record(state: Exclude<State, { name: 'open' }>, outcome: Outcome): void {
+  #record(state: ClosedState | HalfOpenState, outcome: Outcome): void {
     if (this.#state !== state) return;
+    const { failureThreshold, openMs, now } = this.#options;
     if (state.name === 'closed') {
       if (outcome !== 'ignored') state.failures = outcome === 'failure' ? state.failures + 1 : 0;
-      if (state.failures >= this.#options.failureThreshold) this.#open(this.#options.openMs);
+      if (state.failures >= failureThreshold) this.#change({ name: 'open', until: now() + openMs });
     } else if (outcome === 'success') {
       this.#change({ name: 'closed', failures: 0 });
     } else {
       // After an inconclusive probe the next request probes again at once.
-      this.#open(outcome === 'failure' ? this.#options.openMs : 0);
+      this.#change({ name: 'open', until: now() + (outcome === 'failure' ? openMs : 0) });
     }
   }
 
-  #open(forMs: number): void {
-    this.#change({ name: 'open', until: this.#now() + forMs });
-  }
-
-  #change(state: State): void {
+  #change<S extends State>(state: S): S {
     const previous = this.#state.name;
     this.#state = state;
-    this.#options.onChange?.(state.name, previous);
+    this.#options.onChange(state.name, previous);
+    return state;
   }
 }
 

@@ -1,17 +1,17 @@
 import type { Logger } from 'pino';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { compilePathTemplate } from '../http/path-template.ts';
-import { decodeReply } from './decode.ts';
+import { formatTraceparent } from '../telemetry/trace-context.ts';
+import { version } from '../version.ts';
+import type { UpstreamReply, UpstreamRequest } from './attempt.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
-import type { Origin, OriginRequest, OriginResponse } from './origin.ts';
+import type { Origin, OriginRequest } from './origin.ts';
 import { isCanonicalDocument, parseReply } from './parse-document.ts';
-import type { Upstream } from './upstream.ts';
 
 export interface DocumentOriginOptions {
-  readonly upstream: Pick<Upstream, 'read'>;
-  readonly headers: (request: OriginRequest) => Record<string, string>;
-  /** Limit for the body, both encoded and decoded. */
-  readonly maxBodyBytes: number;
+  readonly read: (request: UpstreamRequest) => Promise<UpstreamReply>;
+  /** CAMPAIGN_SERVICE_TOKEN. */
+  readonly token: string | undefined;
   readonly log: Logger;
   /** Counts a read by outcome. All endpoints share one counter. */
   readonly count: (outcome: string) => void;
@@ -20,43 +20,48 @@ export interface DocumentOriginOptions {
 /** Returns, for a request, the origin of the endpoint's document: fetched, validated and filtered. */
 export function createDocumentOrigin(
   endpoint: Endpoint,
-  { upstream, headers, maxBodyBytes, log, count }: DocumentOriginOptions,
+  { read, token, log, count }: DocumentOriginOptions,
 ): (request: OriginRequest) => Origin {
   const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
-  async function fetchDocument(
-    request: OriginRequest,
-    signal: AbortSignal,
-    deadlineAt: number,
-  ): Promise<OriginResponse> {
-    const { parameters, trace } = request;
-    const reply = await upstream.read({ path: formatPath(parameters), headers: headers(request), signal, deadlineAt });
-    const parsed = parseReply(endpoint, parameters, await decodeReply(reply, maxBodyBytes));
-    if (parsed.outcome !== 'foreign_account_group') return { result: parsed, headers: reply.headers };
-    log.warn(
-      { security: true, trace_id: trace.traceId, ...parameters },
-      'the campaign service returned a document of another account group',
-    );
-    return { result: { outcome: 'not_found' }, headers: reply.headers };
-  }
-
-  async function fetchAndCount(
-    request: OriginRequest,
-    signal: AbortSignal,
-    deadlineAt: number,
-  ): Promise<OriginResponse> {
-    try {
-      const response = await fetchDocument(request, signal, deadlineAt);
-      count(response.result.outcome);
-      return response;
-    } catch (error) {
-      if (error instanceof UpstreamFailure) count(getErrorType(error));
-      throw error;
-    }
-  }
-
   return (request) => ({
-    fetch: (signal, deadlineAt) => fetchAndCount(request, signal, deadlineAt),
+    async fetch(signal, deadlineAt) {
+      const { parameters, trace } = request;
+      const headers = upstreamHeaders(request, token);
+      try {
+        const reply = await read({ path: formatPath(parameters), headers, signal, deadlineAt });
+        let result = parseReply(endpoint, parameters, reply);
+        if (result.outcome === 'foreign_account_group') {
+          const fields = { security: true, trace_id: trace.traceId, ...parameters };
+          log.warn(fields, 'the campaign service returned a document of another account group');
+          result = { outcome: 'not_found' };
+        }
+        count(result.outcome);
+        return { result, headers: reply.headers };
+      } catch (error) {
+        if (error instanceof UpstreamFailure) count(getErrorType(error));
+        throw error;
+      }
+    },
     isValidDocument: (text) => isCanonicalDocument(endpoint, request.parameters, text),
   });
+}
+
+/** The complete set of upstream request headers. No header of the client is copied. */
+function upstreamHeaders(
+  { parameters, trace, keyId, clientAddress }: OriginRequest,
+  token: string | undefined,
+): Record<string, string> {
+  return {
+    accept: 'application/json',
+    'accept-encoding': 'identity',
+    'user-agent': `campaign-gateway/${version}`,
+    via: '1.1 campaign-gateway', // RFC 9110, section 7.6.3
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    traceparent: formatTraceparent(trace),
+    ...(trace.tracestate !== undefined && { tracestate: trace.tracestate }),
+    'x-account-group-id': parameters['accountGroupId'] ?? '',
+    'x-api-key-id': keyId,
+    'x-forwarded-for': clientAddress,
+  };
 }

@@ -25,18 +25,11 @@ export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
   /** The received status, where the reason is `status`. */
   readonly status: number | undefined;
-  /** The failure hit a reused connection that the peer had most likely closed before the request was sent. */
-  readonly onStaleSocket: boolean;
 
-  constructor(
-    reason: FailureReason,
-    message: string,
-    options: { cause?: unknown; status?: number; onStaleSocket?: boolean } = {},
-  ) {
+  constructor(reason: FailureReason, message: string, options: { cause?: unknown; status?: number } = {}) {
     super(message, { cause: options.cause });
     this.reason = reason;
     this.status = options.status;
-    this.onStaleSocket = options.onStaleSocket ?? false;
   }
 
   /** `details` of the 502: the reason, a colon, a sentence. */

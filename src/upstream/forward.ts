@@ -1,22 +1,15 @@
-import { IncomingMessage, type ServerResponse } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { Agent as HttpAgent, IncomingMessage, type ServerResponse } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
-import { closeIdleConnections, createAgent } from './agent.ts';
 import { Attempt, type UpstreamReply, type UpstreamRequest } from './attempt.ts';
-import { AbortedError } from './failure.ts';
+import { AbortedError, type UpstreamFailure } from './failure.ts';
 import type { UpstreamSettings } from './settings.ts';
 
-export interface Forwarder {
-  /** Makes one attempt. Rejects with `UpstreamFailure`. */
-  forward(request: UpstreamRequest): Promise<UpstreamReply>;
-  /** Closes pooled connections, so that the next attempt opens a new one. */
-  dropIdleConnections(): void;
-  close(): void;
-}
-
-/** Sends requests through http-proxy-middleware. */
-export function createForwarder(settings: UpstreamSettings): Forwarder {
+/** Returns a function that makes one attempt through http-proxy-middleware. It rejects with `UpstreamFailure`. */
+export function createForwarder(settings: UpstreamSettings) {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
   const proxy = createProxyMiddleware<RequestStandIn>({
@@ -35,27 +28,54 @@ export function createForwarder(settings: UpstreamSettings): Forwarder {
     },
   });
 
-  function forward(request: UpstreamRequest): Promise<UpstreamReply> {
-    if (request.signal.aborted) return Promise.reject(new AbortedError());
-    const response = new ResponseStandIn();
+  async function forward(request: UpstreamRequest): Promise<UpstreamReply> {
+    if (request.signal.aborted) throw new AbortedError();
+    // Stands in for the client's response. Nothing is written to it. Destroying it closes the upstream connection.
+    const response = new Writable();
+    response.on('error', () => {}); // http-proxy-middleware destroys it with the error that it also passes to `on.error`.
     const attempt = new Attempt(request, {
       connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
       maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
       disconnect: () => response.destroy(),
     });
     void proxy(new RequestStandIn(request, target.host, attempt), response as Writable as ServerResponse);
-    return attempt.reply;
+    return attempt.reply.catch((error: UpstreamFailure) => {
+      if (error.reason === 'reset' && !(error instanceof AbortedError)) closeIdleConnections();
+      throw error;
+    });
   }
 
-  return { forward, dropIdleConnections: () => closeIdleConnections(agent), close: () => agent.destroy() };
+  /** After a reset: the peer, or a load balancer, may have dropped the other pooled connections as well. */
+  function closeIdleConnections(): void {
+    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+  }
+
+  return { forward, close: () => agent.destroy() };
+}
+
+/** The connection pool to the campaign service. */
+function createAgent(settings: UpstreamSettings): HttpAgent {
+  const options = {
+    keepAlive: true,
+    maxSockets: settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY,
+    scheduling: 'lifo',
+  } as const;
+  if (settings.CAMPAIGN_SERVICE_URL.protocol === 'http:') return new HttpAgent(options);
+  const pem = (file: string | undefined) => (file === undefined ? undefined : readFileSync(file));
+  return new HttpsAgent({
+    ...options,
+    ca: pem(settings.CAMPAIGN_SERVICE_CA_FILE),
+    cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
+    key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
+  });
 }
 
 /** An `IncomingMessage` needs a socket. This one is never connected. */
 const unconnectedSocket = new Socket();
 
 /**
- * Replaces the client's request. Only the listed headers can be forwarded, and the exchange is independent of the client's
- * connection, so that several clients can share it.
+ * Stands in for the client's request. Only the listed headers can be forwarded, and the exchange is independent of the
+ * client's connection, so that several clients can share it.
  */
 class RequestStandIn extends IncomingMessage {
   readonly attempt: Attempt;
@@ -67,13 +87,5 @@ class RequestStandIn extends IncomingMessage {
     this.url = path;
     this.headers = { ...headers, host };
     this.push(null);
-  }
-}
-
-/** Replaces the client's response. Nothing is written to it; destroying it makes http-proxy-middleware close the upstream connection. */
-class ResponseStandIn extends Writable {
-  constructor() {
-    super();
-    this.on('error', () => {}); // http-proxy-middleware destroys it with the error that it also passes to `on.error`.
   }
 }

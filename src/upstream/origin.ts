@@ -16,15 +16,6 @@ export interface OriginResponse {
   readonly headers: IncomingHttpHeaders;
 }
 
-/** The parts of a client request that the upstream request is built from. */
-export interface OriginRequest {
-  /** Validated path parameters. */
-  readonly parameters: Readonly<Record<string, string>>;
-  readonly trace: TraceContext;
-  readonly keyId: string;
-  readonly clientAddress: string;
-}
-
 /** The source of one document, queried on a cache miss. */
 export interface Origin {
   /** Rejects with `UpstreamFailure`. `deadlineAt` is on the clock of `performance.now()`. */
@@ -33,8 +24,9 @@ export interface Origin {
   isValidDocument(data: string): boolean;
 }
 
-/** What a request to the campaign service depends on. */
+/** What the upstream request is built from. */
 export interface OriginRequest {
+  /** Validated path parameters. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly trace: TraceContext;
   readonly keyId: string;

@@ -9,7 +9,7 @@ export type ParsedReply = ReadResult | { readonly outcome: 'foreign_account_grou
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Parses, validates and filters a decoded reply. Throws `UpstreamFailure` for anything but the requested document. */
+/** Parses, validates and filters a reply. Throws `UpstreamFailure` for anything but the requested document. */
 export function parseReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
@@ -54,8 +54,8 @@ function validateAndFilter(
 
 /** A document without `accountGroupId` is taken to belong to the requested account group. */
 function belongsToOtherGroup(document: unknown, accountGroupId: string | undefined): boolean {
-  if (typeof document !== 'object' || document === null || !Object.hasOwn(document, 'accountGroupId')) return false;
-  return (document as { accountGroupId: unknown }).accountGroupId !== accountGroupId;
+  const fields: { accountGroupId?: unknown } = Object(document);
+  return Object.hasOwn(fields, 'accountGroupId') && fields.accountGroupId !== accountGroupId;
 }
 
 function parseJson(body: Buffer): unknown {

@@ -1,6 +1,7 @@
 /** The settings that this folder reads; `Settings` satisfies it. */
 export interface UpstreamSettings {
   readonly CAMPAIGN_SERVICE_URL: URL;
+  readonly CAMPAIGN_SERVICE_TOKEN?: string | undefined;
   readonly CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: number;
   readonly CAMPAIGN_SERVICE_MAX_BODY_BYTES: number;
   readonly CAMPAIGN_SERVICE_MAX_CONCURRENCY: number;

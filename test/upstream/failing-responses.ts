@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import type { FailureReason } from '../../src/upstream/failure.ts';
 import { campaignDocument, type Responder, requestIds, respondWithBody, respondWithJson } from '../helpers/upstream.ts';
 
@@ -31,12 +31,8 @@ const encoded = (coding: string, body: Buffer): Responder => respondWithBody(bod
 const json = (format: (document: string) => string | Buffer) =>
   withDocument((document) => respondWithBody(format(document)));
 
-const statuses = [
-  201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 405, 408, 409, 418, 422, 429,
-  451, 500, 501, 502, 503, 504, 507, 599,
-];
-const statusesWithoutBody = [204, 205, 304];
-const bomb = Buffer.alloc(50 * 1024 * 1024, ' ');
+const statuses = [201, 204, 206, 300, 301, 302, 304, 307, 400, 401, 403, 405, 429, 451, 500, 501, 502, 503, 504, 599];
+const statusesWithoutBody = [204, 304];
 
 /** Every failure that a reachable HTTP server can cause, and the reason that the gateway reports. */
 export const failingResponses: Readonly<Record<string, readonly [respond: Responder, reason: FailureReason]>> = {
@@ -105,15 +101,11 @@ export const failingResponses: Readonly<Record<string, readonly [respond: Respon
     },
     'too_large',
   ],
-  'a gzip bomb': [encoded('gzip', gzipSync(bomb)), 'too_large'],
-  'a brotli bomb': [encoded('br', brotliCompressSync(bomb)), 'too_large'],
-  'a deflate bomb': [encoded('deflate', deflateSync(bomb)), 'too_large'],
-  'a zstd bomb': [encoded('zstd', zstdCompressSync(bomb)), 'too_large'],
-  'invalid gzip': [withDocument((document) => encoded('gzip', Buffer.from(document))), 'not_json'],
-  'incomplete gzip': [withDocument((document) => encoded('gzip', gzipSync(document).subarray(0, -9))), 'truncated'],
-  'gzip applied twice': [withDocument((document) => encoded('gzip', gzipSync(gzipSync(document)))), 'not_json'],
-  'an unknown content coding': [withDocument((document) => encoded('rot13', Buffer.from(document))), 'not_json'],
-  'two content codings': [withDocument((document) => encoded('gzip, br', gzipSync(document))), 'not_json'],
+  'a gzip bomb': [encoded('gzip', gzipSync(Buffer.alloc(5 * 1024 * 1024, ' '))), 'not_json'],
+  'a content coding that was not requested': [
+    withDocument((document) => encoded('gzip', gzipSync(document))),
+    'not_json',
+  ],
 
   'no response': [() => {}, 'timeout'],
   'a head without a body': [(_request, response) => response.writeHead(200).flushHeaders(), 'timeout'],

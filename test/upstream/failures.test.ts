@@ -110,6 +110,18 @@ test('a body without a declared length is read until the connection closes', asy
   upstream.stop();
 });
 
+test('a body in more than 65,536 chunks is rejected as too_large, whatever its size', async () => {
+  const embedded = await startUncached();
+  embedded.upstream.respond = (_request, response) => {
+    const pump = () => {
+      while (!response.destroyed && response.write(' '));
+      if (!response.destroyed) response.once('drain', pump);
+    };
+    pump();
+  };
+  await expectFailure(embedded, 'too_large');
+});
+
 test('a client disconnect closes the upstream connection and is logged as status 499', async () => {
   const embedded = await startUncached();
   const closed = Promise.withResolvers<void>();
