@@ -4,12 +4,15 @@ import { compilePathTemplate } from '../http/path-template.ts';
 import { formatTraceparent } from '../telemetry/trace-context.ts';
 import { version } from '../version.ts';
 import type { UpstreamReply, UpstreamRequest } from './attempt.ts';
+import { decodeReply } from './decode.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
 import type { Origin, OriginRequest } from './origin.ts';
 import { isCanonicalDocument, parseReply } from './parse-document.ts';
 
 export interface DocumentOriginOptions {
   readonly read: (request: UpstreamRequest) => Promise<UpstreamReply>;
+  /** Of a body, decoded. */
+  readonly maxBodyBytes: number;
   /** CAMPAIGN_SERVICE_TOKEN. */
   readonly token: string | undefined;
   readonly log: Logger;
@@ -20,7 +23,7 @@ export interface DocumentOriginOptions {
 /** Returns, for a request, the origin of the endpoint's document: fetched, validated and filtered. */
 export function createDocumentOrigin(
   endpoint: Endpoint,
-  { read, token, log, count }: DocumentOriginOptions,
+  { read, maxBodyBytes, token, log, count }: DocumentOriginOptions,
 ): (request: OriginRequest) => Origin {
   const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
@@ -29,7 +32,8 @@ export function createDocumentOrigin(
       const { parameters, trace } = request;
       const headers = upstreamHeaders(request, token);
       try {
-        const reply = await read({ path: formatPath(parameters), headers, signal, deadlineAt });
+        const encoded = await read({ path: formatPath(parameters), headers, signal, deadlineAt });
+        const reply = await decodeReply(encoded, maxBodyBytes);
         let result = parseReply(endpoint, parameters, reply);
         if (result.outcome === 'foreign_account_group') {
           const fields = { security: true, trace_id: trace.traceId, ...parameters };

@@ -17,8 +17,6 @@ export interface Upstream {
   /** Returns, for a request to the endpoint, the origin of its document. */
   forEndpoint(endpoint: Endpoint): (request: OriginRequest) => Origin;
   circuit(): CircuitState;
-  /** Requests in flight as a fraction of CAMPAIGN_SERVICE_MAX_CONCURRENCY. */
-  utilization(): number;
   close(): void;
 }
 
@@ -47,11 +45,11 @@ export function createUpstream(settings: UpstreamSettings, log: Logger): Upstrea
 
   // Outcomes: `found`, `not_found`, `abandoned`, or the failure reason.
   const count = counter('campaign_gateway.upstream.reads', 'Reads from the campaign service, by outcome', ['outcome']);
-  const options = { read, token: settings.CAMPAIGN_SERVICE_TOKEN, log, count };
+  const { CAMPAIGN_SERVICE_MAX_BODY_BYTES: maxBodyBytes, CAMPAIGN_SERVICE_TOKEN: token } = settings;
+  const options = { read, maxBodyBytes, token, log, count };
   return {
     forEndpoint: (endpoint) => createDocumentOrigin(endpoint, options),
     circuit: () => breaker.state,
-    utilization: () => bulkhead.inFlight / capacity,
     close,
   };
 }
