@@ -34,8 +34,8 @@ import { createRejectionLog, type RejectionLog } from './overload/rejection-log.
 import { parseRateLimit } from './rate-limit/rate-limiter.ts';
 import type { Settings } from './settings/definitions.ts';
 import type { Stores } from './stores.ts';
+import { workerCounter } from './telemetry/instruments.ts';
 import { extractTraceId } from './telemetry/trace-context.ts';
-import { workerCounter } from './telemetry/worker-metrics.ts';
 import { createUpstream, type Upstream } from './upstream/upstream.ts';
 
 export interface GatewayOptions {

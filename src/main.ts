@@ -10,7 +10,6 @@ import { loadSettings, SettingsError } from './settings/load.ts';
 import { findMisspellings } from './settings/misspellings.ts';
 import { createStores } from './stores.ts';
 import { createLog } from './telemetry/log.ts';
-import { startMetrics } from './telemetry/metrics.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
 import { joinWorkerGroup, onShutdownSignal, superviseWorkers } from './workers/index.ts';
@@ -35,8 +34,8 @@ if (settings.WORKERS > 1 && cluster.isPrimary) await superviseWorkers(settings, 
 let state: 'starting' | 'serving' | 'retiring' | 'shutting_down' = 'starting';
 handleSignals();
 
-const sdk = await startSdk(settings, log);
-const workerGroup = joinWorkerGroup(startMetrics(sdk), log); // Before any other module gets its meter.
+const sdk = await startSdk(settings, log); // Before any other module gets its meter.
+const workerGroup = joinWorkerGroup(sdk.collectMetrics, log);
 const stores = await createStores(settings, log).catch(failStartup);
 const gateway = createGateway({ settings, stores, log });
 const operations = createOperations({

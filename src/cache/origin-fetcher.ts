@@ -1,5 +1,5 @@
 import { SpanKind } from '@opentelemetry/api';
-import { endSpan, startSpan, withChildSpan } from '../telemetry/tracing.ts';
+import { endSpan, startSpan, withSpan } from '../telemetry/tracing.ts';
 import { AbortedError, type FailureReason, getErrorType, UpstreamFailure } from '../upstream/failure.ts';
 import type { OriginResponse } from '../upstream/origin.ts';
 import type { Entry } from './entry.ts';
@@ -35,7 +35,7 @@ export class OriginFetcher {
       if (fetch.signal.aborted) throw new AbortedError();
       // The full timeout, however long this gateway has waited for a leader.
       const deadlineAt = performance.now() + this.#options.timeoutMs;
-      const response = await withChildSpan(fetch.span, () => fetch.origin.fetch(fetch.signal, deadlineAt));
+      const response = await withSpan(fetch.span, () => fetch.origin.fetch(fetch.signal, deadlineAt));
       endSpan(fetch.span, { outcome: response.result.outcome });
       await this.#store(fetch, response, stale, this.#local.now() - startedAt);
     } catch (error) {

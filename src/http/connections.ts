@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 
 /** A connection that has sent at least one request. */
 export interface Connection {
-  readonly httpVersion: string;
   /** The last request received. Cleared once done, so that idle keep-alive connections retain nothing of it. */
   current: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
   pendingResponses: number;
@@ -23,9 +22,9 @@ export class Connections {
     request: IncomingMessage,
     response: ServerResponse,
   ): { readonly connection: Connection; readonly previous: ServerResponse | undefined; readonly isFirst: boolean } {
-    const { socket, httpVersion } = request;
+    const { socket } = request;
     const existing = this.#connections.get(socket);
-    const connection = existing ?? { httpVersion, current: undefined, pendingResponses: 0, completedResponses: 0 };
+    const connection = existing ?? { current: undefined, pendingResponses: 0, completedResponses: 0 };
     if (!existing) {
       this.#connections.set(socket, connection);
       socket.once('close', () => this.#connections.delete(socket));

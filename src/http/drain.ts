@@ -15,10 +15,8 @@ interface DrainTimes {
 export async function drain(server: Server, { announcedMs = 0, graceMs }: DrainTimes): Promise<void> {
   // HTTP's own `close` would close idle connections at once and stop the timeouts of incomplete requests.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
-  const idle = setTimeout(
-    () => server.closeIdleConnections(),
-    Math.min(graceMs, Math.max(0, IDLE_GRACE_MS - announcedMs)),
-  );
+  const idleMs = Math.min(graceMs, Math.max(0, IDLE_GRACE_MS - announcedMs));
+  const idle = setTimeout(() => server.closeIdleConnections(), idleMs);
   const force = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;
   clearTimeout(idle);

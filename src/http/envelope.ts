@@ -7,21 +7,10 @@ export function successEnvelope(data: string, traceId: string): string {
   return `{"success":true,"data":${data},"error":null,"traceId":"${traceId}"}`;
 }
 
-const ENVELOPE_OVERHEAD = successEnvelope('', '').length;
-
-/** Byte length of the success envelope. Counting `data` alone is faster: it is a flat string, the concatenation a rope. */
-export function successEnvelopeLength(data: string, traceId: string): number {
-  return ENVELOPE_OVERHEAD + Buffer.byteLength(data) + traceId.length;
-}
-
 export function errorEnvelope(error: GatewayError, traceId: string): string {
-  const { message } = errorDefinitions[error.code];
-  return JSON.stringify({
-    success: false,
-    data: null,
-    error: { code: error.code, message, details: error.details },
-    traceId,
-  });
+  const { code, details } = error;
+  const { message } = errorDefinitions[code];
+  return JSON.stringify({ success: false, data: null, error: { code, message, details }, traceId });
 }
 
 /** The headers of every response of the public listener. */

@@ -36,13 +36,13 @@ export class GatewayError extends Error {
   constructor(
     code: ErrorCode,
     details: string,
-    internal: { reason?: string; cause?: unknown; headers?: HeaderList } = {},
+    options: { reason?: string; cause?: unknown; headers?: HeaderList } = {},
   ) {
-    super(`${code}: ${details}`, { cause: internal.cause });
+    super(`${code}: ${details}`, { cause: options.cause });
     this.code = code;
     this.details = details;
-    this.reason = internal.reason;
-    this.headers = internal.headers ?? [];
+    this.reason = options.reason;
+    this.headers = options.headers ?? [];
   }
 
   get status(): number {

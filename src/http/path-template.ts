@@ -3,14 +3,7 @@ const PLACEHOLDER = /\{(\w+)\}/g;
 /** Fills `{name}` from validated parameters. Nothing is escaped: valid identifiers need no escaping. */
 export function compilePathTemplate(template: string): (parameters: Readonly<Record<string, string>>) => string {
   const parts = template.split(PLACEHOLDER);
-  return (parameters) => {
-    let path = '';
-    for (let i = 0; i < parts.length; i++) {
-      const part = parts[i] as string;
-      path += i % 2 === 0 ? part : (parameters[part] ?? '');
-    }
-    return path;
-  };
+  return (parameters) => parts.map((part, i) => (i % 2 === 0 ? part : parameters[part])).join('');
 }
 
 /** `/a/{b}` as Express writes it: `/a/:b`. */

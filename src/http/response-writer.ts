@@ -7,8 +7,6 @@ export interface EnvelopeResponse {
   readonly status: number;
   readonly headers: HeaderList;
   readonly body?: string;
-  /** Byte length of `body`, where the caller knows it already. */
-  readonly byteLength?: number;
 }
 
 /** The envelope of an error. No cache may store it: without `no-store` a 404 could be (RFC 9111, section 4.2.2). */
@@ -45,10 +43,10 @@ export function formatRawResponse(traceId: string, envelope: EnvelopeResponse): 
   return `${head}\r\n${envelope.body ?? ''}`;
 }
 
-function completeHeaders(traceId: string, { headers, body, byteLength }: EnvelopeResponse): string[] {
+function completeHeaders(traceId: string, { headers, body }: EnvelopeResponse): string[] {
   const all = [...baseHeaders(traceId), ...headers];
   if (body !== undefined) {
-    all.push('Content-Type', ENVELOPE_CONTENT_TYPE, 'Content-Length', String(byteLength ?? Buffer.byteLength(body)));
+    all.push('Content-Type', ENVELOPE_CONTENT_TYPE, 'Content-Length', String(Buffer.byteLength(body)));
   }
   return all;
 }

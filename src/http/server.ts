@@ -66,7 +66,7 @@ function serveInOrder(
     const { connection, previous, isFirst } = connections.addRequest(request, response);
     if (isFirst) {
       // Earlier versions do not know interim responses.
-      if (connection.httpVersion === '1.1') {
+      if (request.httpVersion === '1.1') {
         socket.once('end', () => probeHalfOpenClient(socket, () => connection.pendingResponses > 0));
       }
     } else if (connection.pendingResponses > limits.pipelinedRequests) {

@@ -7,7 +7,7 @@ import type { KeyLookup } from '../keys/key-store.ts';
 import { rateLimitedError, rateLimitHeaders } from '../rate-limit/headers.ts';
 import type { RateLimit, RateLimiter } from '../rate-limit/rate-limiter.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { extractCredentials } from './credentials.ts';
+import { type CredentialsError, extractKey } from './credentials.ts';
 import type { Handler, RequestContext } from './request-context.ts';
 
 export interface AuthenticateOptions {
@@ -20,7 +20,7 @@ export interface AuthenticateOptions {
   readonly now: () => number;
 }
 
-type AuthFailureReason = 'missing' | 'ambiguous' | 'malformed' | 'unknown' | 'expired' | 'revoked';
+type AuthFailureReason = CredentialsError | 'unknown' | 'expired' | 'revoked';
 
 /** Sets the key of a request, or throws. Returns a promise only if it has to wait. */
 export type Authenticator = (request: IncomingMessage, context: RequestContext) => void | Promise<void>;
@@ -43,24 +43,15 @@ export function createAuthenticator({ keys, now, ...failedKeys }: AuthenticateOp
   }
 
   return function authenticator(request, context) {
-    const presented = parsePresentedKey(request);
+    const presented = extractKey(request);
     if (typeof presented === 'string') return rejectKey(context, presented, failedKeys);
-    const { id, key } = presented;
+    const { key } = presented;
+    const id = parseKeyId(key);
+    if (id === undefined) return rejectKey(context, 'malformed', failedKeys);
     const found = keys.find(id, () => failedKeys.isOverLimit(failedKeySubject(context)));
     if (!(found instanceof Promise)) return apply(context, key, found);
     return found.catch(throwKeyStoreError).then((record) => apply(context, key, record));
   };
-}
-
-function parsePresentedKey(
-  request: IncomingMessage,
-): { readonly id: string; readonly key: string } | AuthFailureReason {
-  const credentials = extractCredentials(request);
-  if (credentials.kind === 'none') return 'missing';
-  if (credentials.kind === 'ambiguous') return 'ambiguous';
-  if (credentials.kind === 'unsupported_scheme') return 'malformed';
-  const id = parseKeyId(credentials.key);
-  return id === undefined ? 'malformed' : { id, key: credentials.key };
 }
 
 function verifyKey(key: string, record: ApiKey | undefined, now: number): ApiKey | AuthFailureReason {
@@ -69,31 +60,19 @@ function verifyKey(key: string, record: ApiKey | undefined, now: number): ApiKey
   return status === 'active' ? record : status;
 }
 
-type FailedKeyOptions = Pick<AuthenticateOptions, 'failedKeyLimiter' | 'failedKeyLimit'>;
-
+/** Throws a 429 if the client address is over its limit, else a 401, also while the limiter is unavailable. */
 async function rejectKey(
   context: RequestContext,
   reason: AuthFailureReason,
-  options: FailedKeyOptions,
+  { failedKeyLimiter, failedKeyLimit }: Pick<AuthenticateOptions, 'failedKeyLimiter' | 'failedKeyLimit'>,
 ): Promise<never> {
   context.span?.addEvent('authenticate', { outcome: reason });
-  // A request without a key is not an attempt to guess one.
-  if (reason !== 'missing') await countFailedKey(context, reason, options);
-  throw unauthorized(reason);
-}
-
-/** Throws a 429 if the client address is over its limit. If the limiter is unavailable, the key is still rejected. */
-async function countFailedKey(
-  context: RequestContext,
-  reason: AuthFailureReason,
-  { failedKeyLimiter, failedKeyLimit }: FailedKeyOptions,
-): Promise<void> {
+  if (reason === 'missing') throw unauthorized(reason); // Not an attempt to guess a key.
   const subject = { id: failedKeySubject(context), limits: [failedKeyLimit] };
   const decision = await failedKeyLimiter.consume(subject).catch((error: unknown) => {
-    if (error instanceof StoreUnavailableError) return undefined;
-    throw error;
+    if (!(error instanceof StoreUnavailableError)) throw error;
   });
-  if (decision?.outcome !== 'limited') return;
+  if (decision?.outcome !== 'limited') throw unauthorized(reason);
   throw rateLimitedError(decision, 'Too many failed API keys from this address.', {
     reason: `failed_keys_${reason}`,
     headers: rateLimitHeaders(decision),

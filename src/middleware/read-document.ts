@@ -1,6 +1,4 @@
-import type { Attributes } from '@opentelemetry/api';
 import type { Cache, CacheResult } from '../cache/cache.ts';
-import type { CacheOutcome } from '../cache/cache-status.ts';
 import type { CacheKey } from '../cache/entry.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../http/errors.ts';
@@ -53,14 +51,12 @@ export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache
 }
 
 function applyCacheResult(endpoint: Endpoint, context: RequestContext, cacheResult: CacheResult): void {
-  context.cache = cacheResult.outcome;
-  context.span?.addEvent('cache', cacheEventAttributes(cacheResult.outcome));
+  const { outcome } = cacheResult;
+  context.cache = outcome;
+  const ageMs = 'ageMs' in outcome ? Math.round(outcome.ageMs) : undefined;
+  context.span?.addEvent('cache', { outcome: outcome.outcome, age_ms: ageMs });
   if ('failure' in cacheResult) throw badGateway(cacheResult.failure);
   applyResult(endpoint, context, cacheResult.result);
-}
-
-function cacheEventAttributes(outcome: CacheOutcome): Attributes {
-  return { outcome: outcome.outcome, age_ms: 'ageMs' in outcome ? Math.round(outcome.ageMs) : undefined };
 }
 
 function applyResult(endpoint: Endpoint, context: RequestContext, result: ReadResult): void {

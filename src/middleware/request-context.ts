@@ -33,8 +33,7 @@ export class RequestContext {
   /** Set by the error handler. */
   error: GatewayError | undefined;
 
-  #abortController: AbortController | undefined;
-  #isAborted = false;
+  readonly #abortController = new AbortController();
 
   constructor(trace: TraceContext, span: Span | undefined, clientAddress: string, mustClose: boolean) {
     this.trace = trace;
@@ -43,10 +42,8 @@ export class RequestContext {
     this.mustClose = mustClose;
   }
 
-  /** Aborted when the client disconnects before its response. Created on demand: most requests do not need it. */
+  /** Aborted when the client disconnects before its response. */
   get signal(): AbortSignal {
-    this.#abortController ??= new AbortController();
-    if (this.#isAborted) this.#abortController.abort();
     return this.#abortController.signal;
   }
 
@@ -56,8 +53,7 @@ export class RequestContext {
   }
 
   abort(): void {
-    this.#isAborted = true;
-    this.#abortController?.abort();
+    this.#abortController.abort();
   }
 
   /** The key of an authenticated request. Throws if a stage reads it before `authenticate` has run. */

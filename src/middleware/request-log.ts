@@ -1,6 +1,5 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../http/errors.ts';
-import { writeFields } from '../telemetry/log.ts';
 import type { CompletedRequest } from './request-telemetry.ts';
 
 /** One line per request. The path and the headers are not logged: they may contain anything, a key included. */
@@ -22,12 +21,7 @@ export function logRequest(log: Logger, { request, context, route, status, code,
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
-  writeFields(log, levelFor(status, cache?.outcome), fields, 'request completed');
-}
-
-/** A request that was rejected before it reached Express. */
-export function logRejectedRequest(log: Logger, { status, code, reason }: GatewayError, traceId: string): void {
-  log.info({ trace_id: traceId, status, code, reason }, 'request completed');
+  log[levelFor(status, cache?.outcome)](fields, 'request completed');
 }
 
 function levelFor(status: number, cacheOutcome: string | undefined): 'error' | 'warn' | 'info' {

@@ -4,7 +4,7 @@ import { cacheReadCounter } from '../cache/metrics.ts';
 import type { ErrorCode, GatewayError } from '../http/errors.ts';
 import { toPathTemplate } from '../http/path-template.ts';
 import type { GatewayRequest, RequestContext } from './request-context.ts';
-import { logRejectedRequest, logRequest } from './request-log.ts';
+import { logRequest } from './request-log.ts';
 import { createRequestMetrics } from './request-metrics.ts';
 import { endServerSpan } from './server-span.ts';
 
@@ -23,20 +23,14 @@ export interface CompletedRequest {
   readonly reason: string | undefined;
 }
 
-export interface RequestTelemetry {
-  onCompleted(request: GatewayRequest, response: ServerResponse, context: RequestContext): void;
-  /** A request that was rejected before it reached Express. */
-  onRejected(error: GatewayError, traceId: string): void;
-  /** The same without a log line. */
-  countRejected(error: GatewayError): void;
-}
+export type RequestTelemetry = ReturnType<typeof createRequestTelemetry>;
 
 /** Reports each request once: one log line, its metrics and its span. */
-export function createRequestTelemetry(log: Logger): RequestTelemetry {
+export function createRequestTelemetry(log: Logger) {
   const metrics = createRequestMetrics();
   const countCacheRead = cacheReadCounter();
   return {
-    onCompleted(request, response, context) {
+    onCompleted(request: GatewayRequest, response: ServerResponse, context: RequestContext): void {
       const { cache, error } = context;
       const completed: CompletedRequest = {
         request,
@@ -51,10 +45,13 @@ export function createRequestTelemetry(log: Logger): RequestTelemetry {
       endServerSpan(completed);
       if (cache) countCacheRead(cache);
     },
-    onRejected(error, traceId) {
-      logRejectedRequest(log, error, traceId);
+    /** A request that was rejected before it reached Express. */
+    onRejected(error: GatewayError, traceId: string): void {
+      const { status, code, reason } = error;
+      log.info({ trace_id: traceId, status, code, reason }, 'request completed');
       metrics.countRejected(error);
     },
+    /** The same without a log line. */
     countRejected: metrics.countRejected,
   };
 }

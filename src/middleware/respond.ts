@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { cacheHeaders } from '../cache/cache-status.ts';
-import { successEnvelope, successEnvelopeLength } from '../http/envelope.ts';
+import { successEnvelope } from '../http/envelope.ts';
 import { toGatewayError } from '../http/errors.ts';
 import { matchesEtag } from '../http/etag.ts';
 import { type EnvelopeResponse, errorResponse, writeResponse } from '../http/response-writer.ts';
@@ -22,15 +22,9 @@ export function respond(server: ServerState): Handler {
     const headers = ['ETag', etag, 'Cache-Control', 'private, no-cache'];
     if (matchesEtag(request.headers['if-none-match'], etag)) {
       send(request, response, server, { status: 304, headers });
-      return;
+    } else {
+      send(request, response, server, { status: 200, headers, body: successEnvelope(data, trace.traceId) });
     }
-    const body = successEnvelope(data, trace.traceId);
-    send(request, response, server, {
-      status: 200,
-      headers,
-      body,
-      byteLength: successEnvelopeLength(data, trace.traceId),
-    });
   };
 }
 

@@ -1,7 +1,7 @@
 import { mustCloseAfter } from '../http/check-message.ts';
 import { getClientAddress } from '../http/client-address.ts';
 import { extractTraceContext } from '../telemetry/trace-context.ts';
-import { startServerSpan, withSamplingFlag, withSpan } from '../telemetry/tracing.ts';
+import { startServerSpan, withSpan } from '../telemetry/tracing.ts';
 import { type Handler, RequestContext } from './request-context.ts';
 import type { RequestTelemetry } from './request-telemetry.ts';
 
@@ -14,9 +14,7 @@ export interface StartRequestOptions {
 /** Creates the request's context and span, and reports the request once it has ended, whatever its outcome. */
 export function startRequest({ trustSampled, onCompleted }: StartRequestOptions): Handler {
   return function startRequest(request, response, next) {
-    const incoming = extractTraceContext(request.headers, trustSampled);
-    const span = startServerSpan(incoming);
-    const trace = withSamplingFlag(incoming, span);
+    const { trace, span } = startServerSpan(extractTraceContext(request.headers, trustSampled));
     const context = new RequestContext(trace, span, getClientAddress(request), mustCloseAfter(request));
     response.locals = context;
     response.once('close', () => {

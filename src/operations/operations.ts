@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:http';
 import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
-import { logLevels } from '../telemetry/log-level.ts';
+import { z } from 'zod';
+import { type LogLevel, logLevelSchema, logLevels } from '../telemetry/log-level.ts';
 import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
 import type { WorkerGroup } from '../workers/index.ts';
-import { parseLogLevelBody } from './parse-log-level.ts';
 
 export interface OperationsOptions {
   isShuttingDown(): boolean;
@@ -45,7 +45,7 @@ export function createOperations({ isShuttingDown, dependencies, workerGroup }: 
   app
     .route('/log-level')
     .get((_request, response) => void response.json({ level: workerGroup.level() }))
-    .put((request, response) => changeLevel(workerGroup, request, response))
+    .put(express.text({ type: () => true }), (request, response) => changeLevel(workerGroup, request, response))
     .all(methodNotAllowed('GET', 'PUT'));
   app.use((_request, response) => void response.status(404).json({ error: 'No route matches this path.' }));
   app.use(onError);
@@ -59,10 +59,10 @@ function methodNotAllowed(...methods: readonly string[]) {
   };
 }
 
-/** A 503, so that Prometheus sees a failed scrape instead of incomplete metrics. */
+/** A body that Express rejects, such as a 413; else a 503, so that Prometheus sees a failed scrape. */
 const onError: ErrorRequestHandler = (error, _request, response, _next) => {
   if (response.headersSent) response.destroy();
-  else response.status(503).json({ error: error instanceof Error ? error.message : 'Internal error.' });
+  else response.status(error.status ?? 503).json({ error: error.message });
 };
 
 async function sendMetrics(workerGroup: WorkerGroup, response: Response): Promise<void> {
@@ -71,13 +71,23 @@ async function sendMetrics(workerGroup: WorkerGroup, response: Response): Promis
   response.end(text);
 }
 
-async function changeLevel(workerGroup: WorkerGroup, request: Request, response: Response): Promise<void> {
-  const level = await parseLogLevelBody(request);
+async function changeLevel(workerGroup: WorkerGroup, { body }: Request, response: Response): Promise<void> {
+  const level = parseLogLevel(String(body ?? ''));
   if (!level) {
-    response.setHeader('connection', 'close'); // The rest of the body is not read.
     response.status(400).json({ error: 'Send a log level, such as debug or {"level":"debug"}.', levels: logLevels });
     return;
   }
   await workerGroup.changeLevel(level);
   response.json({ level });
+}
+
+const bodySchema = z.strictObject({ level: logLevelSchema });
+
+/** Parses `debug` or `{"level":"debug"}`; undefined for anything else. */
+function parseLogLevel(text: string): LogLevel | undefined {
+  try {
+    return logLevelSchema.safeParse(text.trim()).data ?? bodySchema.safeParse(JSON.parse(text)).data?.level;
+  } catch {
+    return undefined;
+  }
 }

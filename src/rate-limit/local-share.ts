@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { withoutSpan } from '../telemetry/tracing.ts';
+import { withSpan } from '../telemetry/tracing.ts';
 import { MemoryLimiter } from './memory-limiter.ts';
 import type { RateLimit, RateLimitDecision, RateLimitSubject } from './rate-limiter.ts';
 
@@ -79,7 +79,9 @@ export class LocalShare {
     const local = this.#local.get(id) ?? { limits, localLimits, unreported: 0 };
     Object.assign(local, { limits, localLimits, unreported: local.unreported + unreported, confirmedAt: undefined });
     this.#local.set(id, local);
-    this.#timer ??= withoutSpan(() => setInterval(() => void this.#reconcileAll(), RECONCILE_INTERVAL_MS).unref());
+    this.#timer ??= withSpan(undefined, () =>
+      setInterval(() => void this.#reconcileAll(), RECONCILE_INTERVAL_MS).unref(),
+    );
     return result;
   }
 

@@ -16,15 +16,16 @@ export function integer(min: number, max: number) {
     .refine((value) => value >= min && value <= max, must);
 }
 
-const DAY_MS = 86_400_000;
-
-export const milliseconds = (min: number, max: number = DAY_MS) => integer(min, max);
+/** Milliseconds, at most a day unless `max` states otherwise. */
+export const duration = (min: number, max = 86_400_000) => integer(min, max);
 export const port = integer(0, 65_535);
 export const oneOf = <const T extends readonly string[]>(...values: T) => z.enum(values, `one of ${values.join(', ')}`);
 export const boolean = z.enum(['true', 'false'], 'true or false').transform((value) => value === 'true');
 export const host = pattern(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an IP address');
 export const pemFile = z.string().refine(isPemFile, 'the path of a readable PEM file');
 export const printableAscii = pattern(/^[\x21-\x7e]{1,4096}$/, 'printable ASCII characters without spaces');
+export const serviceName = pattern(/^[\x20-\x7e]{1,255}$/, '1–255 printable ASCII characters');
+export const redisKeyPrefix = pattern(/^[A-Za-z0-9:._-]{1,64}$/, '1–64 characters of A–Z a–z 0–9 : . _ -');
 export const jsonPointer = pattern(/^(?:\/(?:[^~/]|~[01])*)*$/, 'a JSON Pointer (RFC 6901) such as /data');
 
 export const rateSchema = z
@@ -33,6 +34,9 @@ export const rateSchema = z
     (text) => rateLimitSchema.safeParse(text).success,
     'a rate such as 600/60s (units s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
   );
+
+const rootSamplers = ['always_on', 'always_off', 'traceidratio'] as const;
+export const sampler = oneOf(...rootSamplers, ...rootSamplers.map((name) => `parentbased_${name}` as const));
 
 const RATIO = 'a number from 0 to 1';
 export const ratio = z
@@ -72,7 +76,7 @@ export const trustProxy = z
   .transform(parseTrustProxy)
   .refine(isValidTrustProxy, 'true, false, a number of hops, or a comma-separated list of addresses and subnets');
 
-export function pattern(pattern: RegExp, must: string) {
+function pattern(pattern: RegExp, must: string) {
   return z.string().regex(pattern, must);
 }
 

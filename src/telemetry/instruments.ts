@@ -1,48 +1,34 @@
-import { type Attributes, metrics } from '@opentelemetry/api';
-import { toAttributes } from './histogram.ts';
+import { type Attributes, type MetricOptions, metrics } from '@opentelemetry/api';
+import { LabeledSeries, type LabelValues } from './labeled-series.ts';
+import { workerId } from './worker-id.ts';
 
 const meter = () => metrics.getMeter('campaign-gateway');
 
-/** One value per label, in label order. An empty value omits its label. Every value must come from a bounded set. */
-type LabelValues<Labels extends readonly string[]> = { readonly [Index in keyof Labels]: string };
-
 /**
  * A counter for hot paths: it increments plain numbers, which the SDK reads at collection. Create each name once per
- * process: two counters of one name would overwrite each other's values.
+ * process: two counters of one name would overwrite each other's values. The `initial` series start at 0, because
+ * Prometheus' `increase()` misses the first sample of a series.
  */
 export function counter<const Labels extends readonly string[]>(
   name: string,
   description: string,
   labels: Labels,
+  initial: readonly LabelValues<Labels>[] = [],
 ): (...values: LabelValues<Labels>) => void {
-  const counts = new Map<string, { readonly attributes: Attributes; count: number }>();
+  const series = new LabeledSeries(labels, () => ({ count: 0 }));
+  for (const values of initial) series.get(values);
   meter()
     .createObservableCounter(name, { description })
     .addCallback((counter) => {
-      for (const { attributes, count } of counts.values()) counter.observe(count, attributes);
+      for (const { attributes, state } of series) counter.observe(state.count, attributes);
     });
-  return (...values) => {
-    const key = values.length === 1 ? (values[0] as string) : values.join('\0');
-    const existing = counts.get(key);
-    if (existing) existing.count++;
-    else counts.set(key, { attributes: toAttributes(labels, values), count: 1 });
-  };
+  return (...values) => void series.get(values).count++;
 }
 
-/** A counter with one label whose series all start at 0, because Prometheus' `increase()` misses the first sample of a series. */
-export function zeroedCounter<Value extends string>(
-  name: string,
-  description: string,
-  label: string,
-  values: readonly Value[],
-): (value: Value) => void {
-  const counts = new Map(values.map((value) => [value, 0]));
-  meter()
-    .createObservableCounter(name, { description })
-    .addCallback((counter) => {
-      for (const [value, count] of counts) counter.observe(count, { [label]: value });
-    });
-  return (value) => void counts.set(value, (counts.get(value) ?? 0) + 1);
+/** A counter by worker id, which makes an uneven distribution visible. */
+export function workerCounter(name: string, description: string): () => void {
+  const count = counter(name, description, ['worker'], [[workerId]]);
+  return () => count(workerId);
 }
 
 /** A counter whose total is read from `count` at collection. */
@@ -52,37 +38,11 @@ export function observableCounter(name: string, description: string, count: () =
     .addCallback((counter) => counter.observe(count()));
 }
 
-export interface InstrumentDescription {
-  readonly description: string;
-  readonly unit?: string;
-}
-
-/** A gauge whose value is read at collection. */
-export function gauge(
-  name: string,
-  options: InstrumentDescription,
-  value: () => number,
-  attributes: Attributes = {},
-): void {
+/** A gauge whose value is read at collection. Gauges are read in the order of their registration. */
+export function gauge(name: string, options: MetricOptions, value: () => number, attributes: Attributes = {}): void {
   meter()
     .createObservableGauge(name, options)
     .addCallback((gauge) => gauge.observe(value(), attributes));
-}
-
-/** Gauges whose values are read together, once per collection. */
-export function gauges<Name extends string>(
-  options: Readonly<Record<Name, InstrumentDescription>>,
-  values: () => Readonly<Record<Name, number>>,
-): void {
-  const names = Object.keys(options) as Name[];
-  const gauges = names.map((name) => ({ name, gauge: meter().createObservableGauge(name, options[name]) }));
-  meter().addBatchObservableCallback(
-    (result) => {
-      const now = values();
-      for (const { name, gauge } of gauges) result.observe(gauge, now[name]);
-    },
-    gauges.map(({ gauge }) => gauge),
-  );
 }
 
 /** A gauge with one series per state: 1 for the current state, 0 for the others. */
@@ -92,10 +52,5 @@ export function stateGauge<State extends string>(
   states: readonly State[],
   current: () => State,
 ): void {
-  meter()
-    .createObservableGauge(name, { description })
-    .addCallback((gauge) => {
-      const now = current();
-      for (const state of states) gauge.observe(state === now ? 1 : 0, { state });
-    });
+  for (const state of states) gauge(name, { description }, () => (current() === state ? 1 : 0), { state });
 }

@@ -11,12 +11,10 @@ export function currentLevel(log: Logger): LogLevel {
   return logLevelSchema.parse(log.level);
 }
 
-/** Changes the log level and logs the change: at `info` if the old or the new level includes it, else at a level that does. */
+/** Changes the log level and logs the change, if the old or the new level includes `info`. */
 export function changeLevel(log: Logger, level: LogLevel): void {
   const previous = currentLevel(log);
-  const mostVerbose = logLevels[Math.max(logLevels.indexOf(previous), logLevels.indexOf(level))] ?? 'silent';
-  log.level = mostVerbose;
-  const loggedAt = logLevels[Math.min(logLevels.indexOf(mostVerbose), logLevels.indexOf('info'))] ?? 'silent';
-  log[loggedAt]({ previous_level: previous, new_level: level }, 'log level changed');
+  if (logLevels.indexOf(level) > logLevels.indexOf(previous)) log.level = level;
+  log.info({ previous_level: previous, new_level: level }, 'log level changed');
   log.level = level;
 }

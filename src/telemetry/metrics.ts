@@ -1,8 +1,11 @@
 import { diag, metrics } from '@opentelemetry/api';
-import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
+import type { Resource } from '@opentelemetry/resources';
+import { MeterProvider, MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import type { Logger } from 'pino';
+import { logExporterHealth } from './diagnostics.ts';
+import { createHistogramProducer } from './histogram.ts';
 import { registerProcessMetrics } from './process-metrics.ts';
-import type { Sdk } from './sdk.ts';
-import { type Snapshot, snapshotSchema } from './snapshot.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** Collects the metrics of this process. */
 export type Collect = () => Promise<Snapshot>;
@@ -13,16 +16,24 @@ class PullReader extends MetricReader {
   protected override async onForceFlush(): Promise<void> {}
 }
 
-/**
- * Installs the meter provider of this process. Instruments created before this call never record, so call it first.
- */
-export function startMetrics({ metricReaders, histograms, resource }: Omit<Sdk, 'shutDown'>): Collect {
-  const reader = new PullReader({ metricProducers: [histograms] });
-  metrics.setGlobalMeterProvider(new MeterProvider({ resource, readers: [reader, ...metricReaders] }));
+/** Installs the meter provider of this process. Metrics are pushed, too, if there is a `pushIntervalMs`. */
+export async function startMetrics(resource: Resource, pushIntervalMs: number | undefined, log: Logger) {
+  const metricProducers = [createHistogramProducer(resource)];
+  const reader = new PullReader({ metricProducers });
+  const readers: MetricReader[] = [reader];
+  if (pushIntervalMs !== undefined) {
+    const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
+    const exporter = logExporterHealth(new OTLPMetricExporter(), 'otlp_metrics', log);
+    const timing = { exportIntervalMillis: pushIntervalMs, exportTimeoutMillis: Math.min(pushIntervalMs, 30_000) };
+    readers.push(new PeriodicExportingMetricReader({ metricProducers, exporter, ...timing }));
+  }
+  const provider = new MeterProvider({ resource, readers });
+  metrics.setGlobalMeterProvider(provider);
   registerProcessMetrics();
-  return async () => {
+  const collect: Collect = async () => {
     const { resourceMetrics, errors } = await reader.collect();
     for (const error of errors) diag.error('metric collection failed', error);
-    return snapshotSchema.parse(resourceMetrics.scopeMetrics.flatMap(({ metrics }) => metrics));
+    return resourceMetrics.scopeMetrics.flatMap(({ metrics }) => metrics) as Snapshot; // No histogram is exponential.
   };
+  return { provider, collect };
 }

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { version } from '../version.ts';
-import { gauge, gauges, observableCounter } from './instruments.ts';
+import { gauge, observableCounter } from './instruments.ts';
 
 /** Registers the metrics of this process. The names of `process.*` give the standard names of Prometheus' client libraries. */
 export function registerProcessMetrics(): void {
@@ -20,25 +20,18 @@ const RESOLUTION_MS = 10;
 function registerEventLoopDelay(): void {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   histogram.enable();
-  // Node measures from tick to tick: the tick interval itself is not delay.
-  const toSeconds = (ns: number) => (histogram.count === 0 ? 0 : Math.max(0, ns / 1e9 - RESOLUTION_MS / 1000));
-  const options = (statistic: string) => ({ description: `${statistic} since the last collection`, unit: 's' });
-  gauges(
-    {
-      'nodejs.eventloop.delay.p50': options('Median event-loop delay'),
-      'nodejs.eventloop.delay.p99': options('99th percentile of the event-loop delay'),
-      'nodejs.eventloop.delay.max': options('Maximum event-loop delay'),
-    },
-    () => {
-      const delays = {
-        'nodejs.eventloop.delay.p50': toSeconds(histogram.percentile(50)),
-        'nodejs.eventloop.delay.p99': toSeconds(histogram.percentile(99)),
-        'nodejs.eventloop.delay.max': toSeconds(histogram.max),
-      };
-      histogram.reset();
-      return delays;
-    },
-  );
+  const register = (name: string, description: string, readNs: () => number) => {
+    const options = { description: `${description} since the last collection`, unit: 's' };
+    // Node measures from tick to tick: the tick interval itself is not delay.
+    gauge(`nodejs.eventloop.delay.${name}`, options, () => Math.max(0, readNs() / 1e9 - RESOLUTION_MS / 1000));
+  };
+  register('p50', 'Median event-loop delay', () => histogram.percentile(50));
+  register('p99', '99th percentile of the event-loop delay', () => histogram.percentile(99));
+  register('max', 'Maximum event-loop delay', () => {
+    const { max } = histogram;
+    histogram.reset(); // The last of the three to be read.
+    return max;
+  });
 }
 
 function registerEventLoopUtilization(): void {

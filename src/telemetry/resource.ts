@@ -19,14 +19,13 @@ export function createResource(defaultServiceName: string, log: Logger): Resourc
   if (process.env['OTEL_RESOURCE_ATTRIBUTES']?.trim() && Object.keys(fromEnvironment.attributes).length === 0) {
     log.warn('OTEL_RESOURCE_ATTRIBUTES ignored: it is not a list of percent-encoded key=value pairs');
   }
+  const defaults = {
+    'service.name': defaultServiceName,
+    'service.version': version,
+    'service.instance.id': randomHex(16),
+  };
   return defaultResource()
-    .merge(
-      resourceFromAttributes({
-        'service.name': defaultServiceName,
-        'service.version': version,
-        'service.instance.id': randomHex(16),
-      }),
-    )
+    .merge(resourceFromAttributes(defaults))
     .merge(fromEnvironment)
     .merge(detectResources({ detectors: [serviceNameEnvDetector] }));
 }

@@ -1,7 +1,7 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { context, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import type { Resource } from '@opentelemetry/resources';
-import { type MetricProducer, type MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import {
   AlwaysOffSampler,
   AlwaysOnSampler,
@@ -12,12 +12,10 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
-import { logDiagnostics } from './diagnostics.ts';
-import { logExporterHealth } from './exporter-health.ts';
-import { createHistogramProducer } from './histogram.ts';
+import { logDiagnostics, logExporterHealth } from './diagnostics.ts';
+import { type Collect, startMetrics } from './metrics.ts';
 import { createResource } from './resource.ts';
-import { randomHex } from './trace-context.ts';
-import { enableTracing, nextIds } from './tracing.ts';
+import { enableTracing } from './tracing.ts';
 
 export interface TelemetrySettings {
   readonly TRACE_TRUST_SAMPLED: boolean;
@@ -43,12 +41,7 @@ type RootSampler = 'always_on' | 'always_off' | 'traceidratio';
 const FLUSH_TIMEOUT_MS = 2000;
 
 export interface Sdk {
-  /** The attributes of all telemetry of this process. */
-  readonly resource: Resource;
-  /** The histograms of `durationHistogram`. Every metric reader needs this producer. */
-  readonly histograms: MetricProducer;
-  /** Readers that push metrics; empty unless `OTEL_METRICS_EXPORTER` is `otlp`. */
-  readonly metricReaders: readonly MetricReader[];
+  readonly collectMetrics: Collect;
   /** Exports what is buffered, within two seconds. */
   shutDown(): Promise<void>;
 }
@@ -56,35 +49,27 @@ export interface Sdk {
 /**
  * Starts OpenTelemetry's SDK, configured by the standard `OTEL_*` variables. Without an endpoint there are no spans. The
  * exporters read endpoints, headers, compression and timeouts from the environment. An unused exporter is not loaded.
+ * Instruments created before this call never record, so call it first.
  */
 export async function startSdk(settings: TelemetrySettings, log: Logger): Promise<Sdk> {
   logDiagnostics(log);
   const resource = createResource(settings.OTEL_SERVICE_NAME, log);
-  const provider = tracesEnabled(settings) ? await startTracing(settings, resource, log) : undefined;
-  const histograms = createHistogramProducer(resource);
-  const metricReaders = metricsPushEnabled(settings) ? [await createOtlpMetricReader(settings, histograms, log)] : [];
+  const tracerProvider = isExported(settings, 'TRACES') ? await startTracing(settings, resource, log) : undefined;
+  const pushIntervalMs = isExported(settings, 'METRICS') ? settings.OTEL_METRIC_EXPORT_INTERVAL : undefined;
+  const { provider: meterProvider, collect } = await startMetrics(resource, pushIntervalMs, log);
   return {
-    resource,
-    histograms,
-    metricReaders,
+    collectMetrics: collect,
     async shutDown() {
-      const shutdowns = [provider, ...metricReaders].map((part) => part?.shutdown().catch(() => {}));
-      const timeout = Promise.withResolvers<void>();
-      const timer = setTimeout(timeout.resolve, FLUSH_TIMEOUT_MS);
-      await Promise.race([Promise.all(shutdowns), timeout.promise]);
-      clearTimeout(timer);
+      const shutdowns = Promise.allSettled([tracerProvider?.shutdown(), meterProvider.shutdown()]);
+      await Promise.race([shutdowns, pause(FLUSH_TIMEOUT_MS)]);
     },
   };
 }
 
-function tracesEnabled(settings: TelemetrySettings): boolean {
-  const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
-  return !settings.OTEL_SDK_DISABLED && settings.OTEL_TRACES_EXPORTER === 'otlp' && endpoint !== undefined;
-}
-
-function metricsPushEnabled(settings: TelemetrySettings): boolean {
-  const endpoint = settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
-  return !settings.OTEL_SDK_DISABLED && settings.OTEL_METRICS_EXPORTER === 'otlp' && endpoint !== undefined;
+/** Whether a signal has an exporter and an endpoint, its own or the common one. */
+function isExported(settings: TelemetrySettings, signal: 'TRACES' | 'METRICS'): boolean {
+  const endpoint = settings[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`] ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
+  return !settings.OTEL_SDK_DISABLED && settings[`OTEL_${signal}_EXPORTER`] === 'otlp' && endpoint !== undefined;
 }
 
 async function startTracing(settings: TelemetrySettings, resource: Resource, log: Logger): Promise<TracerProvider> {
@@ -92,10 +77,6 @@ async function startTracing(settings: TelemetrySettings, resource: Resource, log
   const provider = new TracerProvider({
     resource,
     sampler: createSampler(settings),
-    idGenerator: {
-      generateTraceId: () => nextIds.takeTraceId() ?? randomHex(16),
-      generateSpanId: () => nextIds.takeSpanId() ?? randomHex(8),
-    },
     spanProcessors: [
       new BatchSpanProcessor({
         exporter: logExporterHealth(new OTLPTraceExporter(), 'otlp_traces', log),
@@ -124,18 +105,4 @@ function createSampler(settings: TelemetrySettings): Sampler {
   if (!name.startsWith('parentbased_')) return root;
   const untrusted = { remoteParentSampled: root, remoteParentNotSampled: root };
   return new ParentBasedSampler({ root, ...(trustsParent ? {} : untrusted) });
-}
-
-async function createOtlpMetricReader(
-  settings: TelemetrySettings,
-  histograms: MetricProducer,
-  log: Logger,
-): Promise<MetricReader> {
-  const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
-  return new PeriodicExportingMetricReader({
-    metricProducers: [histograms],
-    exporter: logExporterHealth(new OTLPMetricExporter(), 'otlp_metrics', log),
-    exportIntervalMillis: settings.OTEL_METRIC_EXPORT_INTERVAL,
-    exportTimeoutMillis: Math.min(settings.OTEL_METRIC_EXPORT_INTERVAL, 30_000),
-  });
 }

@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 
 /** W3C Trace Context (level 2) of a request. `spanId` is the gateway's span, `parentSpanId` the caller's, if it sent one. */
@@ -39,7 +39,7 @@ export function extractTraceContext(headers: IncomingHttpHeaders, trustSampled: 
 
 /** Only the trace id of `extractTraceContext`, for responses sent before a trace is opened. */
 export function extractTraceId({ traceparent }: IncomingHttpHeaders): string {
-  return (traceparent === undefined ? undefined : parseTraceparent(traceparent)?.traceId) ?? randomHex(16);
+  return parseTraceparent(traceparent)?.traceId ?? randomHex(16);
 }
 
 export function formatTraceparent(trace: TraceContext): string {
@@ -48,22 +48,13 @@ export function formatTraceparent(trace: TraceContext): string {
 
 /** Replaces the span id of a `traceparent`. */
 export function withSpanId(traceparent: string, spanId: string): string {
-  const start = '00-'.length + 32 + 1;
-  return traceparent.slice(0, start) + spanId + traceparent.slice(start + 16);
+  return traceparent.replace(/-[0-9a-f]{16}-/, `-${spanId}-`);
 }
 
 function parseTraceparent(header: string | string[] | undefined) {
-  const match = typeof header === 'string' ? TRACEPARENT.exec(header) : null;
-  if (!match) return undefined;
-  const [, version, traceId, spanId, flags, rest] = match as unknown as [
-    string,
-    string,
-    string,
-    string,
-    string,
-    string,
-  ];
-  if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined;
+  if (typeof header !== 'string') return undefined;
+  const [, version, traceId = '', spanId = '', flags = '', rest] = TRACEPARENT.exec(header) ?? [];
+  if (!version || version === 'ff' || (version === '00' && rest !== undefined)) return undefined;
   if (traceId === ZERO_TRACE_ID || spanId === ZERO_SPAN_ID) return undefined;
   return { traceId, spanId, flags: Number.parseInt(flags, 16) };
 }
@@ -90,17 +81,9 @@ function parseTracestate(header: string | string[] | undefined): string | undefi
   return keys.size === members.length ? members.join(',') : undefined;
 }
 
-const pool = Buffer.alloc(4096);
-let hexPool = '';
-let offset = 0;
-
-/** Random lower-case hex, never all zeros. A pool saves a system call per id. */
-export function randomHex(bytes: number): string {
-  if (offset + 2 * bytes > hexPool.length) {
-    hexPool = randomFillSync(pool).toString('hex');
-    offset = 0;
-  }
-  const hex = hexPool.slice(offset, offset + 2 * bytes);
-  offset += 2 * bytes;
-  return /[^0]/.test(hex) ? hex : randomHex(bytes);
+/** Random lower-case hex, never all zeros: the end of a version 4 UUID, whose last seven bytes are random. */
+export function randomHex(bytes: 8 | 16): string {
+  return randomUUID()
+    .replaceAll('-', '')
+    .slice(-2 * bytes);
 }

@@ -15,40 +15,25 @@ import type { TraceContext } from './trace-context.ts';
 
 /** Spans, through OpenTelemetry's API. A request that is not sampled has no span: every function here then does nothing. */
 const tracer = trace.getTracer('campaign-gateway');
-
-/** The ids of the next server span. A request has its ids before the sampler decides, for its envelope and log line. */
-const presetIds: { traceId: string | undefined; spanId: string | undefined } = {
-  traceId: undefined,
-  spanId: undefined,
-};
 let isEnabled = false;
 
-/** Enables spans. Called by the SDK setup, whose id generator takes the ids of a server span from `nextIds`. */
+/** Enables server spans, and with them all others. Called by the SDK setup. */
 export function enableTracing(): void {
   isEnabled = true;
 }
 
-/** Returns each preset id once; undefined means that the generator may choose any id. */
-export const nextIds = {
-  takeTraceId: (): string | undefined => {
-    const { traceId } = presetIds;
-    presetIds.traceId = undefined;
-    return traceId;
-  },
-  takeSpanId: (): string | undefined => {
-    const { spanId } = presetIds;
-    presetIds.spanId = undefined;
-    return spanId;
-  },
-};
-
-/** Starts the server span of a request with the ids of its trace context; undefined if it is not sampled. */
-export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracestate }: TraceContext): Span | undefined {
-  if (!isEnabled) return undefined;
-  presetIds.spanId = spanId;
-  presetIds.traceId = traceId;
+/**
+ * Starts the server span of a request; undefined if it is not sampled. With the SDK, the ids and the sampled flag of the
+ * returned trace context are those of the span. Without it, the trace context stays unchanged.
+ */
+export function startServerSpan(incoming: TraceContext): {
+  readonly trace: TraceContext;
+  readonly span: Span | undefined;
+} {
+  if (!isEnabled) return { trace: incoming, span: undefined };
+  const { parentSpanId, flags, tracestate } = incoming;
   const parent = parentSpanId && {
-    traceId,
+    traceId: incoming.traceId,
     spanId: parentSpanId,
     traceFlags: flags,
     isRemote: true,
@@ -56,35 +41,21 @@ export function startServerSpan({ traceId, spanId, parentSpanId, flags, tracesta
   };
   const parentContext = parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT;
   const span = tracer.startSpan('HTTP', { kind: SpanKind.SERVER }, parentContext);
-  presetIds.traceId = undefined; // The generator does not take it when there is a parent.
-  return span.isRecording() ? span : undefined;
+  const { traceId, spanId, traceFlags } = span.spanContext();
+  const sampledFlag = traceFlags & TraceFlags.SAMPLED;
+  return {
+    trace: { ...incoming, traceId, spanId, flags: (flags & ~TraceFlags.SAMPLED) | sampledFlag },
+    span: span.isRecording() ? span : undefined,
+  };
 }
 
-/** The trace context to propagate: its sampled flag is this process' decision. Without the SDK it stays unchanged. */
-export function withSamplingFlag(traceContext: TraceContext, span: Span | undefined): TraceContext {
-  if (!isEnabled) return traceContext;
-  return { ...traceContext, flags: (traceContext.flags & ~TraceFlags.SAMPLED) | (span ? TraceFlags.SAMPLED : 0) };
-}
-
-/** Runs `run` with `span` active, or in the root context; never in the caller's context. */
+/** Runs `run` with `span` active, or without an active span; never in the caller's context. */
 export function withSpan<T>(span: Span | undefined, run: () => T): T {
-  if (!isEnabled) return run();
   return context.with(span ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT, run);
-}
-
-/** Runs `run` with `span` active; without a span the active one stays active. */
-export function withChildSpan<T>(span: Span | undefined, run: () => T): T {
-  return span ? context.with(trace.setSpan(ROOT_CONTEXT, span), run) : run();
-}
-
-/** Runs `run` without an active span: for work that one request starts on behalf of all. */
-export function withoutSpan<T>(run: () => T): T {
-  return context.with(ROOT_CONTEXT, run);
 }
 
 /** Starts a child of the active span; undefined if no span is active. */
 export function startSpan(name: string, kind: SpanKind): Span | undefined {
-  if (!isEnabled) return undefined;
   const active = context.active();
   return trace.getSpan(active) ? tracer.startSpan(name, { kind }, active) : undefined;
 }
@@ -107,7 +78,7 @@ export function linkActiveSpan(other: SpanContext | undefined): void {
 
 /** Serializes the active span for another process; undefined if no span is active. */
 export function serializeActiveSpan(): string | undefined {
-  const active = isEnabled ? trace.getSpanContext(context.active()) : undefined;
+  const active = trace.getSpanContext(context.active());
   return active && `${active.traceId}-${active.spanId}`;
 }
 
