@@ -141,7 +141,6 @@ function createStages(
     keys: stores.keys,
     failedKeyLimiter: stores.failedKeyLimiter,
     failedKeyLimit: parseRateLimit(settings.AUTH_FAILURE_LIMIT, 'failed-keys'),
-    isOverLimit: stores.isAddressOverLimit,
     now,
   });
   const authenticateKey = authenticate(authenticator);

@@ -12,7 +12,9 @@ import { createStores } from './stores.ts';
 import { createLog } from './telemetry/log.ts';
 import { startSdk } from './telemetry/sdk.ts';
 import { version } from './version.ts';
-import { joinWorkerGroup, onShutdownSignal, superviseWorkers } from './workers/index.ts';
+import { onShutdownSignal } from './workers/signals.ts';
+import { superviseWorkers } from './workers/supervise.ts';
+import { joinWorkerGroup } from './workers/worker-group.ts';
 
 /** sysexits.h: something was found in an unconfigured or misconfigured state. */
 const EX_CONFIG = 78;

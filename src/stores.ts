@@ -7,10 +7,9 @@ import { RedisPurger } from './cache/redis-purger.ts';
 import { noSharedCache, type SharedCache } from './cache/shared-cache.ts';
 import { FileKeyStore } from './keys/file-key-store.ts';
 import { KeyCache } from './keys/key-cache.ts';
-import type { KeyLookup } from './keys/key-store.ts';
+import { type KeyLookup, keyLookupCounter } from './keys/key-store.ts';
 import { LastUsedRecorder } from './keys/last-used-recorder.ts';
 import { LastUsedStore } from './keys/last-used-store.ts';
-import { keyLookupCounter } from './keys/metrics.ts';
 import { RedisKeyStore } from './keys/redis-key-store.ts';
 import { FallbackLimiter } from './rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from './rate-limit/memory-limiter.ts';
@@ -32,8 +31,6 @@ export interface Stores {
   readonly keyLimiter: RateLimiter;
   /** Limits failed API keys per client address. */
   readonly failedKeyLimiter: RateLimiter;
-  /** Whether this process knows that a client address is over its limit on failed keys. */
-  isAddressOverLimit(id: string): boolean;
   readonly sharedCache: SharedCache;
   /** Undefined in embedded mode: no other process invalidates anything. */
   readonly invalidations: InvalidationFeed | undefined;
@@ -93,7 +90,6 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
     lastUsed,
     keyLimiter: keyLimits.limiter,
     failedKeyLimiter: addressLimits.limiter,
-    isAddressOverLimit: (id) => addressLimits.overLimit.isOverLimit(id),
     sharedCache,
     invalidations,
     state: () => redis.state,
@@ -146,7 +142,6 @@ async function createEmbeddedStores(settings: Settings): Promise<Stores> {
     lastUsed: { record: () => {} }, // Recorded in Redis only.
     keyLimiter: new MemoryLimiter({ count: count.key }),
     failedKeyLimiter: new MemoryLimiter({ count: count.address }),
-    isAddressOverLimit: () => false, // Key lookups are in memory, so there is nothing to save.
     sharedCache: noSharedCache,
     invalidations: undefined,
     state: () => 'embedded',

@@ -12,10 +12,10 @@ export const exitCodes = {
 
 /** Ends a command. `message` is one sentence for the operator. */
 export class CommandError extends Error {
-  readonly kind: keyof typeof exitCodes;
+  readonly exitCode: number;
 
   constructor(kind: keyof typeof exitCodes, message: string) {
     super(message);
-    this.kind = kind;
+    this.exitCode = exitCodes[kind];
   }
 }

@@ -1,6 +1,8 @@
-import type { Flags } from './flags.ts';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { CommandError } from './command-error.ts';
 
-interface TextOutput {
+export interface TextOutput {
   write(text: string): unknown;
 }
 
@@ -11,17 +13,87 @@ export interface CliIo {
   readonly stderr: TextOutput;
 }
 
-export interface CommandInput extends Omit<CliIo, 'stdout'> {
-  readonly flags: Flags;
+/** Printed as text, or with --json as one JSON value. */
+export interface CommandOutput {
+  readonly json: unknown;
+  readonly text: string;
+}
+
+interface CommandInput<Options> extends Omit<CliIo, 'stdout'> {
+  readonly options: Options;
   /** Empty unless the command takes an id. */
   readonly id: string;
 }
 
-export interface Command {
-  /** The options that the command accepts besides --json and --help. */
-  readonly flags: readonly (keyof Flags)[];
-  /** Whether the command takes the id of a key as its only operand. */
-  readonly takesId?: boolean;
+interface CommandDefinition<Shape extends z.ZodRawShape> {
+  /** Operands and options, for the help. A command whose usage starts with `ID` takes the id of a key. */
+  readonly usage: string;
+  readonly summary: string;
+  /** By name. An option that accepts `true` is a flag; the others get an array of all their values. */
+  readonly options: Shape;
+  run(input: CommandInput<z.output<z.ZodObject<Shape>>>): CommandOutput | Promise<CommandOutput>;
+}
+
+export interface Command extends Pick<CommandDefinition<z.ZodRawShape>, 'usage' | 'summary'> {
   /** Returns the output. Throws `CommandError` on wrong usage before it opens a store. */
-  run(input: CommandInput): string | Promise<string>;
+  run(args: readonly string[], io: CliIo): Promise<string>;
+}
+
+export function defineCommand<Shape extends z.ZodRawShape>(definition: CommandDefinition<Shape>): Command {
+  const { usage, summary, options, run } = definition;
+  return {
+    usage,
+    summary,
+    run: async (args, { env, stderr }) => {
+      const { json, values, id } = parseWords(args, options, usage.startsWith('ID'));
+      const output = await run({ options: validate(z.object(options), values), id, env, stderr });
+      return json ? formatJson(output.json) : output.text;
+    },
+  };
+}
+
+/** The schema of an option that is given once. */
+export function once<Schema extends z.ZodType<unknown, string>>(schema: Schema) {
+  const single = z.array(z.string(), 'is required').length(1, 'must be given only once');
+  return single.transform(([text = '']) => text).pipe(schema);
+}
+
+export function formatJson(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/** Aligns the columns of the first row. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
+}
+
+function parseWords(args: readonly string[], shape: z.ZodRawShape, takesId: boolean) {
+  const types = Object.entries(shape).map(([name, schema]) => {
+    const isFlag = z.safeParse(schema, true).success;
+    return [name, isFlag ? { type: 'boolean' as const } : { type: 'string' as const, multiple: true }];
+  });
+  const options = { json: { type: 'boolean' as const }, ...Object.fromEntries(types) };
+  const parsed = parseOrReject(() => parseArgs({ args: [...args], options, allowPositionals: takesId }));
+  const { json, ...values }: Readonly<Record<string, unknown>> = parsed.values;
+  const [id = '', ...others] = parsed.positionals;
+  if (takesId && (id === '' || others.length > 0)) throw new CommandError('usage', 'Give the id of one key.');
+  return { json: json === true, values, id };
+}
+
+/** Rephrases an error of `parseArgs`, whose first sentence names the argument. */
+function parseOrReject<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new CommandError('usage', `${(error as Error).message.split(/\.\s|\.?\n/)[0]?.replace(/\.$/, '')}.`);
+  }
+}
+
+function validate<Schema extends z.ZodType>(schema: Schema, values: unknown): z.output<Schema> {
+  const { data, error } = schema.safeParse(values);
+  if (!error) return data;
+  const problems = error.issues.map(({ path, message }) => `--${String(path[0])} ${message}`);
+  throw new CommandError('usage', `${[...new Set(problems)].join('; ')}.`);
 }

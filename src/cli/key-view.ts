@@ -1,10 +1,21 @@
 import { type ApiKey, keyStatus } from '../keys/api-key.ts';
-import type { KeyStores } from './key-stores.ts';
+import type { CliStores } from './open-stores.ts';
 
-/** What `keys list`, `show` and `revoke` print as JSON: the record without its hash and version. */
-export function toPublicKey(record: ApiKey, lastUsedAt: Date | undefined) {
+/** Undefined if uses are not recorded. */
+type LastUsed = ReadonlyMap<string, Date> | undefined;
+
+export async function readLastUsed({ redis }: CliStores, ids: readonly string[]): Promise<LastUsed> {
+  return redis?.lastUsed.getLastUsed(ids);
+}
+
+export function formatLastUsed(lastUsed: LastUsed, id: string): string {
+  return lastUsed ? (lastUsed.get(id)?.toISOString() ?? 'never') : '-';
+}
+
+/** What `keys list`, `show` and `revoke` print as JSON: the record without its hash, version and history. */
+export function toPublicKey(record: ApiKey, lastUsed: LastUsed) {
   const { hash: _hash, version: _version, changes: _changes, ...fields } = record;
-  return { ...fields, status: keyStatus(record, Date.now()), lastUsedAt: lastUsedAt?.toISOString() ?? null };
+  return { ...fields, status: keyStatus(record, Date.now()), lastUsedAt: lastUsed?.get(record.id) ?? null };
 }
 
 /** What `keys create` and `show` print as a table. */
@@ -25,21 +36,4 @@ export function toTableRows(record: ApiKey): string[][] {
 
 export function formatAccountGroups(accountGroupIds: ApiKey['accountGroupIds']): string {
   return accountGroupIds === '*' ? 'all' : accountGroupIds.join(' ');
-}
-
-export interface LastUsed {
-  get(id: string): Date | undefined;
-  /** To the minute; `-` if uses are not recorded. */
-  format(id: string): string;
-}
-
-export async function readLastUsed(store: KeyStores['lastUsed'], ids: readonly string[]): Promise<LastUsed> {
-  if (!store) return { get: () => undefined, format: () => '-' };
-  const lastUsed = await store.getLastUsed(ids);
-  const format = (id: string) =>
-    lastUsed
-      .get(id)
-      ?.toISOString()
-      .replace(/:00\.000Z$/, 'Z') ?? 'never';
-  return { get: (id) => lastUsed.get(id), format };
 }

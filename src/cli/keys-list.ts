@@ -1,31 +1,57 @@
-import { keyStatus } from '../keys/api-key.ts';
-import type { Command } from './command.ts';
-import { withKeyStores } from './key-stores.ts';
-import { formatAccountGroups, readLastUsed, toPublicKey } from './key-view.ts';
-import { formatJson, formatTable } from './output.ts';
+import { type ApiKey, keyStatus } from '../keys/api-key.ts';
+import { defineCommand, formatTable } from './command.ts';
+import { formatAccountGroups, formatLastUsed, readLastUsed, toPublicKey, toTableRows } from './key-view.ts';
+import { findKey, withStores } from './open-stores.ts';
 
-const header = ['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'];
+const listHeader = ['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'];
+const historyHeader = ['CHANGED', 'ACTION', 'ACTOR', 'OTHER KEY'];
 
-export const listKeys: Command = {
-  flags: [],
-  run: ({ flags, env }) =>
-    withKeyStores(env, async ({ keys, lastUsed: store }) => {
-      const { records, corruptIds } = await keys.list();
-      const ids = records.map(({ id }) => id);
-      const lastUsed = await readLastUsed(store, ids);
-      if (flags.json) {
-        const valid = records.map((record) => toPublicKey(record, lastUsed.get(record.id)));
-        return formatJson([...valid, ...corruptIds.map((id) => ({ id, status: 'corrupt' }))]);
-      }
-      if (records.length + corruptIds.length === 0) return 'No keys yet. Create one with keys create.\n';
+export const listKeys = defineCommand({
+  usage: '',
+  summary: 'List all keys.',
+  options: {},
+  run: ({ env }) =>
+    withStores(env, async (stores) => {
+      const { records, corruptIds } = await stores.keys.list();
+      records.sort(byCreation);
+      const lastUsed = await readLastUsed(
+        stores,
+        records.map(({ id }) => id),
+      );
+      const valid = records.map((record) => toPublicKey(record, lastUsed));
+      const corrupt = corruptIds.map((id) => ({ id, status: 'corrupt' }));
       const rows = records.map((record) => [
         record.id,
         keyStatus(record, Date.now()),
-        lastUsed.format(record.id),
+        formatLastUsed(lastUsed, record.id),
         record.name,
         record.permissions.join(' '),
         formatAccountGroups(record.accountGroupIds),
       ]);
-      return formatTable([header, ...rows, ...corruptIds.map((id) => [id, 'corrupt'])]);
+      const table = formatTable([listHeader, ...rows, ...corrupt.map(({ id, status }) => [id, status])]);
+      const isEmpty = rows.length + corrupt.length === 0;
+      return { json: [...valid, ...corrupt], text: isEmpty ? 'No keys yet. Create one with keys create.\n' : table };
     }),
-};
+});
+
+export const showKey = defineCommand({
+  usage: 'ID',
+  summary: 'Show a key and its history.',
+  options: {},
+  run: ({ id, env }) =>
+    withStores(env, async (stores) => {
+      const record = await findKey(stores.keys, id);
+      const { changes } = record;
+      const lastUsed = await readLastUsed(stores, [id]);
+      const table = formatTable([...toTableRows(record), ['last used', formatLastUsed(lastUsed, id)]]);
+      const history = changes.map(({ at, action, actor, otherKey }) => [at, action, actor, otherKey ?? '']);
+      return {
+        json: { ...toPublicKey(record, lastUsed), changes },
+        text: changes.length === 0 ? table : `${table}\n${formatTable([historyHeader, ...history])}`,
+      };
+    }),
+});
+
+function byCreation(a: ApiKey, b: ApiKey): number {
+  return a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id);
+}

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { type ApiKey, hashKey, type KeyChange, newVersion } from '../keys/api-key.ts';
 import { generateKey } from '../keys/key-format.ts';
+import { type CommandOutput, formatTable } from './command.ts';
 import { toTableRows } from './key-view.ts';
-import { formatJson, formatTable } from './output.ts';
 
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const MAX_DURATION_MS = 100 * 365 * UNIT_MS.d;
@@ -26,12 +26,16 @@ export function issueKey(
   lifetimeMs: number | undefined,
   creation: KeyChange,
 ): NewKey {
+  const { name, permissions, accountGroupIds, rateLimits } = grants;
   const { id, key } = generateKey();
   const record: ApiKey = {
     id,
     hash: hashKey(key),
     version: newVersion(),
-    ...grants,
+    name,
+    permissions,
+    accountGroupIds,
+    rateLimits,
     createdAt: creation.at,
     expiresAt: lifetimeMs === undefined ? null : new Date(Date.parse(creation.at) + lifetimeMs).toISOString(),
     revokedAt: null,
@@ -40,12 +44,11 @@ export function issueKey(
   return { key, record };
 }
 
-export function formatNewKeyJson({ key, record }: NewKey): string {
+export function formatNewKey(summary: string, { key, record }: NewKey): CommandOutput {
   const { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt } = record;
-  return formatJson({ id, key, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt });
-}
-
-export function formatNewKeyTable(summary: string, { key, record }: NewKey): string {
   const table = formatTable([['key', key], ...toTableRows(record)]);
-  return `${summary}\n\n${table}\nCopy the key now. It is not stored and cannot be shown again.\n`;
+  return {
+    json: { id, key, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt },
+    text: `${summary}\n\n${table}\nCopy the key now. It is not stored and cannot be shown again.\n`,
+  };
 }

@@ -3,16 +3,12 @@ import { SettingsError } from '../settings/load.ts';
 import { purgeCache } from './cache-purge.ts';
 import type { CliIo, Command } from './command.ts';
 import { CommandError, exitCodes } from './command-error.ts';
-import { showConfig } from './config.ts';
 import { explainRequest } from './explain.ts';
-import { parseFlags, rejectOtherFlags } from './flags.ts';
-import { helpText } from './help.ts';
 import { createKey } from './keys-create.ts';
-import { listKeys } from './keys-list.ts';
+import { listKeys, showKey } from './keys-list.ts';
 import { revokeKey } from './keys-revoke.ts';
 import { rotateKey } from './keys-rotate.ts';
-import { showKey } from './keys-show.ts';
-import { printOpenapi } from './openapi.ts';
+import { printOpenapi, showConfig } from './settings-commands.ts';
 
 const commands: ReadonlyMap<string, Command> = new Map([
   ['keys create', createKey],
@@ -41,32 +37,35 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
   }
 }
 
-async function run(args: readonly string[], { env, stderr }: CliIo): Promise<string> {
-  const { values: flags, positionals } = parseFlags(args);
-  if (flags.help || positionals[0] === 'help') return helpText;
-  const [name, command, operands] = findCommand(positionals);
-  const [id = ''] = operands;
-  if (command.takesId && (operands.length !== 1 || id === '')) {
-    throw new CommandError('usage', `${name} takes the id of one key.`);
-  }
-  if (!command.takesId && operands.length > 0) throw new CommandError('usage', `${name} takes options only.`);
-  rejectOtherFlags(flags, command.flags, name);
-  return command.run({ id, flags, env, stderr });
-}
-
-/** The name of a command is its first word, or its first two. */
-function findCommand(words: readonly string[]): [name: string, command: Command, operands: readonly string[]] {
+/** The name of a command is its first word, or its first two. `--json` may stand anywhere. */
+async function run(given: readonly string[], io: CliIo): Promise<string> {
+  const args = given.toSorted((a, b) => Number(a === '--json') - Number(b === '--json'));
+  if (args[0] === 'help' || args.includes('--help') || args.includes('-h')) return formatHelp();
   for (const length of [1, 2]) {
-    const name = words.slice(0, length).join(' ');
-    const command = commands.get(name);
-    if (command) return [name, command, words.slice(length)];
+    const command = commands.get(args.slice(0, length).join(' '));
+    if (command) return command.run(args.slice(length), io);
   }
-  const problem = words.length === 0 ? 'No command given.' : `Unknown command: ${words.slice(0, 2).join(' ')}.`;
+  const problem = args.length === 0 ? 'No command given.' : `Unknown command: ${args.slice(0, 2).join(' ')}.`;
   throw new CommandError('usage', `${problem} Run campaign-gateway --help for a list of commands.`);
 }
 
+function formatHelp(): string {
+  const lines = [...commands].flatMap(([name, { usage, summary }]) => [
+    `  ${name.padEnd(13)} ${summary}`,
+    ...(usage === '' ? [] : [`                ${usage}`]),
+  ]);
+  return `Usage: campaign-gateway COMMAND [OPTIONS]
+
+${lines.join('\n')}
+
+Every command accepts --json, which prints one JSON value to standard output. --actor names who changes a key, for its
+history; the default is the system user. Settings are read from the environment, as the gateway does: see
+config/gateway.env.
+`;
+}
+
 function describeFailure(error: unknown): [code: number, message: string] {
-  if (error instanceof CommandError) return [exitCodes[error.kind], error.message];
+  if (error instanceof CommandError) return [error.exitCode, error.message];
   if (error instanceof SettingsError) return [exitCodes.settings, error.message];
   if (error instanceof CorruptRecordError) {
     return [exitCodes.store_unavailable, `Cannot continue: ${error.message}. Revoke the key to remove its record.`];

@@ -2,32 +2,14 @@ import { type ErrorCode, errorDefinitions, GatewayError } from '../http/errors.t
 
 /** What a stage would do with a request. */
 export interface StageResult {
-  /** `responds`: the stage ends the request with a response that is not an error of this stage, such as a cache hit. */
-  readonly result: 'passed' | 'rejected' | 'responds' | 'unknown' | 'skipped';
+  /** `responds`: with the cached document. `unknown`: state in the memory of the gateway decides. */
+  readonly result: 'passed' | 'rejected' | 'responds' | 'unknown';
   readonly status: number | null;
   readonly code: ErrorCode | null;
   /** A sentence. For most rejections, the `details` of the error response. */
   readonly details: string;
   /** The age of the cache entry. */
   readonly ageSeconds?: number;
-}
-
-export function passed(details: string): StageResult {
-  return { result: 'passed', status: null, code: null, details };
-}
-
-/** The state that decides is in the memory of the gateway. */
-export function unknown(details: string): StageResult {
-  return { result: 'unknown', status: null, code: null, details };
-}
-
-/** An earlier rejection leaves this stage without its input. */
-export function skipped(details: string): StageResult {
-  return { result: 'skipped', status: null, code: null, details };
-}
-
-export function rejected(code: ErrorCode, details: string): StageResult {
-  return { result: 'rejected', status: errorDefinitions[code].status, code, details };
 }
 
 /** Runs the check of a stage itself. */
@@ -39,4 +21,16 @@ export function runCheck(check: () => void, passedDetails: string): StageResult 
     if (error instanceof GatewayError) return rejected(error.code, error.details);
     throw error;
   }
+}
+
+export function passed(details: string): StageResult {
+  return { result: 'passed', status: null, code: null, details };
+}
+
+export function unknown(details: string): StageResult {
+  return { result: 'unknown', status: null, code: null, details };
+}
+
+export function rejected(code: ErrorCode, details: string): StageResult {
+  return { result: 'rejected', status: errorDefinitions[code].status, code, details };
 }

@@ -1,10 +1,10 @@
+import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import { AtomicFile } from './atomic-file.ts';
-import { byCreation, type KeyList, type KeyLookup, type KeyStore } from './key-store.ts';
-import type { CountKeyLookup } from './metrics.ts';
+import { updateFile } from './atomic-file.ts';
+import type { CountKeyLookup, KeyLookup, KeyStore } from './key-store.ts';
 
 const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
 
@@ -16,13 +16,13 @@ type Keys = ReadonlyMap<string, ApiKey>;
  */
 export class FileKeyStore implements KeyStore, KeyLookup {
   readonly #path: string;
-  readonly #file: AtomicFile;
   readonly #count: CountKeyLookup;
-  #content: Keys | Error = new Map();
+  #keys: Keys = new Map();
+  /** Identifies the version of the file that `#keys` was read from. */
+  #fingerprint = '';
 
   constructor(file: string, count: CountKeyLookup = () => {}) {
     this.#path = path.resolve(file);
-    this.#file = new AtomicFile(this.#path);
     this.#count = count;
   }
 
@@ -40,13 +40,8 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   /** Does nothing: every `find` checks the file. */
   invalidate(): void {}
 
-  async filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>> {
-    const keys = this.#read();
-    return new Set(ids.filter((id) => keys.has(id)));
-  }
-
-  async list(): Promise<KeyList> {
-    return { records: [...this.#read().values()].sort(byCreation), corruptIds: [] };
+  async list(): Promise<{ records: ApiKey[]; corruptIds: string[] }> {
+    return { records: [...this.#read().values()], corruptIds: [] };
   }
 
   async create(record: ApiKey): Promise<void> {
@@ -61,29 +56,31 @@ export class FileKeyStore implements KeyStore, KeyLookup {
     await this.#update((keys) => keys.delete(id));
   }
 
+  /** A file that does not exist holds no keys. */
   #read(): Keys {
     try {
-      const changed = this.#file.readIfChanged();
-      if (changed) this.#content = changed.text === undefined ? new Map() : parseKeys(changed.text);
+      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
+      const fingerprint = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'missing';
+      if (fingerprint !== this.#fingerprint) {
+        this.#keys = stats ? parseKeys(readFileSync(this.#path, 'utf8')) : new Map();
+        this.#fingerprint = fingerprint;
+      }
+      return this.#keys;
     } catch (error) {
       throw this.#unavailable('read', error as Error);
     }
-    if (this.#content instanceof Error) throw this.#unavailable('read', this.#content);
-    return this.#content;
   }
 
   /** Writes the file if `change`, applied to a copy of the keys, returns a truthy value. Resolves to whether it did. */
   async #update(change: (keys: Map<string, ApiKey>) => unknown): Promise<boolean> {
     let isChanged = false;
-    await this.#file
-      .update(() => {
-        const keys = new Map(this.#read());
-        isChanged = Boolean(change(keys));
-        return isChanged ? `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n` : undefined;
-      })
-      .catch((error: Error) => {
-        throw error instanceof StoreUnavailableError ? error : this.#unavailable('written', error);
-      });
+    await updateFile(this.#path, () => {
+      const keys = new Map(this.#read());
+      isChanged = Boolean(change(keys));
+      return isChanged ? `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n` : undefined;
+    }).catch((error: Error) => {
+      throw error instanceof StoreUnavailableError ? error : this.#unavailable('written', error);
+    });
     return isChanged;
   }
 
@@ -93,16 +90,17 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   }
 }
 
-/** Returns the keys, or an error that names what is wrong without quoting any content. */
-function parseKeys(text: string): Keys | Error {
-  let json: unknown;
+/** Throws an error that names what is wrong without quoting any content. */
+function parseKeys(text: string): Keys {
+  const { data, error } = fileSchema.safeParse(parseJson(text));
+  if (data) return new Map(data.keys.map((record) => [record.id, record]));
+  throw new Error(`invalid fields: ${error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ')}`);
+}
+
+function parseJson(text: string): unknown {
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
-    return new Error('not valid JSON');
+    throw new Error('not valid JSON');
   }
-  const result = fileSchema.safeParse(json);
-  if (result.success) return new Map(result.data.keys.map((record) => [record.id, record]));
-  const fields = result.error.issues.map((issue) => issue.path.join('.') || 'the document');
-  return new Error(`invalid fields: ${fields.join(', ')}`);
 }

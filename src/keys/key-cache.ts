@@ -1,16 +1,13 @@
 import { LRUCache } from 'lru-cache';
 import { CorruptRecordError, StoreUnavailableError } from '../redis/store-errors.ts';
 import type { ApiKey } from './api-key.ts';
-import { BatchLookup } from './batch-lookup.ts';
-import type { KeyLookup, KeyStore } from './key-store.ts';
-import type { CountKeyLookup } from './metrics.ts';
+import type { CountKeyLookup, KeyLookup, KeyStore } from './key-store.ts';
 
 export interface KeyCacheOptions {
   /** How long a record is used without querying the store. */
   readonly ttlMs: number;
   /** How much longer while the store is unavailable. */
   readonly staleIfErrorMs: number;
-  readonly maxKeys?: number;
   /** Monotonic, so that setting the system clock back does not extend the use of a record. */
   readonly now?: () => number;
   readonly count?: CountKeyLookup;
@@ -22,36 +19,31 @@ interface Entry {
   readonly requestedAt: number;
 }
 
+const MAX_KEYS = 100_000;
+
 /**
  * Caches key records in this process. Unknown keys are not cached, so a new key works at once. The rate limiter notices a
  * changed record in the round trip that counts the request (see `RateLimitSubject.keyVersion`).
  */
 export class KeyCache implements KeyLookup {
-  readonly #store: KeyStore;
-  readonly #options: KeyCacheOptions;
-  readonly #now: () => number;
-  readonly #count: CountKeyLookup;
-  readonly #entries: LRUCache<string, Entry>;
+  readonly #store: Pick<KeyStore, 'find'>;
+  readonly #options: Required<KeyCacheOptions>;
+  readonly #entries = new LRUCache<string, Entry>({ max: MAX_KEYS });
   readonly #inFlight = new Map<string, Promise<ApiKey | undefined>>();
-  readonly #suspects: BatchLookup;
   /** Entries requested at or before this time are stale. */
   #staleBefore = Number.NEGATIVE_INFINITY;
 
-  constructor(store: KeyStore, options: KeyCacheOptions) {
-    const { maxKeys = 100_000, now = () => performance.now(), count = () => {} } = options;
+  constructor(store: Pick<KeyStore, 'find'>, options: KeyCacheOptions) {
     this.#store = store;
-    this.#options = options;
-    this.#now = now;
-    this.#count = count;
-    this.#entries = new LRUCache({ max: maxKeys });
-    this.#suspects = new BatchLookup(store);
+    this.#options = { now: () => performance.now(), count: () => {}, ...options };
   }
 
-  find(id: string, isSuspect = () => false): ApiKey | Promise<ApiKey | undefined> {
+  find(id: string): ApiKey | Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
-    if (!entry) return this.#observe(isSuspect() ? this.#loadSuspect(id) : this.#load(id));
-    if (!this.#isFresh(entry)) return this.#observe(this.#load(id), entry);
-    this.#count('cached');
+    if (!entry || entry.requestedAt <= this.#staleBefore || this.#ageMs(entry) >= this.#options.ttlMs) {
+      return this.#observe(this.#load(id), entry);
+    }
+    this.#options.count('cached');
     return entry.record;
   }
 
@@ -70,40 +62,33 @@ export class KeyCache implements KeyLookup {
 
   /** Makes every entry stale: each is reloaded on its next use, or used for as long as the store is unavailable. */
   revalidateAll(): void {
-    this.#staleBefore = this.#now();
+    this.#staleBefore = this.#options.now();
   }
 
-  #isFresh({ requestedAt }: Entry): boolean {
-    return requestedAt > this.#staleBefore && this.#now() - requestedAt < this.#options.ttlMs;
+  #ageMs({ requestedAt }: Entry): number {
+    return this.#options.now() - requestedAt;
   }
 
   /** Counts the outcome of a load, and falls back to a stale entry while the store is unavailable. */
-  async #observe(load: Promise<ApiKey | undefined>, stale?: Entry): Promise<ApiKey | undefined> {
+  async #observe(load: Promise<ApiKey | undefined>, stale: Entry | undefined): Promise<ApiKey | undefined> {
+    const { ttlMs, staleIfErrorMs, count } = this.#options;
     try {
       const record = await load;
-      this.#count(record ? 'found' : 'unknown');
+      count(record ? 'found' : 'unknown');
       return record;
     } catch (error) {
-      const canUseStale = stale && isOutage(error) && this.#isWithinStaleWindow(stale);
-      this.#count(canUseStale ? 'stale' : 'failed');
+      const canUseStale = stale && isOutage(error) && this.#ageMs(stale) < ttlMs + staleIfErrorMs;
+      count(canUseStale ? 'stale' : 'failed');
       if (canUseStale) return stale.record;
       throw error;
     }
-  }
-
-  #isWithinStaleWindow({ requestedAt }: Entry): boolean {
-    return this.#now() - requestedAt < this.#options.ttlMs + this.#options.staleIfErrorMs;
-  }
-
-  async #loadSuspect(id: string): Promise<ApiKey | undefined> {
-    return (await this.#suspects.exists(id)) ? this.#load(id) : undefined;
   }
 
   /** Queries the store once for all concurrent requests. */
   #load(id: string): Promise<ApiKey | undefined> {
     const inFlight = this.#inFlight.get(id);
     if (inFlight) return inFlight;
-    const requestedAt = this.#now();
+    const requestedAt = this.#options.now();
     const isCurrent = () => this.#inFlight.get(id) === load;
     const load: Promise<ApiKey | undefined> = this.#store
       .find(id)

@@ -1,19 +1,12 @@
+import { counter } from '../telemetry/instruments.ts';
 import type { ApiKey } from './api-key.ts';
-
-export interface KeyList {
-  /** Oldest first. */
-  readonly records: ApiKey[];
-  /** Ids of stored records that cannot be parsed. */
-  readonly corruptIds: string[];
-}
 
 /** Stores key records. Every method rejects with `StoreUnavailableError` while the store is unavailable. */
 export interface KeyStore {
   /** Rejects with `CorruptRecordError` if the record cannot be parsed, so that the key counts as neither valid nor unknown. */
   find(id: string): Promise<ApiKey | undefined>;
-  /** Returns those of `ids` that have a record, in one round trip. */
-  filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>>;
-  list(): Promise<KeyList>;
+  /** In no particular order. `corruptIds`: stored records that cannot be parsed. */
+  list(): Promise<{ readonly records: ApiKey[]; readonly corruptIds: string[] }>;
   create(record: ApiKey): Promise<void>;
   /** Compare-and-set: returns false, and changes nothing, unless the stored record has this `version`. */
   replace(record: ApiKey, version: string): Promise<boolean>;
@@ -23,15 +16,15 @@ export interface KeyStore {
 
 /** What the authentication of requests needs of a key store. */
 export interface KeyLookup {
-  /**
-   * Returns a cached record synchronously. `isSuspect` is called only for an uncached key: if it returns true, the client
-   * address is throttled for failed keys and the lookup may be delayed.
-   */
-  find(id: string, isSuspect?: () => boolean): ApiKey | Promise<ApiKey | undefined>;
+  /** Returns a cached record synchronously. */
+  find(id: string): ApiKey | Promise<ApiKey | undefined>;
   /** Makes the next `find` of this key query the store. */
   invalidate(id: string): void;
 }
 
-export function byCreation(a: ApiKey, b: ApiKey): number {
-  return a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id);
+/** `stale`: an expired cache entry was used because the key store is unavailable. */
+export type CountKeyLookup = (outcome: 'cached' | 'found' | 'unknown' | 'stale' | 'failed') => void;
+
+export function keyLookupCounter(): CountKeyLookup {
+  return counter('campaign_gateway.key.lookups', 'API key lookups by outcome', ['outcome']);
 }

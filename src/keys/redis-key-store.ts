@@ -2,7 +2,7 @@ import type { RedisClient } from '../redis/client.ts';
 import { isWrongType } from '../redis/errors.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import { byCreation, type KeyList, type KeyStore } from './key-store.ts';
+import type { KeyStore } from './key-store.ts';
 
 const REPLACE = `
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
@@ -19,7 +19,6 @@ const MIN_LOOKUP_TIMEOUT_MS = 500;
 export class RedisKeyStore implements KeyStore {
   readonly #redis: RedisClient;
   readonly #idSet: string;
-  readonly #lookupTimeoutMs: number;
   readonly #publishChange: (id: string) => Promise<void>;
   readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
 
@@ -27,14 +26,14 @@ export class RedisKeyStore implements KeyStore {
   constructor(redis: RedisClient, publishChange: (id: string) => Promise<void>) {
     this.#redis = redis;
     this.#idSet = redis.key('keys');
-    this.#lookupTimeoutMs = Math.max(MIN_LOOKUP_TIMEOUT_MS, redis.timeoutMs);
     this.#publishChange = publishChange;
     this.#replace = redis.defineScript('replaceKey', REPLACE);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
+    const timeoutMs = Math.max(MIN_LOOKUP_TIMEOUT_MS, this.#redis.timeoutMs);
     const hash = await this.#redis
-      .command('HGETALL', (client) => client.hgetall(this.#recordKey(id)), this.#lookupTimeoutMs)
+      .command('HGETALL', (client) => client.hgetall(this.#recordKey(id)), timeoutMs)
       .catch((error: StoreUnavailableError) => {
         throw isWrongType(error.cause) ? corruptRecord(id) : error;
       });
@@ -44,16 +43,7 @@ export class RedisKeyStore implements KeyStore {
     return record;
   }
 
-  async filterExisting(ids: readonly string[]): Promise<ReadonlySet<string>> {
-    const members = await this.#redis.command(
-      'SMISMEMBER',
-      (client) => client.smismember(this.#idSet, [...ids]),
-      this.#lookupTimeoutMs,
-    );
-    return new Set(ids.filter((_, i) => members[i] === 1));
-  }
-
-  async list(): Promise<KeyList> {
+  async list(): Promise<{ records: ApiKey[]; corruptIds: string[] }> {
     const ids = await this.#redis.command('SMEMBERS', (client) => client.smembers(this.#idSet));
     const corruptIds: string[] = [];
     const findOrCollect = (id: string) =>
@@ -62,8 +52,8 @@ export class RedisKeyStore implements KeyStore {
         corruptIds.push(id);
         return undefined;
       });
-    const records = (await Promise.all(ids.map(findOrCollect))).filter((record) => record !== undefined);
-    return { records: records.sort(byCreation), corruptIds: corruptIds.sort() };
+    const records = await Promise.all(ids.map(findOrCollect));
+    return { records: records.filter((record) => record !== undefined), corruptIds };
   }
 
   async create(record: ApiKey): Promise<void> {

@@ -15,8 +15,6 @@ export interface AuthenticateOptions {
   /** Counts failed keys by client address. Valid keys from the same address are unaffected. */
   readonly failedKeyLimiter: RateLimiter;
   readonly failedKeyLimit: RateLimit;
-  /** Whether a client address is over its limit, as far as this process knows. */
-  readonly isOverLimit: (id: string) => boolean;
   readonly now: () => number;
 }
 
@@ -48,7 +46,7 @@ export function createAuthenticator({ keys, now, ...failedKeys }: AuthenticateOp
     const { key } = presented;
     const id = parseKeyId(key);
     if (id === undefined) return rejectKey(context, 'malformed', failedKeys);
-    const found = keys.find(id, () => failedKeys.isOverLimit(failedKeySubject(context)));
+    const found = keys.find(id);
     if (!(found instanceof Promise)) return apply(context, key, found);
     return found.catch(throwKeyStoreError).then((record) => apply(context, key, record));
   };

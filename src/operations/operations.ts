@@ -3,7 +3,7 @@ import express, { type ErrorRequestHandler, type Request, type Response } from '
 import { z } from 'zod';
 import { type LogLevel, logLevelSchema, logLevels } from '../telemetry/log-level.ts';
 import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
-import type { WorkerGroup } from '../workers/index.ts';
+import type { WorkerGroup } from '../workers/worker-group.ts';
 
 export interface OperationsOptions {
   isShuttingDown(): boolean;

@@ -13,34 +13,30 @@ export function findMisspellings(environment: Environment): string[] {
 }
 
 function findSimilar(name: string): string | undefined {
-  const maxDistance = getMaxDistance(name);
-  const candidates = validNames
-    .map((valid) => ({ valid, distance: valid.replace(UNIT, '') === name ? 1 : editDistance(name, valid) }))
-    .filter(({ distance }) => distance <= maxDistance);
-  return candidates.sort((a, b) => a.distance - b.distance)[0]?.valid;
+  // Short names differ by little from other common variables (HOME and HOST), as do OpenTelemetry's names from each other.
+  const maxDistance = name.length < 8 || name.startsWith('OTEL_') ? 1 : 2;
+  const isSimilar = (valid: string) =>
+    valid.replace(UNIT, '') === name ||
+    sortLetters(valid) === sortLetters(name) ||
+    editDistance(name, valid) <= maxDistance;
+  return validNames.find(isSimilar);
 }
 
-/** Short names differ by little from other common variables (HOME and HOST), as do OpenTelemetry's names from each other. */
-function getMaxDistance(name: string): number {
-  return name.length < 8 || name.startsWith('OTEL_') ? 1 : 2;
+/** Equal for names with swapped letters. */
+function sortLetters(name: string): string {
+  return [...name].sort().join('');
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbors: the optimal string alignment distance. */
+/** Levenshtein distance: the number of insertions, deletions and substitutions. */
 function editDistance(a: string, b: string): number {
-  let [beforePrevious, previous]: number[][] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)];
-  for (let i = 1; i <= a.length; i++) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = at(previous, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      const isSwap = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      const swap = isSwap ? at(beforePrevious, j - 2) + 1 : Number.POSITIVE_INFINITY;
-      current.push(Math.min(at(previous, j) + 1, at(current, j - 1) + 1, substitution, swap));
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (const [i, letter] of [...a].entries()) {
+    const current = [i + 1];
+    for (const [j, other] of [...b].entries()) {
+      const [insertion = 0, deletion = 0, substitution = 0] = [current[j], previous[j + 1], previous[j]];
+      current.push(Math.min(insertion + 1, deletion + 1, substitution + (letter === other ? 0 : 1)));
     }
-    [beforePrevious, previous] = [previous, current];
+    previous = current;
   }
-  return at(previous, b.length);
-}
-
-function at(row: readonly number[] | undefined, index: number): number {
-  return row?.[index] ?? Number.POSITIVE_INFINITY;
+  return previous[b.length] ?? 0;
 }

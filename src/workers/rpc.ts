@@ -3,19 +3,19 @@ import type { Snapshot } from '../telemetry/snapshot.ts';
 
 /** The requests between the primary and its workers. */
 export interface Methods {
-  /** To the primary: this worker accepts connections. Returns the log level, which may have changed since the fork. */
+  // To the primary:
+  /** This worker accepts connections. Returns the log level, which may have changed since the fork. */
   reportReady(): LogLevel;
-  /** To the primary: the metrics of this worker, which exits next. */
+  /** The metrics of this worker, which exits next. */
   reportFinalMetrics(snapshot: Snapshot): void;
-  /** To the primary: get the metrics of all workers. */
+  /** Returns the metrics of all workers. */
   mergeMetrics(): Promise<Snapshot>;
-  /** To the primary: set the log level of all processes. */
+  /** Sets the log level of all processes. */
   changeLogLevel(level: LogLevel): Promise<void>;
-  /** To a worker: get its metrics. */
+  // To a worker:
   collectMetrics(): Promise<Snapshot>;
-  /** To a worker: set its log level. */
   setLogLevel(level: LogLevel): void;
-  /** To a worker: drain and exit, because a new worker has replaced it. */
+  /** Drain and exit: a new worker has replaced this one. */
   retire(): void;
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { onShutdownSignal } from './signals.ts';
 import { WorkerPool } from './worker-pool.ts';
-import type { WorkerExit, WorkerProcess } from './worker-process.ts';
+import type { WorkerExit } from './worker-process.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
 /** How much longer than its drain a worker may take to exit. */
@@ -29,9 +29,9 @@ export async function superviseWorkers(settings: WorkerSettings, log: Logger): P
     await pool.terminate(SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + EXIT_MARGIN_MS);
     process.exit(0);
   };
-  const shouldRestart = (worker: WorkerProcess, { exitCode, reason }: WorkerExit): boolean => {
-    if (state !== 'starting' || worker.isReady) return state !== 'stopping';
-    log.fatal({ worker_pid: worker.pid, ...reason }, 'a worker failed to start');
+  const shouldRestart = ({ wasReady, exitCode, logFields }: WorkerExit): boolean => {
+    if (state !== 'starting' || wasReady) return state !== 'stopping';
+    log.fatal(logFields, 'a worker failed to start');
     return exit(exitCode);
   };
   const rollingRestart = async () => {
@@ -43,12 +43,12 @@ export async function superviseWorkers(settings: WorkerSettings, log: Logger): P
 
   onShutdownSignal(drain, () => exit(1));
   onHangup(allReady.promise, rollingRestart, log);
-  const start = (workerId: number) => pool.start(workerId);
   const slots = Array.from(
     { length: WORKERS },
-    (_, i) => new WorkerSlot({ workerId: i + 1, log, start, shouldRestart }),
+    (_, i) => new WorkerSlot({ log, start: () => pool.start(i + 1), shouldRestart }),
   );
-  await Promise.all(slots.map(({ readyOnce }) => readyOnce));
+  // The first worker of a slot becomes ready, or ends all processes.
+  await Promise.all(slots.map(({ ready }) => ready));
   if (state === 'starting') {
     state = 'running';
     log.info({ workers: WORKERS }, 'workers started');

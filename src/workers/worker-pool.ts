@@ -18,7 +18,7 @@ export class WorkerPool {
 
   start(workerId: number): WorkerProcess {
     const fork = () => cluster.fork({ LOG_LEVEL: this.#log.level, [WORKER_ID_VARIABLE]: String(workerId) });
-    const worker = new WorkerProcess(fork, this.#log, {
+    const worker = new WorkerProcess(workerId, fork, this.#log, {
       mergeMetrics: () => this.#mergeMetrics(),
       changeLogLevel: (level) => this.#changeLogLevel(level),
     });

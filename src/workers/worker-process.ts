@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Worker } from 'node:cluster';
 import type { Logger } from 'pino';
-import { currentLevel, type LogLevel } from '../telemetry/log-level.ts';
+import { currentLevel } from '../telemetry/log-level.ts';
 import type { Snapshot } from '../telemetry/snapshot.ts';
 import { connectRpc, type Methods, type Request } from './rpc.ts';
 
@@ -9,11 +9,11 @@ const START_TIMEOUT_MS = 30_000;
 const RESPONSE_TIMEOUT_MS = 1000;
 
 export interface WorkerExit {
+  readonly wasReady: boolean;
   /** 1 for a worker that was killed, failed to fork, or exited with 0. */
   readonly exitCode: number;
-  /** Fields for the log. */
-  readonly reason: Readonly<Record<string, unknown>>;
   readonly uptimeMs: number;
+  readonly logFields: Readonly<Record<string, unknown>>;
 }
 
 /** One worker process, from fork to exit. A fork that fails counts as a worker that exits at once. */
@@ -29,30 +29,24 @@ export class WorkerProcess {
   request: Request = () => Promise.reject(new Error('the fork failed'));
   readonly #startedAt = performance.now();
   readonly #log: Logger;
-  readonly #child: ChildProcess | undefined;
+  readonly #workerId: number;
+  #child: ChildProcess | undefined;
 
-  constructor(fork: () => Worker, log: Logger, primary: Pick<Methods, 'mergeMetrics' | 'changeLogLevel'>) {
+  constructor(
+    workerId: number,
+    fork: () => Worker,
+    log: Logger,
+    handlers: Pick<Methods, 'mergeMetrics' | 'changeLogLevel'>,
+  ) {
+    this.#workerId = workerId;
     this.#log = log;
     try {
       const worker = fork();
-      worker.on('error', ({ message }) => this.pid === undefined && this.#onExit(1, { cause: message }));
-      this.#child = worker.process;
+      worker.on('error', ({ message }) => this.#child?.pid === undefined && this.#onExit(1, { cause: message }));
+      this.#connect(worker.process, handlers);
     } catch (error) {
       this.#onExit(1, { cause: String(error) });
-      return;
     }
-    // Unlike 'exit', 'close' comes after the last message of the worker.
-    this.#child.once('close', (code, signal) => this.#onExit(code || 1, { code, signal }));
-    const reportReady = () => this.#onReady();
-    const reportFinalMetrics = (snapshot: Snapshot) => {
-      this.snapshot = snapshot;
-    };
-    this.request = connectRpc(this.#child, { ...primary, reportReady, reportFinalMetrics }, RESPONSE_TIMEOUT_MS);
-    this.#killUnless(this.ready, START_TIMEOUT_MS, 'worker was not ready in time, killing it');
-  }
-
-  get pid(): number | undefined {
-    return this.#child?.pid;
   }
 
   kill(): void {
@@ -68,20 +62,32 @@ export class WorkerProcess {
     await this.exited;
   }
 
-  #onReady(): LogLevel {
-    this.isReady = true;
-    this.#ready.resolve(true);
-    return currentLevel(this.#log);
+  #connect(child: ChildProcess, handlers: Partial<Methods>): void {
+    this.#child = child;
+    // Unlike 'exit', 'close' comes after the last message of the worker.
+    child.once('close', (code, signal) => this.#onExit(code || 1, { code, signal }));
+    const reportReady = () => {
+      this.isReady = true;
+      this.#ready.resolve(true);
+      return currentLevel(this.#log);
+    };
+    const reportFinalMetrics = (snapshot: Snapshot) => {
+      this.snapshot = snapshot;
+    };
+    this.request = connectRpc(child, { ...handlers, reportReady, reportFinalMetrics }, RESPONSE_TIMEOUT_MS);
+    this.#killUnless(this.ready, START_TIMEOUT_MS, 'worker was not ready in time, killing it');
   }
 
-  #onExit(exitCode: number, reason: WorkerExit['reason']): void {
+  #onExit(exitCode: number, reason: Readonly<Record<string, unknown>>): void {
     this.#ready.resolve(false);
-    this.#exited.resolve({ exitCode, reason, uptimeMs: performance.now() - this.#startedAt });
+    const logFields = { worker: this.#workerId, worker_pid: this.#child?.pid, ...reason };
+    const uptimeMs = performance.now() - this.#startedAt;
+    this.#exited.resolve({ wasReady: this.isReady, exitCode, uptimeMs, logFields });
   }
 
   #killUnless(done: Promise<unknown>, timeoutMs: number, message: string): void {
     const timer = setTimeout(() => {
-      this.#log.error({ worker_pid: this.pid }, message);
+      this.#log.error({ worker_pid: this.#child?.pid }, message);
       this.kill();
     }, timeoutMs);
     void done.then(() => clearTimeout(timer));

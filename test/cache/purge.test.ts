@@ -1,7 +1,6 @@
 import type { Redis } from 'ioredis';
-import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openPurger } from '../../src/cli/open-stores.ts';
+import { openStores } from '../../src/cli/open-stores.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { type Environment, type RunningGateway, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
@@ -126,20 +125,20 @@ describe('with Redis', () => {
   test('a fetch that began before a purge and ends before its gateway learns of the purge is not stored', async () => {
     const gateway = await stack.gateway(cached);
     const settings = loadSettings(stack.environment, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    const purger = await openPurger(settings, pino({ level: 'silent' })); // Faster than the command line.
+    const stores = await openStores(settings); // Faster than the command line.
     for (let round = 1; round <= 10; round++) {
       const documentId = `cmp_${round}`;
       const slow = deferredResponse(respondWithName('old'));
       stack.upstream.respond = slow;
       const before = read(gateway, 'ag_1', documentId);
       await until(() => countRequests() === 2 * round - 1);
-      await purger.purge({ accountGroupId: 'ag_1', documentId });
+      await stores.redis?.purger.purge({ accountGroupId: 'ag_1', documentId });
       slow.open();
       expect(await before).toBe('old');
       stack.upstream.respond = respondWithName('new');
       await untilNew(gateway, 'ag_1', documentId);
     }
-    await purger.close();
+    stores.close();
   });
 
   describe('a purge takes effect on a gateway that has not yet learned of it when', () => {

@@ -1,5 +1,4 @@
-import { pino } from 'pino';
-import { openPurger } from '../../src/cli/open-stores.ts';
+import { openStores } from '../../src/cli/open-stores.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Clients, newClient } from './clients.ts';
@@ -75,7 +74,7 @@ async function changeFleet(fleet: ElasticFleet, { isOver, responses }: Progress)
  */
 async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, progress: Progress): Promise<void> {
   const settings = loadSettings({ REDIS_URL: fleet.stack.redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { purge, close } = await openPurger(settings, pino({ level: 'silent' }));
+  const { redis, close } = await openStores(settings);
   try {
     for (let i = 0; !progress.isOver(); i++) {
       const accountGroupId = i % 7 === 6 ? 'ag_2' : 'ag_1';
@@ -85,13 +84,13 @@ async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, progre
       for (const count of [10, 10, 180]) {
         await campaigns.change(
           changed.map((id) => `${accountGroupId}/${id}`),
-          () => purge({ accountGroupId, documentId: campaignId }),
+          async () => redis?.purger.purge({ accountGroupId, documentId: campaignId }),
         );
         await progress.responses(count);
       }
     }
   } finally {
-    await close();
+    close();
   }
 }
 

@@ -3,12 +3,11 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { stageOrder } from '../../src/app.ts';
 import { cachePolicy } from '../../src/cache/freshness.ts';
 import { type Explanation, explain } from '../../src/cli/explain-stages.ts';
-import { openInspector, type StoreInspector } from '../../src/cli/open-stores.ts';
+import { type CliStores, openStores } from '../../src/cli/open-stores.ts';
 import { publicEndpoints } from '../../src/endpoints/index.ts';
 import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { loadSettings } from '../../src/settings/load.ts';
@@ -22,7 +21,7 @@ import { requestIds, respondWithCampaign, respondWithJson } from '../helpers/ups
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
-let inspector: StoreInspector;
+let stores: CliStores;
 let environment: Record<string, string>;
 
 beforeAll(async () => {
@@ -33,10 +32,10 @@ beforeAll(async () => {
     RATE_LIMIT_DEFAULT: '1000/1h',
     AUTH_FAILURE_LIMIT: '9999/1s',
   };
-  inspector = await openInspector(loadSettings(environment), pino({ level: 'silent' }));
+  stores = await openStores(loadSettings(environment));
 });
 afterAll(async () => {
-  await inspector.close();
+  stores.close();
   await stack.stop();
 });
 beforeEach(() => {
@@ -51,14 +50,13 @@ const getId = (key: string) => key.split('_')[1] as string;
 
 async function explainRequest(key: string, target: string): Promise<Explanation> {
   const settings = loadSettings(environment);
-  const record = await inspector.keys.find(getId(key));
+  const record = await stores.keys.find(getId(key));
   if (!record) throw new Error('no such key');
   return explain(record, target, {
-    ...inspector,
+    redis: stores.redis,
     endpoints: publicEndpoints(settings),
     defaultLimit: parseRateLimit(settings.RATE_LIMIT_DEFAULT),
     cachePolicy: cachePolicy(settings),
-    now: Date.now,
   });
 }
 
@@ -155,10 +153,8 @@ test('explain predicts the response to every combination of key and path', async
       const decisive = stages.find(({ result }) => result !== 'passed');
       if (status === 403 || status === 400) expect(decisive?.details).toBe(error.details);
       const names = stages.map(({ stage }) => stage);
-      expect([
-        stageOrder.filter((stage) => stage !== 'respond'),
-        ['authenticate', 'rateLimit', 'route'],
-      ]).toContainEqual(names);
+      const expected = names.includes('route') ? ['authenticate', 'rateLimit', 'route'] : stageOrder;
+      expect(names).toEqual(expected.slice(0, names.length));
     }
   }
 });
@@ -206,17 +202,10 @@ test('explain reports a cache entry as missing, fresh, stale, stale if error or 
   expect(old?.ageSeconds).toBeGreaterThanOrEqual(100);
 });
 
-test('an invalid path parameter skips the stages that need it', async () => {
+test('an invalid path parameter ends the list: later stages need valid parameters', async () => {
   const key = await stack.key({ permissions: ['a:b'] });
   const { stages, response } = await explainRequest(key, '/v1/accounts/ag_1/campaigns/c.1');
-  expect(stages.map(({ result }) => result)).toEqual([
-    'passed',
-    'passed',
-    'rejected',
-    'rejected',
-    'skipped',
-    'skipped',
-  ]);
+  expect(stages.map(({ result }) => result)).toEqual(['passed', 'passed', 'rejected', 'rejected']);
   expect(response).toEqual({ status: 403, code: 'FORBIDDEN' });
 });
 

@@ -1,9 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
-import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { openKeyStore } from '../../src/cli/open-stores.ts';
+import { openStores } from '../../src/cli/open-stores.ts';
 import { type ApiKey, withChange } from '../../src/keys/api-key.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
@@ -94,23 +93,22 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     const overlapMs = Date.parse(shown.expiresAt) - Date.parse(createdAt);
     expect([shown.status, overlapMs >= 7_200_000, overlapMs < 7_260_000]).toEqual(['active', true, true]);
 
-    await json('keys', 'rotate', old.id);
-    expect((await json('keys', 'show', old.id)).expiresAt).toBe(shown.expiresAt); // Never extended.
-    const { stdout } = await run('keys', 'rotate', old.id, '--overlap', '0s');
-    expect(stdout).toMatch(new RegExp(`^Key ${old.id} expires at \\S+Z\\.$`, 'm'));
-    expect((await json('keys', 'show', old.id)).status).toBe('expired');
+    const again = await run('keys', 'rotate', old.id);
+    const problem = `Error: Key ${old.id} was rotated before. Rotate its successor ${id}.\n`;
+    expect([again.code, again.stderr]).toEqual([64, problem]);
+    const { stdout } = await run('keys', 'rotate', id, '--overlap', '0s');
+    expect(stdout).toMatch(new RegExp(`^Key ${id} expires at \\S+Z\\.$`, 'm'));
+    expect((await json('keys', 'show', id)).status).toBe('expired');
   });
 
-  test('every successor has the original lifetime, whichever key of the chain is rotated', async () => {
+  test('every successor has the original lifetime, and the old key never lives longer than before', async () => {
     const first = await json(...create, ...grants);
-    const second = await json('keys', 'rotate', first.id, '--overlap', '1h');
-    await json('keys', 'rotate', second.id, '--overlap', '1h');
-    const successors = [second, await json('keys', 'rotate', first.id), await json('keys', 'rotate', second.id)];
-    expect(successors.map(getLifetimeMs)).toEqual([90 * DAY_MS, 90 * DAY_MS, 90 * DAY_MS]);
-
+    const second = await json('keys', 'rotate', first.id, '--overlap', '9000d');
+    const third = await json('keys', 'rotate', second.id, '--overlap', '1h');
+    expect([second, third].map(getLifetimeMs)).toEqual([90 * DAY_MS, 90 * DAY_MS]);
+    expect((await json('keys', 'show', first.id)).expiresAt).toBe(first.expiresAt);
     const permanent = await json(...create, '--all-account-groups');
-    await json('keys', 'rotate', permanent.id, '--overlap', '0s');
-    expect((await json('keys', 'rotate', permanent.id)).expiresAt).toBeNull();
+    expect((await json('keys', 'rotate', permanent.id, '--overlap', '0s')).expiresAt).toBeNull();
   });
 
   test('every change is logged on stderr and stored in the history: who, what and when', async () => {
@@ -150,13 +148,13 @@ describe.each(stores)('keys in %s', (_name, environment) => {
   test('the history of a key holds its last 100 changes', async () => {
     const { id } = await json(...create, '--all-account-groups');
     const settings = loadSettings(environment(), ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    const { keys, close } = await openKeyStore(settings, pino({ level: 'silent' }));
+    const { keys, close } = await openStores(settings);
     for (let i = 0; i < 105; i++) {
       const record = (await keys.find(id)) as ApiKey;
       const change = { at: record.createdAt, actor: `number ${i}`, action: 'rotated', otherKey: null } as const;
       expect(await keys.replace(withChange(record, {}, change), record.version)).toBe(true);
     }
-    await close();
+    close();
     const { changes } = await json('keys', 'show', id);
     expect([changes.length, changes[0].actor, changes[99].actor]).toEqual([100, 'number 5', 'number 104']);
   });

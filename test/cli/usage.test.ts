@@ -74,6 +74,7 @@ test.each(
     ['explain'],
     explain,
     ['explain', '--path', '/a'],
+    [...explain, '--path', '/', '--path', '/a'],
     [...explain, '--path', 'v1'],
     [...explain, '--path', '/a b'],
     [...explain, '--path', '/ä'],

@@ -1,5 +1,4 @@
-import { pino } from 'pino';
-import { openKeyStore } from '../../src/cli/open-stores.ts';
+import { openStores } from '../../src/cli/open-stores.ts';
 import type { GatewayOptions } from '../../src/gateway.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
 import { loadSettings } from '../../src/settings/load.ts';
@@ -23,10 +22,10 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
   readonly keyStore: KeyStore;
   /** Longer than a slow machine stalls. For tests of outages and for benchmarks: `{}`, the defaults of the gateway. */
   redisTimeouts: Environment = { REDIS_TIMEOUT_MS: '2000', REDIS_CACHE_TIMEOUT_MS: '1000' };
-  readonly #closeKeyStore: () => Promise<void>;
+  readonly #closeKeyStore: () => void;
   readonly #gateways: RunningGateway[] = [];
 
-  private constructor(redis: Topology, upstream: Upstream, store: { keys: KeyStore; close(): Promise<void> }) {
+  private constructor(redis: Topology, upstream: Upstream, store: { keys: KeyStore; close(): void }) {
     this.redis = redis;
     this.upstream = upstream;
     this.keyStore = store.keys;
@@ -40,7 +39,7 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
   ): Promise<Stack<RedisTopology>> {
     const [redis, upstream] = await Promise.all([startRedis(), Upstream.start()]);
     const settings = loadSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    return new Stack(redis, upstream, await openKeyStore(settings, pino({ level: 'silent' })));
+    return new Stack(redis, upstream, await openStores(settings));
   }
 
   /** The cache is off, so that each request reaches the campaign service unless a test enables it. */
@@ -104,7 +103,7 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
   async stop(): Promise<void> {
     for (const master of this.redis.masters) master.thaw();
     await Promise.all(this.#gateways.map((gateway) => gateway.stop()));
-    await this.#closeKeyStore();
+    this.#closeKeyStore();
     await Promise.all([this.redis.stop(), this.upstream.stop()]);
   }
 }

@@ -12,20 +12,16 @@ const STALE_MS = 1000;
 function setUp(options: { readonly ttlMs?: number; readonly useSystemClock?: true } = {}) {
   const { record } = makeKey();
   const state = { now: 0, record: record as typeof record | undefined, error: undefined as Error | undefined };
-  const queries = { find: 0, batches: [] as string[][] };
-  const store: Pick<KeyStore, 'find' | 'filterExisting'> = {
+  const queries = { find: 0 };
+  const store: Pick<KeyStore, 'find'> = {
     find: async (id) => {
       queries.find++;
       if (state.error) throw state.error;
       return id === record.id ? state.record : undefined;
     },
-    filterExisting: async (ids) => {
-      queries.batches.push([...ids]);
-      return new Set(ids.filter((id) => id === record.id));
-    },
   };
   const clock = options.useSystemClock ? {} : { now: () => state.now };
-  const cache = new KeyCache(store as KeyStore, { ttlMs: options.ttlMs ?? TTL_MS, staleIfErrorMs: STALE_MS, ...clock });
+  const cache = new KeyCache(store, { ttlMs: options.ttlMs ?? TTL_MS, staleIfErrorMs: STALE_MS, ...clock });
   return { state, queries, record, cache, find: () => cache.find(record.id) };
 }
 
@@ -140,18 +136,8 @@ describe('after revalidateAll', () => {
   });
 });
 
-describe('queries', () => {
-  test('100 concurrent requests for an uncached key share one query', async () => {
-    const { queries, find } = setUp();
-    await Promise.all(Array.from({ length: 100 }, find));
-    expect(queries.find).toBe(1);
-  });
-
-  test('uncached keys from a throttled address share one query, of at most 1,000 keys; only existing ones are loaded', async () => {
-    const { queries, record, cache } = setUp();
-    const ids = [record.id, ...Array.from({ length: 1200 }, (_, i) => `forged${i}`)];
-    const found = await Promise.all(ids.map((id) => cache.find(id, () => true)));
-    expect(found.filter(Boolean)).toEqual([record]);
-    expect(queries).toEqual({ find: 1, batches: [ids.slice(0, 1000)] });
-  });
+test('100 concurrent requests for an uncached key share one query', async () => {
+  const { queries, find } = setUp();
+  await Promise.all(Array.from({ length: 100 }, find));
+  expect(queries.find).toBe(1);
 });

@@ -38,9 +38,8 @@ function fork(): Worker {
 
 const startSlot = (forkWorker: () => Worker) =>
   new WorkerSlot({
-    workerId: 1,
     log,
-    start: () => new WorkerProcess(forkWorker, log, primary),
+    start: () => new WorkerProcess(1, forkWorker, log, primary),
     shouldRestart: () => true,
   });
 

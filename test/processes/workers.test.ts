@@ -91,7 +91,7 @@ test('workers that drain close requests that exceed the grace period, flush span
   expect(await Promise.all(outcomes)).toEqual(Array(4).fill('closed'));
   expect(await gateway.exited()).toBe(0);
   expect(traceIds.filter((traceId) => collector.findSpans(traceId).length === 0)).toEqual([]);
-  expect(await stack.redis.client.hlen('campaign-gateway:uses')).toBe(4);
+  expect(await stack.redis.client.zcard('campaign-gateway:uses')).toBe(4);
   expect(await stack.redis.client.zcard('campaign-gateway:processes')).toBe(0);
   expect(gateway.log.some(({ level }) => level === 'fatal')).toBe(false);
   await collector.stop();

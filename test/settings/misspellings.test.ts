@@ -4,9 +4,9 @@ import { findMisspellings } from '../../src/settings/misspellings.ts';
 
 test('a variable that is spelled like a setting is reported', () => {
   const misspelled = {
-    PROT: 'PORT',
-    HSOT: 'HOST',
+    PORTS: 'PORT',
     WORKER: 'WORKERS',
+    PROT: 'PORT',
     CACHE_TTL: 'CACHE_TTL_MS',
     LOGLEVEL: 'LOG_LEVEL',
     CAMPAIGN_SERVICE_URI: 'CAMPAIGN_SERVICE_URL',

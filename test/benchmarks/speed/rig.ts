@@ -3,8 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pino } from 'pino';
-import { openKeyStore } from '../../../src/cli/open-stores.ts';
+import { openStores } from '../../../src/cli/open-stores.ts';
 import { loadSettings } from '../../../src/settings/load.ts';
 import { makeKey } from '../../helpers/keys.ts';
 import { freePort, RedisServer } from '../../helpers/redis.ts';
@@ -50,12 +49,12 @@ export class Rig {
 
   async #makeKeys(count: number): Promise<void> {
     const settings = loadSettings({ REDIS_URL: this.#redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    const store = await openKeyStore(settings, pino({ level: 'silent' }));
+    const store = await openStores(settings);
     const keys = Array.from({ length: count }, () => makeKey({ rateLimits: ['100000000/60s'] }));
     for (let i = 0; i < count; i += 500) {
       await Promise.all(keys.slice(i, i + 500).map(({ record }) => store.keys.create(record)));
     }
-    await store.close();
+    store.close();
     await writeFile(this.#keysFile, keys.map(({ key }) => `${key}\n`).join(''));
   }
 
