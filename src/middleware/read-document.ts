@@ -84,5 +84,9 @@ export function documentNotFound(endpoint: Endpoint): GatewayError {
 }
 
 export function badGateway(failure: UpstreamFailure): GatewayError {
-  return new GatewayError('UPSTREAM_ERROR', failure.details, { reason: failure.reason, cause: failure });
+  return new GatewayError('UPSTREAM_ERROR', failure.details, {
+    reason: failure.reason,
+    cause: failure,
+    headers: ['Proxy-Status', failure.proxyStatus],
+  });
 }

@@ -38,6 +38,10 @@ export const sharedHeaders = {
   ),
   'Cache-Control': required(text('Caching rules for clients and intermediaries.', 'private, no-cache')),
   'Cache-Status': text('How the gateway’s cache handled the request (RFC 9211).', 'campaign-gateway; hit; ttl=25'),
+  'Proxy-Status': text(
+    'Why the campaign service gave no usable response (RFC 9209).',
+    'campaign-gateway; error=http_response_timeout',
+  ),
   Age: { description: 'Age of a cached response in seconds.', schema: { type: 'integer', minimum: 0 }, example: 5 },
   'WWW-Authenticate': text('Authentication scheme that the endpoint accepts.', 'Bearer realm="campaign-gateway"'),
   Allow: text('Methods that the path supports.', 'GET, HEAD'),
@@ -57,7 +61,7 @@ const byStatus: Readonly<Record<number, readonly Name[]>> = {
   405: ['Allow', ...limits],
   429: [...limits, 'Retry-After'],
   500: limits,
-  502: [...limits, ...cached],
+  502: [...limits, 'Proxy-Status', ...cached],
   503: ['Retry-After'],
 };
 

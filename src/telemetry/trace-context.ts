@@ -63,7 +63,7 @@ const MEMBER_KEY = /^[a-z0-9][a-z0-9_\-*/@]{0,255}$/;
 const MEMBER_VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
 const MAX_MEMBERS = 32;
 
-/** The list as one header. An invalid or repeated member, or a 33rd, discards the whole list (level 2, section 3.3.1). */
+/** The list as one header. An invalid member, or a 33rd, discards the whole list (level 2, section 3.3.1). Duplicate keys pass. */
 function parseTracestate(header: string | string[] | undefined): string | undefined {
   if (typeof header !== 'string') return undefined;
   const members = header
@@ -71,14 +71,12 @@ function parseTracestate(header: string | string[] | undefined): string | undefi
     .map((member) => member.replace(/^[ \t]+|[ \t]+$/g, ''))
     .filter((member) => member !== '');
   if (members.length === 0 || members.length > MAX_MEMBERS) return undefined;
-  const keys = new Set<string>();
   for (const member of members) {
     const equals = member.indexOf('=');
     const key = member.slice(0, equals);
     if (equals < 1 || !MEMBER_KEY.test(key) || !MEMBER_VALUE.test(member.slice(equals + 1))) return undefined;
-    keys.add(key);
   }
-  return keys.size === members.length ? members.join(',') : undefined;
+  return members.join(',');
 }
 
 /** Random lower-case hex, never all zeros: the end of a version 4 UUID, whose last seven bytes are random. */

@@ -16,6 +16,21 @@ export const failureReasons = {
 
 export type FailureReason = keyof typeof failureReasons;
 
+/** Proxy error types (RFC 9209, section 2.3). For `status` the parameter `received-status` takes their place. */
+export const proxyErrors = {
+  dns: 'dns_error',
+  connect: 'connection_refused',
+  tls: 'tls_protocol_error',
+  timeout: 'http_response_timeout',
+  reset: 'connection_terminated',
+  truncated: 'http_response_incomplete',
+  too_large: 'http_response_body_size',
+  not_json: 'http_protocol_error',
+  invalid_document: 'http_protocol_error',
+  circuit_open: 'destination_unavailable',
+  overloaded: 'connection_limit_reached',
+} as const satisfies Record<Exclude<FailureReason, 'status'>, string>;
+
 export function isFailureReason(text: string): text is FailureReason {
   return Object.hasOwn(failureReasons, text);
 }
@@ -35,6 +50,12 @@ export class UpstreamFailure extends Error {
   /** `details` of the 502: the reason, a colon, a sentence. */
   get details(): string {
     return `${this.reason}: ${failureReasons[this.reason]}.`;
+  }
+
+  /** The `Proxy-Status` header field of the 502, for programs (RFC 9209, section 2). */
+  get proxyStatus(): string {
+    const parameter = this.reason === 'status' ? `received-status=${this.status}` : `error=${proxyErrors[this.reason]}`;
+    return `campaign-gateway; ${parameter}`;
   }
 }
 

@@ -97,6 +97,7 @@ test.each([
   ['keys of all allowed characters', ['0a_-*/@z=1,tenant@system=2'], '0a_-*/@z=1,tenant@system=2'],
   ['values of all allowed characters', ['a=!"#$%&()*+-./:;<>?@[]^_`{|}~ x'], 'a=!"#$%&()*+-./:;<>?@[]^_`{|}~ x'],
   ['the longest key and value', [`${'k'.repeat(256)}=${'v'.repeat(256)}`], `${'k'.repeat(256)}=${'v'.repeat(256)}`],
+  ['a duplicate key', ['a=1,b=2,a=3'], 'a=1,b=2,a=3'],
   ['32 members', [members(32).join(',')], members(32).join(',')],
 ])('a tracestate with %s is forwarded', async (_what, headers, forwarded) => {
   const lines = headers.map((value) => `tracestate: ${value}`);
@@ -111,7 +112,6 @@ test.each([
   ['an upper-case key', 'A=1'],
   ['an invalid first character of a key', '_a=1'],
   ['a space in a key', 'a b=1'],
-  ['a duplicate key', 'a=1,b=2,a=3'],
   ['a key that is too long', `${'k'.repeat(257)}=1`],
   ['a value that is too long', `a=${'v'.repeat(257)}`],
   ['one invalid member among valid ones', 'a=1,b,c=3'],

@@ -102,9 +102,13 @@ export const failingResponses: Readonly<Record<string, readonly [respond: Respon
     'too_large',
   ],
   'a gzip bomb': [encoded('gzip', gzipSync(Buffer.alloc(5 * 1024 * 1024, ' '))), 'not_json'],
-  'a content coding that was not requested': [
-    withDocument((document) => encoded('gzip', gzipSync(document))),
+  'a body that is not in its content coding': [
+    withDocument((document) => encoded('gzip', Buffer.from(document))),
     'not_json',
+  ],
+  'an incomplete encoded body': [
+    withDocument((document) => encoded('gzip', gzipSync(document).subarray(0, -20))),
+    'truncated',
   ],
 
   'no response': [() => {}, 'timeout'],
