@@ -13,8 +13,7 @@ import { LastUsedStore } from './keys/last-used-store.ts';
 import { RedisKeyStore } from './keys/redis-key-store.ts';
 import { FallbackLimiter } from './rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from './rate-limit/memory-limiter.ts';
-import { type CountDecision, rateLimitDecisionCounters } from './rate-limit/metrics.ts';
-import { OverLimitCache } from './rate-limit/over-limit-cache.ts';
+import { rateLimitDecisionCounters } from './rate-limit/metrics.ts';
 import type { RateLimiter } from './rate-limit/rate-limiter.ts';
 import { RedisLimiter } from './rate-limit/redis-limiter.ts';
 import { RedisClient } from './redis/client.ts';
@@ -54,7 +53,7 @@ export function openRedis(
   log: Logger,
   timeoutMs: number,
 ): RedisClient | undefined {
-  const address = settings.REDIS_URL === undefined ? undefined : parseRedisUrl(settings.REDIS_URL);
+  const address = parseRedisUrl(settings.REDIS_URL ?? '');
   return address && new RedisClient({ address, prefix: settings.REDIS_KEY_PREFIX, log, timeoutMs });
 }
 
@@ -72,15 +71,16 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
     staleIfErrorMs: settings.KEY_CACHE_STALE_MS,
     count: keyLookupCounter(),
   });
+  invalidations.subscribe((invalidation) => {
+    if (invalidation === 'all') keys.revalidateAll();
+    else if (invalidation.kind === 'key') keys.refresh(invalidation.id);
+  });
   const lastUsed = new LastUsedRecorder(new LastUsedStore(redis));
-  const createLimiter = redisLimiterFactory(redis, settings, heartbeat);
-  const count = rateLimitDecisionCounters();
-  const [keyLimits, addressLimits] = [createLimiter(count.key), createLimiter(count.address)];
+  const [keyLimiter, failedKeyLimiter] = createRedisLimiters(redis, settings, heartbeat);
   const purger = new RedisPurger(redis, invalidationLog);
   const policy = cachePolicy(settings);
   const timeoutMs = settings.REDIS_CACHE_TIMEOUT_MS;
   const sharedCache = new RedisCache({ redis, feed: invalidations, purger, policy, timeoutMs });
-  applyKeyChanges(invalidations, keys, keyLimits.overLimit);
   registerRedisState(() => redis.state);
   registerProcessCount(() => heartbeat.liveProcesses);
   await redis.whenReady(STARTUP_TIMEOUT_MS);
@@ -88,48 +88,32 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
   return {
     keys,
     lastUsed,
-    keyLimiter: keyLimits.limiter,
-    failedKeyLimiter: addressLimits.limiter,
+    keyLimiter,
+    failedKeyLimiter,
     sharedCache,
     invalidations,
     state: () => redis.state,
     close: async () => {
-      invalidations.stop();
-      keyLimits.limiter.stop();
-      addressLimits.limiter.stop();
-      await Promise.all([heartbeat.stop(), lastUsed.stop()]);
+      for (const task of [invalidations, keyLimiter, failedKeyLimiter, heartbeat]) task.stop();
+      await lastUsed.stop();
       redis.close();
     },
   };
 }
 
-/** Each limiter has its own caches: a flood of client addresses does not evict the state of API keys. */
-function redisLimiterFactory(redis: RedisClient, settings: Settings, heartbeat: Heartbeat) {
-  const redisLimiter = new RedisLimiter(redis);
-  return (count: CountDecision): { limiter: FallbackLimiter; overLimit: OverLimitCache } => {
-    const overLimit = new OverLimitCache(redisLimiter, { count });
-    const limiter = new FallbackLimiter({
-      remote: overLimit,
-      reconcile: (id, limits, unreported) => redisLimiter.reconcile(id, limits, unreported),
-      isRedisDown: () => redis.state === 'down',
-      mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
-      liveProcesses: () => heartbeat.liveProcesses,
-      count,
-    });
-    return { limiter, overLimit };
+/** Each limiter has its own mirror: a flood of client addresses does not evict the state of API keys. */
+function createRedisLimiters(redis: RedisClient, settings: Settings, heartbeat: Heartbeat) {
+  const count = rateLimitDecisionCounters();
+  const options = {
+    remote: new RedisLimiter(redis),
+    isRedisDown: () => redis.state === 'down',
+    mode: settings.RATE_LIMIT_ON_REDIS_FAILURE,
+    liveProcesses: () => heartbeat.liveProcesses,
   };
-}
-
-function applyKeyChanges(invalidations: InvalidationFeed, keys: KeyCache, overLimit: OverLimitCache): void {
-  invalidations.subscribe((invalidation) => {
-    if (invalidation === 'all') {
-      keys.revalidateAll();
-      overLimit.invalidateAll();
-    } else if (invalidation.kind === 'key') {
-      keys.refresh(invalidation.id);
-      overLimit.invalidate(invalidation.id);
-    }
-  });
+  return [
+    new FallbackLimiter({ ...options, count: count.key }),
+    new FallbackLimiter({ ...options, count: count.address }),
+  ] as const;
 }
 
 async function createEmbeddedStores(settings: Settings): Promise<Stores> {

@@ -1,59 +1,116 @@
+import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { LocalShare, type LocalShareOptions } from './local-share.ts';
+import { BucketMirror } from './bucket-mirror.ts';
 import { monotonicNow } from './memory-limiter.ts';
-import type { CountDecision } from './metrics.ts';
+import type { CountDecision, DecisionSource } from './metrics.ts';
 import type { ConsumeResult, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
+import type { RedisLimiter } from './redis-limiter.ts';
 
-export interface FallbackLimiterOptions extends Omit<LocalShareOptions, 'now'> {
-  readonly remote: RateLimiter;
+export interface FallbackLimiterOptions {
+  readonly remote: Pick<RedisLimiter, 'consume' | 'reconcile'>;
   readonly mode: 'local' | 'open' | 'closed';
+  readonly isRedisDown: () => boolean;
+  /** Live gateway processes, among which the limits are divided. */
+  readonly liveProcesses: () => number;
   /** Whole milliseconds of a monotonic clock. */
   readonly now?: () => number;
-  /** Counts the decisions made here. `remote` counts its own. */
   readonly count?: CountDecision;
 }
 
+const REPORT_INTERVAL_MS = 200;
+const REPORT_BATCH = 100;
+
 /**
- * Decides while Redis is unavailable. `local`: this process enforces its share of the limit (see `LocalShare`). `open`: every request
- * is allowed. `closed`: `consume` rejects with the `StoreUnavailableError`.
+ * Passes requests on to Redis, except those of subjects that are over their limit. While Redis is unavailable, `local` enforces
+ * this process's share of the limit and reports the admitted requests later, `open` allows every request, and with `closed`
+ * `consume` rejects with the `StoreUnavailableError`.
  */
 export class FallbackLimiter implements RateLimiter {
   readonly #options: FallbackLimiterOptions;
-  readonly #local: LocalShare;
+  readonly #now: () => number;
+  readonly #mirror: BucketMirror;
+  /** Requests admitted locally that Redis has not counted. */
+  readonly #unreported = new LRUCache<string, { readonly subject: RateLimitSubject; readonly requests: number }>({
+    max: 100_000,
+  });
+  readonly #timer: NodeJS.Timeout;
 
   constructor(options: FallbackLimiterOptions) {
     this.#options = options;
-    this.#local = new LocalShare({ now: monotonicNow, ...options });
+    this.#now = options.now ?? monotonicNow;
+    this.#mirror = new BucketMirror(this.#now, options.liveProcesses);
+    // Subjects are not only reported with their next request, because that may reach another process.
+    this.#timer = setInterval(() => void this.#reportAll(), REPORT_INTERVAL_MS).unref();
   }
 
   async consume(subject: RateLimitSubject): Promise<ConsumeResult> {
-    const { mode, isRedisDown } = this.#options;
-    if (mode === 'local' && isRedisDown()) return this.#count(this.#local.consume(subject, false));
-    if (!this.#local.has(subject.id)) return this.#consumeRemote(subject);
-    const localDecision = await this.#local.consumeDuringRecovery(subject);
-    if (localDecision?.outcome === 'limited') return this.#count(localDecision);
-    return this.#consumeRemote(subject, localDecision);
-  }
+    const { remote, mode, isRedisDown } = this.#options;
+    const overLimit = this.#mirror.findOverLimit(subject);
+    if (overLimit) return this.#count(overLimit, 'memory');
+    if (mode === 'local' && isRedisDown()) return this.#consumeLocally(subject, false);
 
-  stop(): void {
-    this.#local.stop();
-  }
-
-  async #consumeRemote(subject: RateLimitSubject, localDecision?: RateLimitDecision): Promise<ConsumeResult> {
-    const { remote, mode } = this.#options;
+    if (this.#unreported.has(subject.id)) await this.#report(subject.id);
+    const ownShare = this.#mirror.isShareEnforced(subject.id) ? this.#mirror.consumeShare(subject) : undefined;
+    if (ownShare?.outcome === 'limited') return this.#count(ownShare, 'fallback');
+    const sentAt = this.#now();
     try {
       const result = await remote.consume(subject);
-      if (mode === 'local' && result.outcome !== 'key_changed') this.#local.recordRemote(subject.id, result);
-      return result;
+      if (result.outcome === 'key_changed') return result;
+      this.#mirror.update(subject, result, sentAt);
+      return this.#count(result, 'redis');
     } catch (error) {
       if (!(error instanceof StoreUnavailableError) || mode === 'closed') throw error;
-      if (mode === 'open') return this.#count({ outcome: 'allowed', states: [] });
-      return this.#count(this.#local.consume(subject, error.mayHaveExecuted, localDecision));
+      if (mode === 'open') return this.#count({ outcome: 'allowed', states: [] }, 'fallback');
+      return this.#consumeLocally(subject, error.mayHaveExecuted, ownShare);
     }
   }
 
-  #count(decision: RateLimitDecision): RateLimitDecision {
-    this.#options.count?.(decision.outcome, 'fallback');
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** `decision` is that of the share for this request, if it has been made. */
+  #consumeLocally(
+    subject: RateLimitSubject,
+    mayBeCounted: boolean,
+    decision = this.#mirror.consumeShare(subject),
+  ): RateLimitDecision {
+    this.#mirror.enforceShare(subject.id);
+    // A request that Redis may have counted is not reported: undercount rather than count twice.
+    if (decision.outcome === 'allowed' && !mayBeCounted) this.#addUnreported(subject, 1);
+    return this.#count(decision, 'fallback');
+  }
+
+  #addUnreported(subject: RateLimitSubject, requests: number): void {
+    const previous = this.#unreported.get(subject.id)?.requests ?? 0;
+    this.#unreported.set(subject.id, { subject, requests: previous + requests });
+  }
+
+  async #reportAll(): Promise<void> {
+    const ids = this.#options.isRedisDown() ? [] : [...this.#unreported.keys()];
+    for (let i = 0; i < ids.length; i += REPORT_BATCH) {
+      await Promise.all(ids.slice(i, i + REPORT_BATCH).map((id) => this.#report(id)));
+    }
+  }
+
+  async #report(id: string): Promise<void> {
+    const unreported = this.#unreported.get(id);
+    if (!unreported) return;
+    this.#unreported.delete(id);
+    const { subject, requests } = unreported;
+    // What has leaked out in the meantime no longer counts.
+    const counts = this.#mirror.countOutstanding(subject).map((outstanding) => Math.min(outstanding, requests));
+    this.#mirror.enforceShare(id);
+    try {
+      await this.#options.remote.reconcile(id, subject.limits, counts);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      if (!error.mayHaveExecuted) this.#addUnreported(subject, requests);
+    }
+  }
+
+  #count(decision: RateLimitDecision, source: DecisionSource): RateLimitDecision {
+    this.#options.count?.(decision.outcome, source);
     return decision;
   }
 }

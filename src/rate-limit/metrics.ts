@@ -1,7 +1,8 @@
 import { counter } from '../telemetry/instruments.ts';
 
-/** `source` is where the decision was made: in `redis`, in the process's `memory`, or by the `fallback` while Redis is unavailable. */
-export type CountDecision = (outcome: 'allowed' | 'limited', source: 'redis' | 'memory' | 'fallback') => void;
+/** Where a decision was made: in Redis, in the process's memory, or locally because Redis is unavailable. */
+export type DecisionSource = 'redis' | 'memory' | 'fallback';
+export type CountDecision = (outcome: 'allowed' | 'limited', source: DecisionSource) => void;
 
 /** Counters for the limits of API keys, and for the failed-key limits of client addresses. */
 export function rateLimitDecisionCounters(): Readonly<Record<'key' | 'address', CountDecision>> {

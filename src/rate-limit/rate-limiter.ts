@@ -28,16 +28,15 @@ export function parseRateLimit(text: string, name = 'default'): RateLimit {
   return { name, quota: Number(quota), windowMs: Number(window.slice(0, -1)) * SECONDS[unit] * 1000 };
 }
 
-/** Names the limits of a key uniquely: `default` if there is one, by window (`per-3600s`) if there are several. */
-function parseRateLimits(texts: readonly string[]): readonly RateLimit[] {
+/**
+ * The limits of a key. Without limits in its record the default applies. Their names are unique: `default` if there is one, by
+ * window (`per-3600s`) if there are several.
+ */
+export function keyRateLimits(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
   const limits = texts.map((text) => parseRateLimit(text));
+  if (limits.length === 0) return [defaultLimit];
   if (limits.length === 1) return limits;
   return limits.map((limit) => ({ ...limit, name: `per-${limit.windowMs / 1000}s` }));
-}
-
-/** The limits of a key. Without limits in its record the default applies. */
-export function keyRateLimits(texts: readonly string[], defaultLimit: RateLimit): readonly RateLimit[] {
-  return texts.length === 0 ? [defaultLimit] : parseRateLimits(texts);
 }
 
 /** What a request counts against. `keyVersion` is the version of the cached key record, for a subject that is an API key. */

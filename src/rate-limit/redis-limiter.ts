@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import type { RedisClient, Script } from '../redis/client.ts';
-import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { hasRoom, toDecision } from './gcra.ts';
 import type { ConsumeResult, RateLimit, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
 
@@ -22,11 +21,8 @@ interface ScriptRequest {
   readonly unreported?: readonly number[];
 }
 
-/** `status` is 1 (allowed), 0 (limited) or `KEY_CHANGED`; `levels` are those after the request. */
-interface ScriptReply {
-  readonly status: number;
-  readonly levels: readonly number[];
-}
+/** 1 (allowed), 0 (limited) or `KEY_CHANGED`, and the levels after the request. */
+type ScriptReply = [status: number, ...levels: number[]];
 
 /**
  * Rate limits that all gateways share. They are exact for any number of gateways: one script decides, on the clock of Redis.
@@ -35,25 +31,23 @@ interface ScriptReply {
 export class RedisLimiter implements RateLimiter {
   readonly #redis: RedisClient;
   readonly #script: Script;
-  #isCluster: boolean;
   #pending: PendingRequest[] = [];
 
   constructor(redis: RedisClient) {
     this.#redis = redis;
-    this.#isCluster = redis.isCluster;
     this.#script = redis.defineScript('consumeRateLimit', script);
   }
 
   consume(subject: RateLimitSubject): Promise<ConsumeResult> {
     const { promise, resolve, reject } = Promise.withResolvers<ConsumeResult>();
+    if (this.#pending.length === 0) setImmediate(() => this.#flush());
     this.#pending.push({ subject, resolve, reject });
-    this.#redis.beforeFlush(this.#flush);
     return promise;
   }
 
   /** The decision for a request now, without counting one and without comparing the key version. */
   async peek({ id, limits }: RateLimitSubject): Promise<RateLimitDecision> {
-    const [{ levels }] = await this.#runScript([{ subject: { id, limits }, isConsuming: false }]);
+    const [[, ...levels]] = await this.#runScript([{ subject: { id, limits }, isConsuming: false }]);
     return toDecision(hasRoom(limits, levels) ? 'allowed' : 'limited', limits, levels);
   }
 
@@ -62,15 +56,10 @@ export class RedisLimiter implements RateLimiter {
     await this.#runScript([{ subject: { id, limits }, isConsuming: false, unreported }]);
   }
 
-  readonly #flush = () => {
-    const requests = this.#pending;
-    this.#pending = [];
-    this.#sendAll(requests);
-  };
-
-  #sendAll(requests: readonly PendingRequest[]): void {
+  #flush(): void {
     // In a cluster, subjects may be on different nodes.
-    const groups = Map.groupBy(requests, ({ subject }) => (this.#isCluster ? subject.id : 'all'));
+    const groups = Map.groupBy(this.#pending, ({ subject }) => (this.#redis.isCluster ? subject.id : ''));
+    this.#pending = [];
     for (const group of groups.values()) {
       for (let i = 0; i < group.length; i += MAX_BATCH) void this.#send(group.slice(i, i + MAX_BATCH));
     }
@@ -81,12 +70,6 @@ export class RedisLimiter implements RateLimiter {
       const replies = await this.#runScript(batch.map(({ subject }) => ({ subject, isConsuming: true })));
       for (const [i, { subject, resolve }] of batch.entries()) resolve(toResult(subject, replies[i] as ScriptReply));
     } catch (error) {
-      const isOneSubject = batch.every(({ subject }) => subject.id === batch[0]?.subject.id);
-      if (!isOneSubject && isCrossSlotError(error)) {
-        this.#isCluster = true; // A cluster behind the address of a single server, such as a proxy's.
-        this.#sendAll(batch);
-        return;
-      }
       for (const { reject } of batch) reject(error);
     }
   }
@@ -100,33 +83,11 @@ export class RedisLimiter implements RateLimiter {
       args.push(keyVersion, Number(isConsuming), limits.length);
       for (const [i, { quota, windowMs }] of limits.entries()) args.push(quota, windowMs, unreported[i] ?? 0);
     }
-    const replies = await this.#script(keys, args);
-    if (!Array.isArray(replies) || replies.length !== requests.length) throw invalidReply();
-    return requests.map(({ subject }, i) => parseReply(replies[i], subject)) as [ScriptReply, ...ScriptReply[]];
+    return (await this.#script(keys, args)) as [ScriptReply, ...ScriptReply[]];
   }
 }
 
-function parseReply(reply: unknown, { limits }: RateLimitSubject): ScriptReply {
-  if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw invalidReply();
-  const [status, ...levels] = reply as number[];
-  if (status === undefined || (status !== KEY_CHANGED && levels.length !== limits.length)) throw invalidReply();
-  return { status, levels };
-}
-
-function toResult({ limits }: RateLimitSubject, { status, levels }: ScriptReply): ConsumeResult {
+function toResult({ limits }: RateLimitSubject, [status, ...levels]: ScriptReply): ConsumeResult {
   if (status === KEY_CHANGED) return { outcome: 'key_changed' };
   return toDecision(status === 1 ? 'allowed' : 'limited', limits, levels);
-}
-
-/** Redis has rejected the whole call, so nothing of it was executed. */
-function isCrossSlotError(error: unknown): boolean {
-  return (
-    error instanceof StoreUnavailableError &&
-    error.cause instanceof Error &&
-    error.cause.message.startsWith('CROSSSLOT')
-  );
-}
-
-function invalidReply(): StoreUnavailableError {
-  return new StoreUnavailableError('invalid reply from the rate-limit script');
 }

@@ -1,14 +1,13 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { connect, connectionOptions, reconnect } from './connect.ts';
-import { classifyRedisError, isErrorReply, wasNotExecuted } from './errors.ts';
+import { connect, connectionOptions, corkUntilNextTick } from './connect.ts';
+import { classifyRedisError, isErrorReply } from './errors.ts';
 import { ConnectionHealth, type RedisState } from './health.ts';
 import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailableError } from './store-errors.ts';
 import { instrumentRedis } from './telemetry.ts';
 import { TimeoutError, withTimeout } from './timeout.ts';
 import type { RedisAddress } from './url.ts';
-import { WriteCoalescer } from './write-coalescer.ts';
 
 export interface RedisClientOptions {
   readonly address: RedisAddress;
@@ -32,20 +31,18 @@ export class RedisClient {
   readonly timeoutMs: number;
   readonly #client: Redis | Cluster;
   readonly #health: ConnectionHealth;
-  readonly #writes: WriteCoalescer;
   readonly #prefix: string;
-  readonly #stopSentinelWatch: () => void;
+  readonly #stopSentinelWatch: () => void = () => {};
   readonly #observe = instrumentRedis();
 
   constructor({ address, prefix, log, timeoutMs = 100 }: RedisClientOptions) {
     this.timeoutMs = timeoutMs;
     this.#prefix = prefix;
-    this.#client = connect(address);
-    this.#health = new ConnectionHealth({ client: this.#client, log, timeoutMs });
-    this.#writes = new WriteCoalescer(this.#client);
-    const onSwitch = () => reconnect(this.#client);
-    this.#stopSentinelWatch =
-      address.topology === 'sentinel' ? watchSentinels(address.options, connectionOptions, onSwitch) : () => {};
+    this.#client = connect(address, timeoutMs);
+    this.#health = new ConnectionHealth(this.#client, log, timeoutMs);
+    if (address.topology === 'sentinel') {
+      this.#stopSentinelWatch = watchSentinels(this.#client as Redis, address.options, connectionOptions);
+    }
   }
 
   get state(): RedisState {
@@ -67,24 +64,11 @@ export class RedisClient {
     return `${this.#prefix}:${name}`;
   }
 
-  /** Runs `callback` once at the end of this turn of the event loop. Its commands are sent with those of this turn. */
-  beforeFlush(callback: () => void): void {
-    this.#writes.beforeFlush(callback);
-  }
-
   /** A Lua script as a function. It is loaded again if Redis has lost it. `name` identifies it in metrics and spans. */
   defineScript(name: string, lua: string, timeoutMs?: number): Script {
     this.#client.defineCommand(name, { lua });
-    type Command = (numberOfKeys: number, ...args: (string | number)[]) => Promise<unknown>;
     return (keys, args) =>
-      this.command(
-        name,
-        (client) => {
-          const command = (client as unknown as Record<string, Command>)[name] as Command;
-          return command.call(client, keys.length, ...keys, ...args);
-        },
-        timeoutMs,
-      );
+      this.command(name, (client) => Reflect.get(client, name).call(client, keys.length, ...keys, ...args), timeoutMs);
   }
 
   /**
@@ -98,17 +82,18 @@ export class RedisClient {
   ): Promise<T> {
     if (this.#health.state === 'down') throw redisDown;
     const end = this.#observe(name);
-    this.#writes.cork();
+    corkUntilNextTick(this.#client);
     try {
       const reply = await withTimeout(command(this.#client), timeoutMs);
       end();
       return reply;
     } catch (error) {
-      end(classifyRedisError(error));
+      const errorType = classifyRedisError(error as Error);
+      end(errorType);
       this.#updateHealth(error as Error, timeoutMs);
       throw new StoreUnavailableError('Redis command failed', {
         cause: error,
-        mayHaveExecuted: !wasNotExecuted(error),
+        mayHaveExecuted: errorType !== 'refused',
       });
     }
   }

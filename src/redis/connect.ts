@@ -1,5 +1,9 @@
+import type { Socket } from 'node:net';
 import { Cluster, Redis } from 'ioredis';
 import type { RedisAddress } from './url.ts';
+
+/** A connection without a reply for this long is replaced. Longer if the timeout of a command is longer. */
+const MIN_SOCKET_TIMEOUT_MS = 2000;
 
 /**
  * By default ioredis queues commands for more than a minute while Redis is unavailable. It also resends a script whose reply
@@ -18,8 +22,10 @@ export const connectionOptions = {
 };
 
 /** Behind Sentinel, call `watchSentinels` as well: ioredis alone stays with the previous master while it accepts connections. */
-export function connect(address: RedisAddress): Redis | Cluster {
-  if (address.topology !== 'cluster') return new Redis({ ...connectionOptions, ...address.options });
+export function connect(address: RedisAddress, timeoutMs: number): Redis | Cluster {
+  const socketTimeout = Math.max(MIN_SOCKET_TIMEOUT_MS, timeoutMs);
+  const options = { ...connectionOptions, socketTimeout, ...address.options };
+  if (address.topology !== 'cluster') return new Redis(options);
   return new Cluster(address.nodes, {
     // A node is connected on first use. Commands queue until then, within their timeout.
     enableOfflineQueue: true,
@@ -29,15 +35,9 @@ export function connect(address: RedisAddress): Redis | Cluster {
     // TRYAGAIN: while a slot migrates, the keys of one script may be on two nodes for a moment.
     retryDelayOnTryAgain: 5,
     maxRedirections: 3,
-    clusterRetryStrategy: (attempt) => Math.min(50 * attempt, 500),
-    redisOptions: { ...connectionOptions, ...address.options },
+    clusterRetryStrategy: options.retryStrategy,
+    redisOptions: options,
   });
-}
-
-/** Drops the connection and opens another. Disconnecting a client that is still connecting would stop it permanently. */
-export function reconnect(client: Redis | Cluster): void {
-  if (client.status === 'connecting') client.once('connect', () => reconnect(client));
-  if (client.status === 'connect' || client.status === 'ready') client.disconnect(true);
 }
 
 /** Pings the server, or every master of a cluster. Resolves when all have replied or failed, and rejects if all have failed. */
@@ -45,4 +45,17 @@ export async function ping(client: Redis | Cluster): Promise<void> {
   const nodes = client instanceof Cluster ? client.nodes('master') : [client];
   const pings = await Promise.allSettled(nodes.map((node) => node.ping()));
   if (pings.every(({ status }) => status === 'rejected')) throw (pings[0] as PromiseRejectedResult).reason;
+}
+
+/**
+ * Sends the commands of one tick in one system call per connection. Unlike ioredis auto-pipelining, this does not hold the next
+ * batch back until the replies have arrived. Nor does it replay a whole pipeline after a cluster redirection, which would count
+ * requests twice.
+ */
+export function corkUntilNextTick(client: Redis | Cluster): void {
+  for (const node of client instanceof Cluster ? client.nodes() : [client]) {
+    const socket = node.stream as Socket | undefined; // A cluster node without a connection yet has none.
+    socket?.cork();
+    if (socket) process.nextTick(() => socket.uncork());
+  }
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { RedisClient } from './client.ts';
+import type { RedisClient, Script } from './client.ts';
 
 const INTERVAL_MS = 1000;
 /** A process without a heartbeat for this long is not counted. */
@@ -15,14 +15,14 @@ return redis.call('ZCARD', KEYS[1])`;
 /** Registers this process in Redis every second and counts the live processes. */
 export class Heartbeat {
   readonly #redis: RedisClient;
-  readonly #beat: (keys: [string], args: [string, number]) => Promise<unknown>;
+  readonly #script: Script;
   readonly #processId = randomUUID();
   readonly #timer: NodeJS.Timeout;
   #liveProcesses = 1;
 
   constructor(redis: RedisClient) {
     this.#redis = redis;
-    this.#beat = redis.defineScript('beat', BEAT);
+    this.#script = redis.defineScript('beat', BEAT);
     this.#timer = setInterval(() => void this.beat(), INTERVAL_MS).unref();
   }
 
@@ -32,18 +32,11 @@ export class Heartbeat {
   }
 
   async beat(): Promise<void> {
-    try {
-      const count = await this.#beat([this.#redis.key('processes')], [this.#processId, PROCESS_TTL_MS]);
-      if (typeof count === 'number' && count >= 1) this.#liveProcesses = count;
-    } catch {
-      // The client logs the outage.
-    }
+    const count = this.#script([this.#redis.key('processes')], [this.#processId, PROCESS_TTL_MS]) as Promise<number>;
+    this.#liveProcesses = await count.catch(() => this.#liveProcesses); // The client logs the outage.
   }
 
-  async stop(): Promise<void> {
+  stop(): void {
     clearInterval(this.#timer);
-    await this.#redis
-      .command('ZREM', (client) => client.zrem(this.#redis.key('processes'), this.#processId))
-      .catch(() => {});
   }
 }

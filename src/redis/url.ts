@@ -2,6 +2,7 @@ interface Credentials {
   username?: string;
   password?: string;
 }
+
 interface Node {
   host: string;
   port: number;
@@ -9,22 +10,12 @@ interface Node {
 
 /** The parsed form of `REDIS_URL`. */
 export type RedisAddress =
-  | {
-      readonly topology: 'single';
-      readonly options: Credentials & Node & { db: number; tls?: object };
-    }
-  | {
-      readonly topology: 'sentinel';
-      readonly options: Credentials & { sentinels: Node[]; name: string };
-    }
-  | {
-      readonly topology: 'cluster';
-      readonly nodes: Node[];
-      readonly options: Credentials;
-    };
+  | { readonly topology: 'single'; readonly options: Credentials & Node & { db: number; tls?: object } }
+  | { readonly topology: 'sentinel'; readonly options: Credentials & { sentinels: Node[]; name: string } }
+  | { readonly topology: 'cluster'; readonly options: Credentials; readonly nodes: Node[] };
 
 const URL_PATTERN =
-  /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)(?:\/([A-Za-z0-9._-]*))?$/;
+  /^(?<scheme>rediss?|redis\+sentinel|redis\+cluster):\/\/(?:(?<userInfo>[^@/]*)@)?(?<hosts>[^@/?#]+)(?:\/(?<path>[A-Za-z0-9._-]*))?$/;
 const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 
 /**
@@ -32,56 +23,33 @@ const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
  * and `redis+cluster://h1:p1,h2:p2`. Returns undefined for anything else.
  */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
-  const match = URL_PATTERN.exec(text);
-  if (!match) return undefined;
-  const [, scheme, userInfo, hostList, path] = match as unknown as [
-    string,
-    string,
-    string | undefined,
-    string,
-    string | undefined,
-  ];
-  const hosts = hostList.split(',').map((host) => parseHost(host, scheme === 'redis+sentinel' ? 26379 : 6379));
+  const { scheme, userInfo, hosts = '', path = '' } = URL_PATTERN.exec(text)?.groups ?? {};
+  const nodes = hosts.split(',').map((host) => parseHost(host, scheme === 'redis+sentinel' ? 26379 : 6379));
   const credentials = parseCredentials(userInfo);
-  const nodes = hosts.filter((node) => node !== undefined);
-  const [first] = nodes;
-  if (!first || nodes.length !== hosts.length || !credentials) return undefined;
+  if (!credentials || !nodes.every((node) => node !== undefined)) return undefined;
 
-  switch (scheme) {
-    case 'redis+sentinel':
-      return path
-        ? {
-            topology: 'sentinel',
-            options: { ...credentials, sentinels: nodes, name: path },
-          }
-        : undefined;
-    case 'redis+cluster':
-      return path ? undefined : { topology: 'cluster', nodes, options: credentials };
-    default: {
-      if (nodes.length !== 1 || !/^\d{0,3}$/.test(path ?? '')) return undefined;
-      const tls = scheme === 'rediss' ? { tls: {} } : {};
-      return {
-        topology: 'single',
-        options: { ...credentials, ...first, ...tls, db: Number(path ?? 0) },
-      };
-    }
+  if (scheme === 'redis+sentinel') {
+    return path ? { topology: 'sentinel', options: { ...credentials, sentinels: nodes, name: path } } : undefined;
   }
+  if (scheme === 'redis+cluster') return path ? undefined : { topology: 'cluster', options: credentials, nodes };
+  const [node, ...others] = nodes;
+  if (!node || others.length > 0 || !/^\d{0,3}$/.test(path)) return undefined;
+  const tls = scheme === 'rediss' ? { tls: {} } : {};
+  return { topology: 'single', options: { ...credentials, ...node, ...tls, db: Number(path) } };
 }
 
 function parseHost(text: string, defaultPort: number): Node | undefined {
-  const match = HOST_AND_PORT.exec(text);
-  const port = Number(match?.[2] ?? defaultPort);
-  if (!match?.[1] || port < 1 || port > 65_535) return undefined;
-  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+  const [, host, portText = defaultPort] = HOST_AND_PORT.exec(text) ?? [];
+  const port = Number(portText);
+  if (!host || port < 1 || port > 65_535) return undefined;
+  return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
-function parseCredentials(userInfo: string | undefined): Credentials | undefined {
-  if (userInfo === undefined) return {};
+function parseCredentials(userInfo = ''): Credentials | undefined {
   try {
-    const colon = userInfo.indexOf(':');
-    const username = decodeURIComponent(colon < 0 ? userInfo : userInfo.slice(0, colon));
-    const password = colon < 0 ? undefined : decodeURIComponent(userInfo.slice(colon + 1));
-    return { ...(username && { username }), ...(password && { password }) };
+    const [username = '', ...rest] = userInfo.split(':');
+    const password = decodeURIComponent(rest.join(':'));
+    return { ...(username && { username: decodeURIComponent(username) }), ...(password && { password }) };
   } catch {
     return undefined;
   }

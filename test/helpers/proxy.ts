@@ -1,12 +1,13 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export interface RedisProxy {
   readonly url: string;
   /** Drops all bytes of open and new connections, without closing them. */
   hang(): void;
   resume(): void;
-  /** Delays every reply. */
+  /** Delays every reply. The replies of a connection stay in order, so later ones wait for those already delayed. */
   delayReplies(ms: number): void;
   stop(): void;
 }
@@ -22,10 +23,11 @@ export async function startProxy(redisPort: number): Promise<RedisProxy> {
     const upstream = connect(redisPort, '127.0.0.1').on('error', () => {});
     sockets.add(upstream);
     socket.on('data', (bytes) => !hanging && upstream.write(bytes));
+    let previous = Promise.resolve();
     upstream.on('data', (bytes) => {
       if (hanging) return;
-      if (delayMs > 0) setTimeout(() => socket.write(bytes), delayMs).unref();
-      else socket.write(bytes);
+      const delay = pause(delayMs, undefined, { ref: false });
+      previous = previous.then(() => delay).then(() => void socket.write(bytes));
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { FallbackLimiter, type FallbackLimiterOptions } from '../../src/rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
+import type { ConsumeResult } from '../../src/rate-limit/rate-limiter.ts';
 import { StoreUnavailableError } from '../../src/redis/store-errors.ts';
 import { Clock } from '../helpers/clock.ts';
 import { consumeTimes, countAllowed, newSubject } from './helpers.ts';
@@ -11,16 +12,18 @@ function open(options: Partial<FallbackLimiterOptions> = {}) {
   const store = new MemoryLimiter({ now: clock.now });
   const outage: { error?: StoreUnavailableError; isNoticed: boolean } = { isNoticed: false };
   const reports: (readonly number[])[] = [];
+  let requests = 0;
   const limiter = new FallbackLimiter({
     remote: {
       consume: async (subject) => {
+        requests++;
         if (outage.error) throw outage.error;
         return store.consume(subject);
       },
-    },
-    reconcile: async (_id, _limits, unreported) => {
-      if (outage.error) throw outage.error;
-      reports.push(unreported);
+      reconcile: async (_id, _limits, unreported) => {
+        if (outage.error) throw outage.error;
+        reports.push(unreported);
+      },
     },
     isRedisDown: () => outage.isNoticed,
     mode: 'local',
@@ -31,11 +34,41 @@ function open(options: Partial<FallbackLimiterOptions> = {}) {
   onTestFinished(() => limiter.stop());
   const subject = newSubject('10/3600s');
   const consume = async (requests: number) => countAllowed(await consumeTimes(limiter, subject, requests));
-  return { clock, limiter, outage, reports, consume, subject };
+  return { clock, limiter, outage, reports, consume, subject, countRequests: () => requests };
 }
 
 const lost = new StoreUnavailableError('no reply', { mayHaveExecuted: true });
 const refused = new StoreUnavailableError('refused');
+
+const getWait = (result: ConsumeResult) => ('states' in result ? result.states[0]?.nextAvailableMs : undefined);
+
+test('a subject over its limit is rejected without Redis until its next request is available', async () => {
+  const { clock, limiter, countRequests } = open();
+  const subject = newSubject('2/3600s', '10/86400s');
+  expect(countAllowed(await consumeTimes(limiter, subject, 3))).toBe(2);
+  expect(countRequests()).toBe(3);
+
+  for (const [ms, wait] of [
+    [0, 1_800_000],
+    [600_000, 1_200_000],
+    [1_199_999, 1],
+  ] as const) {
+    clock.advance(ms);
+    const result = await limiter.consume(subject);
+    expect([result.outcome, getWait(result), countRequests()]).toEqual(['limited', wait, 3]);
+  }
+  clock.advance(1);
+  expect([(await limiter.consume(subject)).outcome, countRequests()]).toEqual(['allowed', 4]);
+});
+
+test('another key version makes Redis decide again', async () => {
+  const { limiter, countRequests } = open();
+  const subject = { ...newSubject('1/3600s'), keyVersion: 'v1' };
+  for (let i = 0; i < 3; i++) await limiter.consume(subject);
+  expect(countRequests()).toBe(2);
+  await limiter.consume({ ...subject, keyVersion: 'v2' });
+  expect(countRequests()).toBe(3);
+});
 
 test.each([
   [1, 10],

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Buckets, consume } from '../../src/rate-limit/gcra.ts';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
 import type { ConsumeResult, RateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
@@ -54,18 +55,29 @@ const anyPauses = fc.array(
   { minLength: 1, maxLength: 120 },
 );
 
-test('the memory limiter decides as a reference bucket does, for any limit and any times', () => {
+/** One subject's buckets, on a clock that the test advances. */
+function openBuckets(rate: string) {
+  const clock = new Clock();
+  const limits = parseLimits(rate);
+  let buckets: Buckets | undefined;
+  const consumeOne = () => {
+    const result = consume(limits, buckets, clock.now());
+    ({ buckets } = result);
+    return result.decision;
+  };
+  return { clock, limit: limits[0] as RateLimit, consumeOne };
+}
+
+test('a bucket decides as a reference bucket does, for any limit and any times', () => {
   fc.assert(
     fc.property(anyRate, anyPauses, (rate, pauses) => {
-      const clock = new Clock();
-      const limiter = new MemoryLimiter({ now: clock.now });
-      const limits = parseLimits(rate);
-      const reference = new ReferenceBucket(limits[0] as RateLimit);
+      const { clock, limit, consumeOne } = openBuckets(rate);
+      const reference = new ReferenceBucket(limit);
       for (const pause of pauses) {
         clock.advance(pause);
-        const { outcome, states } = limiter.consumeSync('subject', limits);
+        const { outcome, states } = consumeOne();
         if (`${outcome} ${states[0]?.remaining}` === Object.values(reference.consume(clock.now())).join(' ')) continue;
-        throw new Error(`the limiter decided ${outcome} at ${clock.now()}`);
+        throw new Error(`the bucket decided ${outcome} at ${clock.now()}`);
       }
     }),
     { numRuns: 300 },
@@ -73,18 +85,16 @@ test('the memory limiter decides as a reference bucket does, for any limit and a
 });
 
 test('no window admits more than twice the quota, and a request is allowed exactly when its response announced', () => {
-  const clock = new Clock();
-  const limiter = new MemoryLimiter({ now: clock.now });
-  const limits = parseLimits('10/60s');
+  const { clock, consumeOne } = openBuckets('10/60s');
   const allowedAt: number[] = [];
   for (let i = 0; i < 3000; i++) {
-    const { outcome, states } = limiter.consumeSync('subject', limits);
+    const { outcome, states } = consumeOne();
     if (outcome === 'allowed') {
       allowedAt.push(clock.now());
       continue;
     }
     clock.advance((states[0]?.nextAvailableMs ?? 0) - 1);
-    if (limiter.consumeSync('subject', limits).outcome === 'allowed') throw new Error('allowed too early');
+    if (consumeOne().outcome === 'allowed') throw new Error('allowed too early');
     clock.advance(1);
   }
   expect(allowedAt.length).toBeGreaterThan(1000);

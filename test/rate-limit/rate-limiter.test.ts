@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { FallbackLimiter } from '../../src/rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
-import { OverLimitCache } from '../../src/rate-limit/over-limit-cache.ts';
 import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
 import { RedisServer } from '../helpers/redis.ts';
@@ -12,16 +12,23 @@ beforeAll(async () => {
 });
 afterAll(() => redis.stop());
 
-async function openRedisLimiter(): Promise<RateLimiter> {
+async function openRedisLimiter(): Promise<RedisLimiter> {
   const client = await openClient(redis.url);
   onTestFinished(() => client.close());
   return new RedisLimiter(client);
 }
 
+async function openFallbackLimiter(): Promise<RateLimiter> {
+  const remote = await openRedisLimiter();
+  const limiter = new FallbackLimiter({ remote, mode: 'local', isRedisDown: () => false, liveProcesses: () => 1 });
+  onTestFinished(() => limiter.stop());
+  return limiter;
+}
+
 const implementations: [name: string, open: () => Promise<RateLimiter>][] = [
   ['the memory limiter', async () => new MemoryLimiter()],
   ['the Redis limiter', openRedisLimiter],
-  ['the Redis limiter behind the over-limit cache', async () => new OverLimitCache(await openRedisLimiter())],
+  ['the Redis limiter behind the fallback limiter', openFallbackLimiter],
 ];
 
 describe.each(implementations)('%s', (_name, open) => {

@@ -101,7 +101,7 @@ export const failingResponses: Readonly<Record<string, readonly [respond: Respon
     },
     'too_large',
   ],
-  'a gzip bomb': [encoded('gzip', gzipSync(Buffer.alloc(5 * 1024 * 1024, ' '))), 'not_json'],
+  'a gzip bomb': [encoded('gzip', gzipSync(Buffer.alloc(5 * 1024 * 1024, ' '))), 'too_large'],
   'a body that is not in its content coding': [
     withDocument((document) => encoded('gzip', Buffer.from(document))),
     'not_json',
