@@ -1,9 +1,7 @@
 import type { Logger } from 'pino';
 import { cachePolicy } from './cache/freshness.ts';
-import { InvalidationFeed } from './cache/invalidation-feed.ts';
 import { RedisCache } from './cache/redis-cache.ts';
 import { RedisInvalidationLog } from './cache/redis-invalidation-log.ts';
-import { RedisPurger } from './cache/redis-purger.ts';
 import { noSharedCache, type SharedCache } from './cache/shared-cache.ts';
 import { FileKeyStore } from './keys/file-key-store.ts';
 import { KeyCache } from './keys/key-cache.ts';
@@ -32,7 +30,7 @@ export interface Stores {
   readonly failedKeyLimiter: RateLimiter;
   readonly sharedCache: SharedCache;
   /** Undefined in embedded mode: no other process invalidates anything. */
-  readonly invalidations: InvalidationFeed | undefined;
+  readonly invalidations: RedisInvalidationLog | undefined;
   /** For `readyz`. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
@@ -64,9 +62,8 @@ export function publishKeyChange(log: RedisInvalidationLog): (id: string) => Pro
 
 async function createRedisStores(redis: RedisClient, settings: Settings): Promise<Stores> {
   const heartbeat = new Heartbeat(redis);
-  const invalidationLog = new RedisInvalidationLog(redis);
-  const invalidations = new InvalidationFeed(invalidationLog);
-  const keys = new KeyCache(new RedisKeyStore(redis, publishKeyChange(invalidationLog)), {
+  const invalidations = new RedisInvalidationLog(redis);
+  const keys = new KeyCache(new RedisKeyStore(redis, publishKeyChange(invalidations)), {
     ttlMs: settings.KEY_CACHE_TTL_MS,
     staleIfErrorMs: settings.KEY_CACHE_STALE_MS,
     count: keyLookupCounter(),
@@ -77,10 +74,9 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
   });
   const lastUsed = new LastUsedRecorder(new LastUsedStore(redis));
   const [keyLimiter, failedKeyLimiter] = createRedisLimiters(redis, settings, heartbeat);
-  const purger = new RedisPurger(redis, invalidationLog);
   const policy = cachePolicy(settings);
   const timeoutMs = settings.REDIS_CACHE_TIMEOUT_MS;
-  const sharedCache = new RedisCache({ redis, feed: invalidations, purger, policy, timeoutMs });
+  const sharedCache = new RedisCache({ redis, invalidations, policy, timeoutMs });
   registerRedisState(() => redis.state);
   registerProcessCount(() => heartbeat.liveProcesses);
   await redis.whenReady(STARTUP_TIMEOUT_MS);

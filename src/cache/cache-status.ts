@@ -2,7 +2,7 @@ import type { HeaderList } from '../http/errors.ts';
 import type { FailureReason } from '../upstream/failure.ts';
 
 /** Why a request was forwarded to the origin: nothing was stored, or only a stale entry. */
-export type ForwardReason = 'uri-miss' | 'stale';
+type ForwardReason = 'uri-miss' | 'stale';
 
 /** What the cache did for one request. `ttlMs` is negative for a stale entry. */
 export type CacheOutcome =

@@ -1,20 +1,16 @@
 import { linkActiveSpan } from '../telemetry/tracing.ts';
-import { type FailureReason, UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin, ReadResult } from '../upstream/origin.ts';
-import type { CacheOutcome } from './cache-status.ts';
-import type { CacheKey, Entry, PurgeScope } from './entry.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+import type { Origin } from '../upstream/origin.ts';
+import { type CacheResult, fromEntry, toCollapsed } from './cache-result.ts';
+import type { CacheKey, PurgeScope } from './entry.ts';
+import { Flight, type FlightOptions } from './flight.ts';
 import { LocalCache } from './local-cache.ts';
-import type { FetchResult } from './shared-fetch.ts';
-import { SingleFlight, type SingleFlightOptions } from './single-flight.ts';
 
-export type CacheResult = { readonly outcome: CacheOutcome } & (
-  | { readonly result: ReadResult }
-  | { readonly failure: UpstreamFailure }
-);
-
-export interface CacheOptions extends Omit<SingleFlightOptions, 'random'> {
+export interface CacheOptions extends Omit<FlightOptions, 'local' | 'random'> {
   /** Size limit of the in-process cache. */
   readonly maxBytes: number;
+  /** Receives every unexpected error (a bug) that no reader receives, such as one in a background refresh. */
+  readonly onError: (error: unknown) => void;
   /** Milliseconds on a monotonic clock. */
   readonly now?: (() => number) | undefined;
   readonly random?: (() => number) | undefined;
@@ -26,13 +22,15 @@ export interface CacheOptions extends Omit<SingleFlightOptions, 'random'> {
  */
 export class Cache {
   readonly #local: LocalCache;
-  readonly #flights: SingleFlight;
-  readonly #timeoutMs: number;
+  readonly #options: FlightOptions;
+  readonly #onError: (error: unknown) => void;
+  /** At most one for each document, unless a purge or a disconnect made an earlier one unusable. */
+  readonly #flights = new Map<string, Flight>();
 
-  constructor({ maxBytes, now = () => performance.now(), random = Math.random, ...options }: CacheOptions) {
+  constructor({ maxBytes, onError, now = () => performance.now(), random = Math.random, ...options }: CacheOptions) {
     this.#local = new LocalCache(maxBytes, now);
-    this.#flights = new SingleFlight(this.#local, { ...options, random });
-    this.#timeoutMs = options.timeoutMs;
+    this.#options = { ...options, random, local: this.#local };
+    this.#onError = onError;
   }
 
   /** Size of the in-process cache. */
@@ -42,102 +40,63 @@ export class Cache {
 
   /** Purges entries of this process. A fetch that began before never fills the cache after it. */
   invalidate(scope: PurgeScope | 'all'): void {
-    this.#local.purge(scope);
+    this.#local.purges.record(scope);
   }
 
   /** Returns what this process can serve without I/O. If the outcome is `stale`, the caller must call `refresh`. */
   lookup(key: CacheKey): CacheResult | undefined {
     const entry = this.#local.get(key);
-    return entry && this.#fromLocal(entry);
+    if (!entry) return undefined;
+    const freshness = this.#local.getFreshness(entry);
+    if (freshness === 'expired') return undefined;
+    if (freshness !== 'stale_if_error') return fromEntry(entry, this.#local.getAgeMs(entry));
+    const failure = this.#local.getRecentFailure(entry);
+    return failure && fromEntry(entry, this.#local.getAgeMs(entry), { reason: failure.reason, wasForwarded: false });
   }
 
   /** Refreshes a stale entry in the background, unless a refresh is in flight or has recently failed. */
   refresh(key: CacheKey, origin: Origin): void {
     const entry = this.#local.get(key);
-    const hasRecentlyFailed = entry && this.#local.getRecentFailure(entry, MIN_BACKGROUND_BACKOFF_MS);
-    if (!hasRecentlyFailed) this.#flights.refresh(key, origin);
+    if (entry && this.#local.getRecentFailure(entry)) return;
+    if (!this.#findFlight(key)) this.#start(key, origin, true);
   }
 
-  /** Reads a document that `lookup` cannot serve. Rejects with `AbortedError` when `signal` is aborted. */
+  /** Reads a document that `lookup` cannot serve. */
   async load(key: CacheKey, origin: Origin, signal: AbortSignal): Promise<CacheResult> {
     const entry = this.#local.get(key);
-    if (entry?.content.outcome === 'uncacheable' && this.#local.getFreshness(entry) === 'fresh') {
-      return this.#bypass(origin, signal);
-    }
-    const joined = this.#flights.findJoinable(key);
-    const fetch = joined ?? this.#flights.start(key, origin);
-    const fetchResult = await fetch.join(signal);
-    if (!fetch.span) linkActiveSpan(fetch.leaderSpan);
-    else if (joined) linkActiveSpan(fetch.span.spanContext());
-    // The fetch we joined predates a purge that arrived since: fetch again.
-    if (joined && this.#local.isPurged(key, joined.generation)) return this.load(key, origin, signal);
-    return this.#toResult(key, fetchResult, joined !== undefined) ?? this.#bypass(origin, signal);
+    const isHitForMiss = entry?.content.outcome === 'uncacheable' && this.#local.getFreshness(entry) === 'fresh';
+    if (isHitForMiss) return this.#bypass(origin, signal);
+    const current = this.#findFlight(key);
+    const joined = current?.isSettled ? undefined : current;
+    const flight = joined ?? this.#start(key, origin, false);
+    const result = await flight.join(signal);
+    if (!flight.span) linkActiveSpan(flight.leaderSpan);
+    else if (joined) linkActiveSpan(flight.span.spanContext());
+    if (!joined) return result ?? this.#bypass(origin, signal);
+    // The flight we joined predates a purge that arrived since: fetch again.
+    if (this.#local.purges.isPurged(key, joined.generation)) return this.load(key, origin, signal);
+    return result && joined.isShareable ? toCollapsed(result) : this.#bypass(origin, signal);
   }
 
-  /** Undefined if the reader must fetch for itself. */
-  #toResult(key: CacheKey, fetchResult: FetchResult, hasJoined: boolean): CacheResult | undefined {
-    switch (fetchResult.kind) {
-      case 'stored':
-        return this.#fromEntry(fetchResult.entry);
-      case 'fetched': {
-        const { result, forwardReason, isStored, isCollapsed } = fetchResult;
-        const outcome = hasJoined || isCollapsed ? 'collapsed' : 'miss';
-        return { result, outcome: { outcome, forwardReason, isStored } };
-      }
-      case 'uncacheable': {
-        const { result, forwardReason } = fetchResult;
-        if (hasJoined || !result) return undefined;
-        return { result, outcome: { outcome: 'miss', forwardReason, isStored: false } };
-      }
-      case 'failed':
-        return this.#staleIfError(key, fetchResult) ?? this.#toFailure(fetchResult, hasJoined);
-    }
+  #findFlight(key: CacheKey): Flight | undefined {
+    const flight = this.#flights.get(key.path);
+    return flight && !flight.isAborted && !this.#local.purges.isPurged(key, flight.generation) ? flight : undefined;
   }
 
-  #toFailure({ failure, stale }: FetchResult & { kind: 'failed' }, hasJoined: boolean): CacheResult {
-    const outcome = hasJoined ? 'collapsed' : 'miss';
-    return { failure, outcome: { outcome, forwardReason: stale ? 'stale' : 'uri-miss', isStored: false } };
-  }
-
-  /** Undefined if the entry cannot be served without contacting the origin. */
-  #fromLocal(entry: Entry): CacheResult | undefined {
-    switch (this.#local.getFreshness(entry)) {
-      case 'fresh':
-      case 'stale_while_revalidate':
-        return this.#fromEntry(entry);
-      case 'stale_if_error': {
-        const failure = this.#local.getRecentFailure(entry);
-        return failure && this.#fromEntry(entry, { reason: failure.reason, wasForwarded: false });
-      }
-      case 'expired':
-        return undefined;
-    }
-  }
-
-  /** The stale document instead of the failure (RFC 5861, section 4). */
-  #staleIfError(key: CacheKey, { failure, stale }: FetchResult & { kind: 'failed' }): CacheResult | undefined {
-    if (!stale || this.#local.isPurged(key, stale.purgeGeneration)) return undefined;
-    if (this.#local.getFreshness(stale) === 'expired') return undefined;
-    const wasForwarded = failure.reason !== 'circuit_open' && failure.reason !== 'overloaded';
-    return this.#fromEntry(stale, { reason: failure.reason, wasForwarded });
-  }
-
-  /** Undefined for a hit-for-miss marker. */
-  #fromEntry(entry: Entry, originFailure?: { reason: FailureReason; wasForwarded: boolean }): CacheResult | undefined {
-    const { content, lifetime } = entry;
-    if (content.outcome === 'uncacheable') return undefined;
-    const ageMs = this.#local.getAgeMs(entry);
-    const ttlMs = lifetime.freshMs - ageMs;
-    const outcome: CacheOutcome = originFailure
-      ? { outcome: 'stale_if_error', ageMs, ttlMs, ...originFailure }
-      : { outcome: ttlMs > 0 ? 'hit' : 'stale', ageMs, ttlMs };
-    return { result: content, outcome };
+  #start(key: CacheKey, origin: Origin, isBackground: boolean): Flight {
+    const flight = new Flight(this.#options, key, origin, isBackground);
+    this.#flights.set(key.path, flight);
+    const remove = () => {
+      if (this.#flights.get(key.path) === flight) this.#flights.delete(key.path);
+    };
+    flight.run().catch(this.#onError).finally(remove);
+    return flight;
   }
 
   async #bypass(origin: Origin, signal: AbortSignal): Promise<CacheResult> {
     const outcome = { outcome: 'bypass' } as const;
     try {
-      const { result } = await origin.fetch(signal, performance.now() + this.#timeoutMs);
+      const { result } = await origin.fetch(signal, performance.now() + this.#options.timeoutMs);
       return { result, outcome };
     } catch (error) {
       if (!(error instanceof UpstreamFailure)) throw error;
@@ -145,6 +104,3 @@ export class Cache {
     }
   }
 }
-
-/** A background refresh, which no reader waits for, is retried at most this often. */
-const MIN_BACKGROUND_BACKOFF_MS = 1000;

@@ -4,21 +4,16 @@ import type { CacheKey } from './entry.ts';
 import type { CachePolicy } from './freshness.ts';
 import type { SharedEntry } from './shared-cache.ts';
 
-const milliseconds = z.number().min(0);
+const ms = z.number().min(0);
 
-/** An entry as stored in Redis, without its age. Strict: a record with any other field was not written by a gateway. */
-const recordSchema = z.strictObject({
+/** An entry as stored in Redis, without its age. */
+const recordSchema = z.object({
   path: z.string(),
   content: z.discriminatedUnion('outcome', [
-    z.strictObject({ outcome: z.literal('found'), data: z.string(), etag: z.string() }),
-    z.strictObject({ outcome: z.literal('not_found') }),
-    z.strictObject({ outcome: z.literal('uncacheable') }),
+    z.object({ outcome: z.literal('found'), data: z.string(), etag: z.string() }),
+    z.object({ outcome: z.enum(['not_found', 'uncacheable']) }),
   ]),
-  lifetime: z.strictObject({
-    freshMs: milliseconds,
-    staleWhileRevalidateMs: milliseconds,
-    staleIfErrorMs: milliseconds,
-  }),
+  lifetime: z.object({ freshMs: ms, staleWhileRevalidateMs: ms, staleIfErrorMs: ms }),
 });
 
 export function encodeEntry({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
@@ -35,7 +30,7 @@ export function decodeEntry(
   policy: CachePolicy,
   isValidDocument: (data: string) => boolean,
 ): Omit<SharedEntry, 'ageMs'> | undefined {
-  const { data: record } = recordSchema.safeParse(parseJson(text));
+  const record = parseRecord(text);
   if (record?.path !== key.path) return undefined;
   const { content, lifetime } = record;
   if (content.outcome === 'found' && !(isValidDocument(content.data) && content.etag === computeEtag(content.data)))
@@ -51,9 +46,9 @@ export function decodeEntry(
   };
 }
 
-function parseJson(text: string): unknown {
+function parseRecord(text: string): z.output<typeof recordSchema> | undefined {
   try {
-    return JSON.parse(text);
+    return recordSchema.parse(JSON.parse(text));
   } catch {
     return undefined;
   }

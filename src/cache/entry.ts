@@ -1,3 +1,4 @@
+import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { ReadResult } from '../upstream/origin.ts';
 import type { Lifetime } from './freshness.ts';
 
@@ -14,6 +15,8 @@ export interface Entry {
   readonly originatedAt: number;
   /** Purge generation when the fetch of the entry began: see `PurgeTracker`. */
   readonly purgeGeneration: number;
+  /** Why the last refresh of this stale entry failed, and when the next may start. */
+  readonly refreshFailure?: { readonly failure: UpstreamFailure; readonly retryAt: number };
 }
 
 export interface CacheKey {

@@ -52,10 +52,6 @@ export function maxUsableAgeMs({ freshMs, staleWhileRevalidateMs, staleIfErrorMs
 /** Freshness is shortened by up to this share, so that entries stored together do not expire together. */
 const JITTER = 0.1;
 
-export type CacheDecision =
-  | { readonly storable: true; readonly lifetime: Lifetime; readonly ageMs: number }
-  | { readonly storable: false };
-
 export interface StorageOptions {
   readonly ceiling: Lifetime;
   /** Time from sending the request to the end of the response. */
@@ -65,17 +61,17 @@ export interface StorageOptions {
 }
 
 /**
- * Decides whether and how long a response may be stored (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861). The origin can
- * shorten the ceiling, never extend it. An unparsable argument counts as zero; of repeated directives the strictest wins.
- * `Date` is never compared with the local clock: clock skew must not make responses stale.
+ * Decides how long a response may be stored (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861); undefined if it may not be.
+ * The origin can shorten the ceiling, never extend it. An unparsable argument counts as zero; of repeated directives the
+ * strictest wins. `Date` is never compared with the local clock: clock skew must not make responses stale.
  */
 export function decideStorage(
   headers: IncomingHttpHeaders,
   { ceiling, delayMs, random }: StorageOptions,
-): CacheDecision {
+): { readonly lifetime: Lifetime; readonly ageMs: number } | undefined {
   const directives = parseCacheControl(headers['cache-control']);
   const hasAny = (...names: string[]) => names.some((name) => directives.has(name));
-  if (hasAny('no-store', 'no-cache', 'private') || variesByCaller(headers.vary)) return { storable: false };
+  if (hasAny('no-store', 'no-cache', 'private') || variesByCaller(headers.vary)) return undefined;
 
   const getMs = (name: string) =>
     Math.min(...(directives.get(name) ?? []).map((text) => (parseDeltaSeconds(text) ?? 0) * 1000));
@@ -85,7 +81,7 @@ export function decideStorage(
   // Section 4.2.3: the response has aged in transit.
   const originAge = parseDeltaSeconds(headers.age ?? '');
   const ageMs = (originAge ?? 0) * 1000 + (originAge !== undefined || Number.isFinite(explicitTtlMs) ? delayMs : 0);
-  if (explicitTtlMs <= ageMs) return { storable: false };
+  if (explicitTtlMs <= ageMs) return undefined;
   // Section 5.2.2.10: s-maxage implies proxy-revalidate.
   const forbidsStale = hasAny('must-revalidate', 'proxy-revalidate', 's-maxage');
   const limitWindow = (name: string, ceilingMs: number) => (forbidsStale ? 0 : Math.min(ceilingMs, getMs(name)));
@@ -95,7 +91,7 @@ export function decideStorage(
     staleWhileRevalidateMs: limitWindow('stale-while-revalidate', ceiling.staleWhileRevalidateMs),
     staleIfErrorMs: limitWindow('stale-if-error', ceiling.staleIfErrorMs),
   };
-  return { storable: true, lifetime, ageMs };
+  return { lifetime, ageMs };
 }
 
 /** Request headers that differ by caller. A response that varies by one must not be shared (section 4.1). */

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { UpstreamFailure } from '../upstream/failure.ts';
-import type { CacheKey, Entry, PurgeScope } from './entry.ts';
-import { computeFreshness, type Freshness, maxUsableAgeMs } from './freshness.ts';
+import type { CacheKey, Entry } from './entry.ts';
+import { computeFreshness, type Freshness } from './freshness.ts';
 import { PurgeTracker } from './purge-tracker.ts';
 
 /** Memory of an entry beside its document and path: measured, and rounded up. */
@@ -9,19 +9,20 @@ const ENTRY_OVERHEAD_BYTES = 600;
 
 /** After a failed refresh the next one waits as long as the failure took, but no longer than this. */
 const MAX_BACKOFF_MS = 10_000;
+/** A background refresh, which no reader waits for, is retried at most this often. */
+const MIN_BACKGROUND_BACKOFF_MS = 1000;
 
-interface RefreshFailure {
+interface FailedRefresh {
   readonly failure: UpstreamFailure;
-  readonly failedAt: number;
   readonly durationMs: number;
+  readonly isBackground: boolean;
 }
 
-/** The entries of this process in LRU order, the purges it knows of, and the failed refreshes of stale entries. */
+/** The entries of this process in LRU order, and the purges it knows of. */
 export class LocalCache {
-  readonly #entries: LRUCache<string, Entry>;
-  readonly #purges = new PurgeTracker();
-  readonly #refreshFailures = new WeakMap<Entry, RefreshFailure>();
+  readonly purges = new PurgeTracker();
   readonly now: () => number;
+  readonly #entries: LRUCache<string, Entry>;
 
   /** `now` returns milliseconds on a monotonic clock. */
   constructor(maxBytes: number, now: () => number) {
@@ -34,35 +35,32 @@ export class LocalCache {
     return { entries: this.#entries.size, bytes: this.#entries.calculatedSize };
   }
 
-  /** The current purge generation: see `PurgeTracker`. */
-  get generation(): number {
-    return this.#purges.generation;
-  }
-
-  isPurged(key: CacheKey, generation: number): boolean {
-    return this.#purges.isPurged(key, generation);
-  }
-
-  purge(scope: PurgeScope | 'all'): void {
-    if (scope === 'all') this.#purges.recordAll();
-    else this.#purges.record(scope);
-  }
-
   /** Returns the entry at any age, unless it was purged. */
   get(key: CacheKey): Entry | undefined {
     const entry = this.#entries.get(key.path);
-    return entry && !this.isPurged(key, entry.purgeGeneration) ? entry : undefined;
+    return entry && !this.purges.isPurged(key, entry.purgeGeneration) ? entry : undefined;
   }
 
   /** Replaces the previous entry. Returns false if the new one is purged, expired or too large, and is not stored. */
   store(key: CacheKey, entry: Entry): boolean {
-    if (this.isPurged(key, entry.purgeGeneration)) return false;
-    if (maxUsableAgeMs(entry.lifetime) <= this.getAgeMs(entry)) {
+    if (this.purges.isPurged(key, entry.purgeGeneration)) return false;
+    if (this.getFreshness(entry) === 'expired') {
       this.#entries.delete(key.path);
       return false;
     }
     this.#entries.set(key.path, entry);
     return this.#entries.peek(key.path) === entry;
+  }
+
+  /** Stores a stale entry with the failure to refresh it. */
+  storeFailure(key: CacheKey, entry: Entry, { failure, durationMs, isBackground }: FailedRefresh): void {
+    const backoffMs = Math.max(isBackground ? MIN_BACKGROUND_BACKOFF_MS : 0, Math.min(MAX_BACKOFF_MS, durationMs));
+    this.store(key, { ...entry, refreshFailure: { failure, retryAt: this.now() + backoffMs } });
+  }
+
+  /** Returns the failure of the last refresh while the backoff after it lasts. */
+  getRecentFailure({ refreshFailure }: Entry): UpstreamFailure | undefined {
+    return refreshFailure && this.now() < refreshFailure.retryAt ? refreshFailure.failure : undefined;
   }
 
   deleteIfCurrent(key: CacheKey, entry: Entry): void {
@@ -75,18 +73,6 @@ export class LocalCache {
 
   getFreshness(entry: Entry): Freshness {
     return computeFreshness(entry.lifetime, this.getAgeMs(entry));
-  }
-
-  recordRefreshFailure(entry: Entry, failure: UpstreamFailure, durationMs: number): void {
-    this.#refreshFailures.set(entry, { failure, failedAt: this.now(), durationMs });
-  }
-
-  /** Returns the failure of the last refresh while the backoff after it lasts, which is at least `minBackoffMs`. */
-  getRecentFailure(entry: Entry, minBackoffMs = 0): UpstreamFailure | undefined {
-    const last = this.#refreshFailures.get(entry);
-    if (!last) return undefined;
-    const backoffMs = Math.max(minBackoffMs, Math.min(last.durationMs, MAX_BACKOFF_MS));
-    return this.now() - last.failedAt < backoffMs ? last.failure : undefined;
   }
 }
 

@@ -27,15 +27,17 @@ export class PurgeTracker {
     );
   }
 
-  record({ accountGroupId, documentId }: PurgeScope): void {
-    if (this.#purgedAt.size >= MAX_SCOPES) this.recordAll();
+  record(scope: PurgeScope | 'all'): void {
     this.#generation++;
-    this.#purgedAt.set(documentId === undefined ? accountGroupId : `${accountGroupId}/${documentId}`, this.#generation);
-  }
-
-  recordAll(): void {
-    this.#generation++;
-    this.#allPurgedAt = this.#generation;
-    this.#purgedAt.clear();
+    if (scope === 'all' || this.#purgedAt.size >= MAX_SCOPES) {
+      this.#allPurgedAt = this.#generation;
+      this.#purgedAt.clear();
+    } else {
+      const { accountGroupId, documentId } = scope;
+      this.#purgedAt.set(
+        documentId === undefined ? accountGroupId : `${accountGroupId}/${documentId}`,
+        this.#generation,
+      );
+    }
   }
 }

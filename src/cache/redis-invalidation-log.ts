@@ -1,77 +1,84 @@
 import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
-import type { RedisClient } from '../redis/client.ts';
+import { readFileSync } from 'node:fs';
+import type { RedisClient, Script } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { formatInvalidation, type Invalidation, parseInvalidation } from './invalidation.ts';
 
 /** How many invalidations the log retains. A process that has missed more invalidates everything. */
-export const LOG_CAPACITY = 1000;
+const CAPACITY = 1000;
+const POLL_INTERVAL_MS = 200;
 
 const APPEND = `
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
 local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
 redis.call('HSET', KEYS[1], sequence, ARGV[2])
-redis.call('HDEL', KEYS[1], sequence - ARGV[3])
-return sequence`;
+redis.call('HDEL', KEYS[1], sequence - ARGV[3])`;
+
+const READ = readFileSync(new URL('read-invalidations.lua', import.meta.url), 'utf8');
+type ReadReply = [epoch: string, sequence: number, ...invalidations: string[]];
+
+type Listener = (invalidation: Invalidation | 'all') => void;
 
 /**
- * A restarted or failed-over server may have lost the last invalidations while it still holds the entries they purged.
- * Therefore each server run gets its own epoch.
- */
-const POSITION = `
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local log = redis.pcall('HMGET', KEYS[1], 'run', 'epoch', 'sequence')
--- Replace a corrupt log: a key of another type, or a sequence that is not a safe integer.
-if log.err or not string.match(log[3] or '0', '^%d+$') or #(log[3] or '0') > 15 then
-  redis.call('DEL', KEYS[1])
-  log = {}
-end
-if (run ~= '' and log[1] ~= run) or not string.match(log[2] or '', '^[%w-]+$') then
-  log[2] = ARGV[1]
-  redis.call('HSET', KEYS[1], 'run', run, 'epoch', log[2])
-end
-return { log[2], log[3] or '0' }`;
-
-const positionSchema = z.tuple([z.string().min(1), z.string().regex(/^\d{1,15}$/)]);
-
-/**
- * The log that all processes poll. One hash: `run`, `epoch`, `sequence`, and the last invalidations under their sequence
- * numbers. Every method rejects with `StoreUnavailableError` if Redis is unavailable.
+ * The log that all processes poll, so that no lost message can hide an invalidation. Where entries may have been missed
+ * (the log was lost, or more were appended than it retains), listeners receive 'all'.
  */
 export class RedisInvalidationLog {
-  readonly #redis: RedisClient;
   readonly #key: string;
-  readonly #position: (keys: [string], args: [string]) => Promise<unknown>;
-  readonly #append: (keys: [string], args: [string, string, number]) => Promise<unknown>;
+  readonly #append: Script;
+  readonly #read: Script;
+  readonly #listeners: Listener[] = [];
+  #position: { readonly epoch: string; readonly sequence: number } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isPolling = false;
 
   constructor(redis: RedisClient) {
-    this.#redis = redis;
     this.#key = redis.key('changes');
-    this.#position = redis.defineScript('invalidationLogPosition', POSITION);
     this.#append = redis.defineScript('appendInvalidation', APPEND);
+    this.#read = redis.defineScript('readInvalidations', READ);
   }
 
+  /** Epoch of the last position read. Shared entries of another epoch may have missed a purge. */
+  get epoch(): string | undefined {
+    return this.#position?.epoch;
+  }
+
+  /** Rejects with `StoreUnavailableError`. */
   async append(invalidation: Invalidation): Promise<void> {
-    await this.#append([this.#key], [randomUUID(), formatInvalidation(invalidation), LOG_CAPACITY]);
+    await this.#append([this.#key], [randomUUID(), formatInvalidation(invalidation), CAPACITY]);
   }
 
-  /** Returns the sequence number of the newest invalidation. A different `epoch` means that the log was lost. */
-  async position(): Promise<{ epoch: string; sequence: number }> {
-    const reply = positionSchema.safeParse(await this.#position([this.#key], [randomUUID()]));
-    if (!reply.success) throw new StoreUnavailableError('the invalidation log is corrupt');
-    const [epoch, sequence] = reply.data;
-    return { epoch, sequence: Number(sequence) };
+  /** `listener` must not throw. */
+  subscribe(listener: Listener): void {
+    this.#listeners.push(listener);
   }
 
-  /** Returns the invalidations numbered `from` to `to`; undefined for each that is missing or malformed. */
-  async read(from: number, to: number): Promise<(Invalidation | undefined)[]> {
-    const sequences = Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
-    const texts = await this.#redis.command('HMGET', (client) => client.hmget(this.#key, ...sequences));
-    return texts.map(parseInvalidation);
+  /** Starts polling. Resolves after the first poll, even if Redis is unavailable. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => void this.#poll(), POLL_INTERVAL_MS).unref();
+    await this.#poll();
   }
 
-  async startNewEpoch(): Promise<void> {
-    await this.#redis.command('HSET', (client) => client.hset(this.#key, 'epoch', randomUUID()));
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#isPolling) return;
+    this.#isPolling = true;
+    try {
+      const { epoch, sequence } = this.#position ?? { epoch: '', sequence: 0 };
+      const reply = await this.#read([this.#key], [epoch, sequence, randomUUID(), CAPACITY]);
+      const [newEpoch, newSequence, ...invalidations] = reply as ReadReply;
+      this.#position = { epoch: newEpoch, sequence: newSequence };
+      for (const text of invalidations) {
+        for (const listener of this.#listeners) listener(parseInvalidation(text));
+      }
+    } catch (error) {
+      // The client logs that Redis is unavailable, and the next poll starts at the same position.
+      if (!(error instanceof StoreUnavailableError)) throw error;
+    } finally {
+      this.#isPolling = false;
+    }
   }
 }

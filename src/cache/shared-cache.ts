@@ -1,7 +1,7 @@
 import type { SpanContext } from '@opentelemetry/api';
 import type { FailureReason } from '../upstream/failure.ts';
 import type { ReadResult } from '../upstream/origin.ts';
-import type { CachedContent, CacheKey, Entry } from './entry.ts';
+import type { CachedContent, CacheKey } from './entry.ts';
 import type { Lifetime } from './freshness.ts';
 
 /** An entry with its current age, which does not depend on the clock of any gateway. */
@@ -11,15 +11,8 @@ export interface SharedEntry {
   readonly ageMs: number;
 }
 
-/** Converts an entry to one on the local clock, whose fetch began in the given purge generation. */
-export function toLocalEntry({ content, lifetime, ageMs }: SharedEntry, purgeGeneration: number, now: number): Entry {
-  return { content, lifetime, originatedAt: now - ageMs, purgeGeneration };
-}
-
 /** The right to fetch a document on behalf of all gateways. It ends with `commit` or a release, or when its holder dies. */
 export interface Lease {
-  /** Whether other gateways can see the lease and its result. */
-  readonly isDistributed: boolean;
   /**
    * Stores the entry for all gateways. `replacesDocument`: the local cache held a document, so others may too. Resolves to
    * false if a purge came after the lease was granted: then the entry must not be stored locally either.
@@ -27,8 +20,6 @@ export interface Lease {
   commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean>;
   /** Stores nothing. Waiters get the failure, if there is one; otherwise one of them fetches. */
   release(reason: FailureReason | undefined): Promise<void>;
-  /** Releases the lease unless another gateway waits for its result; then resolves to false. */
-  releaseIfUnwatched(): Promise<boolean>;
 }
 
 /** `entry` is the shared stale entry, if there is one. */
@@ -61,12 +52,7 @@ export interface SharedCache {
 }
 
 /** A lease that no other gateway can see. */
-export const localLease: Lease = {
-  isDistributed: false,
-  commit: async () => true,
-  release: async () => {},
-  releaseIfUnwatched: async () => true,
-};
+export const localLease: Lease = { commit: async () => true, release: async () => {} };
 
 /** For embedded mode: a single process shares nothing. */
 export const noSharedCache: SharedCache = {

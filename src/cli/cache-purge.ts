@@ -10,7 +10,7 @@ export const purgeCache = defineCommand({
   run: async ({ options: { 'account-group': accountGroupId, campaign }, env }) => {
     await withStores(env, async ({ redis }) => {
       if (!redis) throw new StoreUnavailableError('purging the memory of an embedded gateway needs REDIS_URL');
-      await redis.purger.purge({ accountGroupId, documentId: campaign });
+      await redis.purge({ accountGroupId, documentId: campaign });
     });
     const what = campaign === undefined ? 'all campaigns' : `campaign ${campaign}`;
     return {

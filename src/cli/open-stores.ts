@@ -1,8 +1,9 @@
 import { pino } from 'pino';
+import type { PurgeScope } from '../cache/entry.ts';
 import type { CachePolicy } from '../cache/freshness.ts';
+import { purge } from '../cache/purge.ts';
 import { RedisCache } from '../cache/redis-cache.ts';
 import { RedisInvalidationLog } from '../cache/redis-invalidation-log.ts';
-import { RedisPurger } from '../cache/redis-purger.ts';
 import type { ApiKey } from '../keys/api-key.ts';
 import { FileKeyStore } from '../keys/file-key-store.ts';
 import type { KeyStore } from '../keys/key-store.ts';
@@ -25,7 +26,7 @@ export interface CliStores {
     | {
         readonly lastUsed: LastUsedStore;
         readonly limiter: Pick<RedisLimiter, 'peek'>;
-        readonly purger: Pick<RedisPurger, 'purge'>;
+        purge(scope: PurgeScope): Promise<void>;
         openCache(policy: CachePolicy): Promise<Pick<RedisCache, 'peek'>>;
       }
     | undefined;
@@ -38,17 +39,22 @@ export async function openStores(
   const redis = openRedis(settings, pino({ level: 'silent' }), TIMEOUT_MS);
   if (!redis) return { keys: new FileKeyStore(settings.KEYS_FILE), redis: undefined, close: () => {} };
   await redis.whenReady(TIMEOUT_MS);
-  const invalidationLog = new RedisInvalidationLog(redis);
-  const purger = new RedisPurger(redis, invalidationLog);
+  const invalidations = new RedisInvalidationLog(redis);
   return {
-    keys: new RedisKeyStore(redis, publishKeyChange(invalidationLog)),
+    keys: new RedisKeyStore(redis, publishKeyChange(invalidations)),
     redis: {
       lastUsed: new LastUsedStore(redis),
       limiter: new RedisLimiter(redis),
-      purger,
-      openCache: async (policy) => new RedisCache({ redis, feed: await invalidationLog.position(), purger, policy }),
+      purge: (scope) => purge(redis, invalidations, scope),
+      openCache: async (policy) => {
+        await invalidations.start();
+        return new RedisCache({ redis, invalidations, policy, timeoutMs: TIMEOUT_MS });
+      },
     },
-    close: () => redis.close(),
+    close: () => {
+      invalidations.stop();
+      redis.close();
+    },
   };
 }
 

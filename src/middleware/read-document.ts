@@ -1,4 +1,5 @@
-import type { Cache, CacheResult } from '../cache/cache.ts';
+import type { Cache } from '../cache/cache.ts';
+import type { CacheResult } from '../cache/cache-result.ts';
 import type { CacheKey } from '../cache/entry.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { GatewayError } from '../http/errors.ts';

@@ -17,7 +17,7 @@ export const failureReasons = {
 export type FailureReason = keyof typeof failureReasons;
 
 /** Proxy error types (RFC 9209, section 2.3). For `status` the parameter `received-status` takes their place. */
-export const proxyErrors = {
+const proxyErrors = {
   dns: 'dns_error',
   connect: 'connection_refused',
   tls: 'tls_protocol_error',

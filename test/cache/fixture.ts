@@ -34,5 +34,5 @@ export function untilStored(client: Redis): Promise<string> {
 
 /** Waits until another gateway waits for the holder of the lease. */
 export function untilWatched(client: Redis): Promise<string> {
-  return until(() => client.hget(leaseName, 'watched_at'));
+  return until(() => client.hget(leaseName, 'watched'));
 }

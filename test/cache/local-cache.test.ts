@@ -56,13 +56,13 @@ test('100,000 purges take effect and use bounded memory', () => {
   const heapBefore = heapUsed();
   const createGroupKey = (i: number) => ({ path: '', accountGroupId: `ag_${i}`, documentId: 'cmp' });
   for (let i = 0; i < 100_000; i++) {
-    const generation = local.generation;
-    local.purge({ accountGroupId: `ag_${i}`, documentId: undefined });
-    if (!local.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
+    const generation = local.purges.generation;
+    local.purges.record({ accountGroupId: `ag_${i}`, documentId: undefined });
+    if (!local.purges.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
   }
   expect(heapUsed() - heapBefore).toBeLessThan(5_000_000);
-  expect(local.isPurged(createGroupKey(0), local.generation)).toBe(false);
-  expect(local.isPurged(createGroupKey(5), 0)).toBe(true);
+  expect(local.purges.isPurged(createGroupKey(0), local.purges.generation)).toBe(false);
+  expect(local.purges.isPurged(createGroupKey(5), 0)).toBe(true);
 });
 
 test.each([
@@ -75,25 +75,27 @@ test.each([
   const local = new LocalCache(10_000, () => performance.now());
   const entry = createEntry(1, '');
   local.store(createKey(1), entry);
-  local.purge(scope);
+  local.purges.record(scope);
   expect(local.get(createKey(1)) === undefined).toBe(isGone);
   expect(local.store(createKey(1), entry)).toBe(!isGone);
-  expect(local.store(createKey(1), { ...entry, purgeGeneration: local.generation })).toBe(true);
+  expect(local.store(createKey(1), { ...entry, purgeGeneration: local.purges.generation })).toBe(true);
 });
 
 describe('after a failed refresh', () => {
   test.each([
-    ['as long as the failure took', 4000, 0, 4000],
-    ['at most 10 s', 60_000, 0, 10_000],
-    ['at least the minimum', 5, 1000, 1000],
-  ])('the backoff lasts %s', (_what, durationMs, minBackoffMs, backoffMs) => {
+    ['as long as the failure took', 4000, false, 4000],
+    ['at most 10 s', 60_000, false, 10_000],
+    ['at least 1 s after a background refresh', 5, true, 1000],
+  ])('the backoff lasts %s', (_what, durationMs, isBackground, backoffMs) => {
     const clock = new Clock();
     const local = new LocalCache(10_000, clock.now);
-    const [entry, failure] = [createEntry(1, ''), new UpstreamFailure('status', 'test')];
-    local.recordRefreshFailure(entry, failure, durationMs);
+    const failure = new UpstreamFailure('status', 'test');
+    const entry = { ...createEntry(1, ''), originatedAt: clock.now() };
+    local.storeFailure(createKey(1), entry, { failure, durationMs, isBackground });
+    const getRecentFailure = () => local.getRecentFailure(local.get(createKey(1)) as Entry);
     clock.advance(backoffMs - 1);
-    expect(local.getRecentFailure(entry, minBackoffMs)).toBe(failure);
+    expect(getRecentFailure()).toBe(failure);
     clock.advance(1);
-    expect(local.getRecentFailure(entry, minBackoffMs)).toBeUndefined();
+    expect(getRecentFailure()).toBeUndefined();
   });
 });

@@ -132,7 +132,7 @@ describe('with Redis', () => {
       stack.upstream.respond = slow;
       const before = read(gateway, 'ag_1', documentId);
       await until(() => countRequests() === 2 * round - 1);
-      await stores.redis?.purger.purge({ accountGroupId: 'ag_1', documentId });
+      await stores.redis?.purge({ accountGroupId: 'ag_1', documentId });
       slow.open();
       expect(await before).toBe('old');
       stack.upstream.respond = respondWithName('new');

@@ -1,10 +1,8 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CachePolicy } from '../../src/cache/freshness.ts';
-import { InvalidationFeed } from '../../src/cache/invalidation-feed.ts';
 import { RedisCache } from '../../src/cache/redis-cache.ts';
 import { RedisInvalidationLog } from '../../src/cache/redis-invalidation-log.ts';
-import { RedisPurger } from '../../src/cache/redis-purger.ts';
 import { RedisClient } from '../../src/redis/client.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
 import { type RedisProxy, startProxy } from '../helpers/proxy.ts';
@@ -14,14 +12,14 @@ import { until } from '../helpers/wait.ts';
 let redis: RedisServer;
 let proxy: RedisProxy;
 const clients: RedisClient[] = [];
-const feeds: InvalidationFeed[] = [];
+const logs: RedisInvalidationLog[] = [];
 
 beforeAll(async () => {
   redis = await RedisServer.start();
   proxy = await startProxy(redis.port);
 });
 afterAll(async () => {
-  for (const feed of feeds) feed.stop();
+  for (const log of logs) log.stop();
   for (const client of clients) client.close();
   proxy.stop();
   await redis.stop();
@@ -44,12 +42,10 @@ async function openCache(url: string, timeoutMs = 10_000): Promise<RedisCache> {
   });
   clients.push(client);
   await client.whenReady(10_000);
-  const invalidationLog = new RedisInvalidationLog(client);
-  const feed = new InvalidationFeed(invalidationLog);
-  await feed.start();
-  feeds.push(feed);
-  const purger = new RedisPurger(client, invalidationLog);
-  return new RedisCache({ redis: client, feed, purger, policy, timeoutMs });
+  const invalidations = new RedisInvalidationLog(client);
+  await invalidations.start();
+  logs.push(invalidations);
+  return new RedisCache({ redis: client, invalidations, policy, timeoutMs });
 }
 
 async function acquireLease(cache: RedisCache, documentId: string) {

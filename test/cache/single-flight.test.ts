@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { Cache } from '../../src/cache/cache.ts';
 import type { CachePolicy, Lifetime } from '../../src/cache/freshness.ts';
-import { LocalCache } from '../../src/cache/local-cache.ts';
 import type { Lease, LookupResult, SharedEntry } from '../../src/cache/shared-cache.ts';
-import { SingleFlight } from '../../src/cache/single-flight.ts';
 import { AbortedError, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
 import type { OriginResponse, ReadResult } from '../../src/upstream/origin.ts';
 import { Clock } from '../helpers/clock.ts';
@@ -11,12 +10,12 @@ import { until } from '../helpers/wait.ts';
 const key = { path: '/campaigns/cmp_1', accountGroupId: 'ag_1', documentId: 'cmp_1' };
 const lifetime: Lifetime = { freshMs: 10_000, staleWhileRevalidateMs: 10_000, staleIfErrorMs: 60_000 };
 const policy: CachePolicy = { found: lifetime, not_found: lifetime, uncacheable: lifetime };
-const noReader = new AbortController().signal;
 
 const createDocument = (data: string): ReadResult => ({ outcome: 'found', data, etag: '"1"' });
 const createEntry = (data: string, ageMs: number): SharedEntry => ({ content: createDocument(data), lifetime, ageMs });
 const respondWith = (data: string, headers = {}): OriginResponse => ({ result: createDocument(data), headers });
 
+const fromOrigin = createDocument('origin');
 const fresh = createEntry('shared', 1000);
 const revalidatable = createEntry('shared', 15_000);
 const usableOnError = createEntry('shared', 30_000);
@@ -25,8 +24,6 @@ const held: LookupResult = { state: 'held', entry: undefined, leader: 'another g
 
 /** A lease that records what becomes of it. */
 class FakeLease implements Lease {
-  readonly isDistributed = true;
-  isWatched = false;
   isPurged = false;
   readonly committed: SharedEntry[] = [];
   readonly releasedWith: (FailureReason | undefined)[] = [];
@@ -38,15 +35,11 @@ class FakeLease implements Lease {
   async release(reason: FailureReason | undefined): Promise<void> {
     this.releasedWith.push(reason);
   }
-  async releaseIfUnwatched(): Promise<boolean> {
-    return !this.isWatched;
-  }
 }
 
-/** A SingleFlight over a shared cache that gives the scripted results in order, and repeats the last one. */
+/** A cache over a shared cache that gives the scripted results in order, and repeats the last one. */
 function setUp(script: (lease: Lease) => LookupResult[] = (lease) => [{ state: 'granted', entry: undefined, lease }]) {
   const clock = new Clock();
-  const local = new LocalCache(1_000_000, clock.now);
   const lease = new FakeLease();
   const results = script(lease);
   const lookups: string[] = [];
@@ -57,7 +50,15 @@ function setUp(script: (lease: Lease) => LookupResult[] = (lease) => [{ state: '
   };
   const errors: unknown[] = [];
   const onError = (error: unknown) => errors.push(error);
-  const flights = new SingleFlight(local, { policy, timeoutMs: 1000, random: () => 0, shared: { lookup }, onError });
+  const cache = new Cache({
+    policy,
+    maxBytes: 1_000_000,
+    timeoutMs: 1000,
+    shared: { lookup },
+    onError,
+    now: clock.now,
+    random: () => 0,
+  });
   const requests: (PromiseWithResolvers<OriginResponse> & { signal: AbortSignal })[] = [];
   const origin = {
     isValidDocument: () => true,
@@ -72,190 +73,203 @@ function setUp(script: (lease: Lease) => LookupResult[] = (lease) => [{ state: '
     await until(() => requests.length > 0);
     return requests.shift() as (typeof requests)[number];
   };
-  return { clock, local, lease, lookups, errors, flights, origin, requests, nextRequest };
+  const load = (signal = new AbortController().signal) => cache.load(key, origin, signal);
+  const refresh = () => cache.refresh(key, origin);
+  return { cache, clock, lease, lookups, errors, requests, load, refresh, nextRequest };
 }
 
 describe('a reader gets the result that the state of the shared cache determines', () => {
-  const stored = { kind: 'stored', entry: { content: { data: 'shared' } } };
-  const fetched = { kind: 'fetched', forwardReason: 'uri-miss', isStored: true, isCollapsed: false };
-  const collapsed = { kind: 'fetched', forwardReason: 'uri-miss', isCollapsed: true, result: { data: 'shared' } };
-  const leaderResult = createDocument('shared');
+  const shared = createDocument('shared');
+  const miss = { outcome: 'miss', forwardReason: 'uri-miss', isStored: true };
+  const collapsed = { outcome: 'collapsed', forwardReason: 'uri-miss', isStored: true };
 
   const cases: [
     what: string,
     script: (lease: Lease) => LookupResult[],
-    expected: { kind: string } & Record<string, unknown>,
+    outcome: Record<string, unknown>,
+    result: ReadResult | FailureReason,
     requestsOrigin: boolean,
   ][] = [
-    ['a fresh entry is served', () => [{ state: 'fresh', entry: fresh }], stored, false],
+    [
+      'a fresh entry is served',
+      () => [{ state: 'fresh', entry: fresh }],
+      { outcome: 'hit', ageMs: 1000 },
+      shared,
+      false,
+    ],
     [
       'a hit-for-miss marker makes the reader bypass the cache',
       () => [{ state: 'fresh', entry: uncacheable }],
-      { kind: 'uncacheable', result: undefined },
-      false,
+      { outcome: 'bypass' },
+      fromOrigin,
+      true,
     ],
     [
       'no entry and a granted lease: the origin is requested',
       (lease) => [{ state: 'granted', entry: undefined, lease }],
-      fetched,
+      miss,
+      fromOrigin,
       true,
     ],
     [
       'a revalidatable entry and a granted lease: the entry is served and refreshed',
       (lease) => [{ state: 'granted', entry: revalidatable, lease }],
-      stored,
+      { outcome: 'stale', ttlMs: -5000 },
+      shared,
       true,
     ],
     [
       'an entry in its stale-if-error window: the reader waits for the origin',
       (lease) => [{ state: 'granted', entry: usableOnError, lease }],
-      { ...fetched, forwardReason: 'stale' },
+      { ...miss, forwardReason: 'stale' },
+      fromOrigin,
       true,
     ],
     [
       'a revalidatable entry that another gateway refreshes is served at once',
       () => [{ ...held, entry: revalidatable }],
-      stored,
+      { outcome: 'stale' },
+      shared,
       false,
     ],
     [
       'another gateway stores the entry',
       () => [held, held, { state: 'fresh', entry: fresh }],
-      { ...collapsed, isStored: true },
+      collapsed,
+      shared,
       false,
     ],
     [
       'another gateway leaves a result that is not stored',
-      () => [held, { state: 'leader_result', result: leaderResult }],
+      () => [held, { state: 'leader_result', result: shared }],
       { ...collapsed, isStored: false },
+      shared,
       false,
     ],
     [
       'another gateway leaves a failure',
       () => [held, { state: 'leader_failed', reason: 'status' }],
-      { kind: 'failed', failure: { reason: 'status' }, stale: undefined },
+      { ...collapsed, isStored: false },
+      'status',
       false,
     ],
     [
       'another gateway dies: this one fetches',
       (lease) => [held, { state: 'granted', entry: undefined, lease }],
-      fetched,
+      miss,
+      fromOrigin,
       true,
     ],
   ];
 
-  test.each(cases)('%s', async (_what, script, expected, requestsOrigin) => {
-    const { flights, origin, nextRequest, requests, lease } = setUp(script);
-    const result = flights.start(key, origin).join(noReader);
+  test.each(cases)('%s', async (_what, script, outcome, result, requestsOrigin) => {
+    const { load, nextRequest, requests, lease } = setUp(script);
+    const loaded = load();
     if (requestsOrigin) {
       (await nextRequest()).resolve(respondWith('origin'));
-      await until(() => lease.committed.length === 1);
-      expect(lease.committed).toMatchObject([{ content: { data: 'origin' }, ageMs: 0 }]);
+      if (outcome['outcome'] !== 'bypass') {
+        await until(() => lease.committed.length === 1);
+        expect(lease.committed).toMatchObject([{ content: fromOrigin, ageMs: 0 }]);
+      }
     }
-    expect(await result).toMatchObject(expected);
+    const expected = typeof result === 'string' ? { failure: { reason: result } } : { result };
+    expect(await loaded).toMatchObject({ outcome, ...expected });
     expect(requests).toEqual([]);
   });
 
   test('a leader that exceeds the origin timeout is a timeout', async () => {
-    const { flights, origin, clock, lookups } = setUp(() => [held]);
-    const result = flights.start(key, origin).join(noReader);
+    const { load, clock, lookups } = setUp(() => [held]);
+    const loaded = load();
     await until(() => lookups.length > 1);
     clock.advance(2001);
-    expect(await result).toMatchObject({ kind: 'failed', failure: { reason: 'timeout' } });
+    expect(await loaded).toMatchObject({ failure: { reason: 'timeout' } });
   });
 
   test('a fresh shared entry that is older than the stale local one is skipped', async () => {
-    const { flights, origin, local, clock, nextRequest } = setUp((lease) => [
+    const { load, clock, nextRequest } = setUp((lease) => [
+      { state: 'granted', entry: undefined, lease },
       { state: 'fresh', entry: createEntry('shared', 9000) },
       { state: 'granted', entry: undefined, lease },
     ]);
-    const mustRevalidate = { freshMs: 1000, staleWhileRevalidateMs: 0, staleIfErrorMs: 60_000 };
-    const content = createDocument('local');
-    local.store(key, { content, lifetime: mustRevalidate, originatedAt: clock.now() - 2000, purgeGeneration: 0 });
-    const result = flights.start(key, origin).join(noReader);
+    const first = load();
+    (await nextRequest()).resolve(respondWith('local', { 'cache-control': 'max-age=1, must-revalidate' }));
+    await first;
+    clock.advance(2000);
+    const second = load();
     (await nextRequest()).resolve(respondWith('origin'));
-    expect(await result).toMatchObject({ kind: 'fetched', result: { data: 'origin' } });
+    expect(await second).toMatchObject({ result: fromOrigin });
   });
 });
 
 describe('a purge', () => {
   test('during a fetch: the result is not stored, and later readers start another fetch', async () => {
-    const { flights, origin, local, nextRequest } = setUp();
-    const before = flights.start(key, origin);
-    const result = before.join(noReader);
+    const { cache, load, nextRequest } = setUp();
+    const before = load();
     const request = await nextRequest();
-    expect(flights.findJoinable(key)).toBe(before);
-    local.purge({ accountGroupId: 'ag_1', documentId: undefined });
-    expect(flights.findJoinable(key)).toBeUndefined();
-
-    const after = flights.start(key, origin);
-    const newResult = after.join(noReader);
+    cache.invalidate({ accountGroupId: 'ag_1', documentId: undefined });
+    const after = load();
     (await nextRequest()).resolve(respondWith('new'));
-    expect(await newResult).toMatchObject({ result: { data: 'new' } });
+    expect(await after).toMatchObject({ result: { data: 'new' } });
     request.resolve(respondWith('old'));
-    expect(await result).toMatchObject({ result: { data: 'old' } });
-    expect(local.get(key)).toMatchObject({ content: { data: 'new' } });
+    expect(await before).toMatchObject({ result: { data: 'old' } });
+    expect(cache.lookup(key)).toMatchObject({ result: { data: 'new' } });
+  });
+
+  test('during a fetch: a reader that had joined it fetches again', async () => {
+    const { cache, load, nextRequest } = setUp();
+    const readers = [load(), load()];
+    const request = await nextRequest();
+    cache.invalidate('all');
+    request.resolve(respondWith('old'));
+    (await nextRequest()).resolve(respondWith('new'));
+    expect(await Promise.all(readers)).toMatchObject([{ result: { data: 'old' } }, { result: { data: 'new' } }]);
   });
 
   test('that only the lease has noticed: the result is removed from the local cache', async () => {
-    const { flights, origin, local, lease, nextRequest } = setUp();
+    const { cache, load, lease, nextRequest } = setUp();
     lease.isPurged = true;
-    const result = flights.start(key, origin).join(noReader);
+    const loaded = load();
     (await nextRequest()).resolve(respondWith('old'));
-    expect(await result).toMatchObject({ result: { data: 'old' } });
-    await until(() => !local.get(key));
+    expect(await loaded).toMatchObject({ result: { data: 'old' } });
+    await until(() => !cache.lookup(key));
   });
 });
 
-describe('when its last reader leaves', () => {
-  async function startAndLeave(isWatched: boolean) {
-    const context = setUp();
-    context.lease.isWatched = isWatched;
+describe('when a reader disconnects', () => {
+  test('a fetch without other readers is aborted, releases its lease without a failure, and is not joined', async () => {
+    const { load, lease, nextRequest } = setUp();
     const reader = new AbortController();
-    const result = context.flights.start(key, context.origin).join(reader.signal);
-    const request = await context.nextRequest();
+    const loaded = load(reader.signal);
+    const request = await nextRequest();
     reader.abort();
-    await expect(result).rejects.toBeInstanceOf(AbortedError);
-    return { ...context, request };
-  }
-
-  test('a fetch is aborted, and releases its lease without a failure', async () => {
-    const { request, lease, flights } = await startAndLeave(false);
-    await until(() => request.signal.aborted);
+    expect(request.signal.aborted).toBe(true);
+    const next = load();
+    expect(await loaded).toMatchObject({ failure: expect.any(AbortedError) });
     await until(() => lease.releasedWith.length === 1);
     expect(lease.releasedWith).toEqual([undefined]);
-    expect(flights.findJoinable(key)).toBeUndefined();
-  });
-
-  test('a fetch continues while another gateway waits for it, and is aborted after that', async () => {
-    const { request, lease } = await startAndLeave(true);
-    expect(request.signal.aborted).toBe(false);
-    lease.isWatched = false;
-    await until(() => request.signal.aborted);
+    (await nextRequest()).resolve(respondWith('origin'));
+    expect(await next).toMatchObject({ result: fromOrigin });
   });
 
   test('a fetch that other readers joined continues', async () => {
-    const { flights, origin, nextRequest } = setUp();
-    const fetch = flights.start(key, origin);
+    const { load, nextRequest } = setUp();
     const reader = new AbortController();
-    const [first, second] = [fetch.join(reader.signal), fetch.join(noReader)];
+    const readers = [load(reader.signal), load()];
     const request = await nextRequest();
     reader.abort();
-    await expect(first).rejects.toBeInstanceOf(AbortedError);
     request.resolve(respondWith('origin'));
-    expect(await second).toMatchObject({ result: { data: 'origin' } });
+    expect(await Promise.all(readers)).toMatchObject([{ result: fromOrigin }, { result: fromOrigin }]);
   });
 
   test('a background refresh continues', async () => {
-    const { flights, origin, local, nextRequest } = setUp();
-    flights.refresh(key, origin);
+    const { cache, load, refresh, nextRequest } = setUp();
+    refresh();
     const reader = new AbortController();
-    const result = flights.findJoinable(key)?.join(reader.signal);
+    void load(reader.signal);
     const request = await nextRequest();
     reader.abort();
-    await expect(result).rejects.toBeInstanceOf(AbortedError);
     request.resolve(respondWith('origin'));
-    await until(() => local.get(key));
+    await until(() => cache.lookup(key));
   });
 });
 
@@ -265,26 +279,27 @@ test.each([
   ['invalid_document', 'invalid_document'],
   ['dns', undefined],
   ['connect', undefined],
+  ['tls', undefined],
   ['circuit_open', undefined],
   ['overloaded', undefined],
 ] as const)(
   'waiters on other gateways share a failure only if the origin itself failed: %s',
   async (reason, shared) => {
-    const { flights, origin, lease, nextRequest } = setUp();
-    const result = flights.start(key, origin).join(noReader);
+    const { load, lease, nextRequest } = setUp();
+    const loaded = load();
     (await nextRequest()).reject(new UpstreamFailure(reason, 'test'));
-    expect(await result).toMatchObject({ kind: 'failed', failure: { reason } });
+    expect(await loaded).toMatchObject({ failure: { reason } });
     await until(() => lease.releasedWith.length === 1);
     expect(lease.releasedWith).toEqual([shared]);
   },
 );
 
 test('a second refresh is not started while one is in flight', async () => {
-  const { flights, origin, nextRequest, requests } = setUp();
-  flights.refresh(key, origin);
+  const { refresh, nextRequest, requests } = setUp();
+  refresh();
   await nextRequest();
-  flights.refresh(key, origin);
-  flights.refresh(key, origin);
+  refresh();
+  refresh();
   expect(requests).toEqual([]);
 });
 
@@ -292,28 +307,24 @@ describe('an unexpected error', () => {
   const bug = new TypeError('bug');
 
   test('reaches every reader, releases the lease, and is not reported a second time', async () => {
-    const { flights, origin, errors, lease, nextRequest } = setUp();
-    const fetch = flights.start(key, origin);
-    const readers = [fetch.join(noReader), fetch.join(noReader)];
+    const { load, errors, lease, nextRequest } = setUp();
+    const readers = Promise.allSettled([load(), load()]);
     (await nextRequest()).reject(bug);
-    for (const reader of readers) await expect(reader).rejects.toBe(bug);
+    expect(await readers).toMatchObject([{ reason: bug }, { reason: bug }]);
     expect([errors, lease.releasedWith]).toEqual([[], [undefined]]);
-    expect(flights.findJoinable(key)).toBeUndefined();
   });
 
   test('in a background refresh is reported', async () => {
-    const { flights, origin, errors, nextRequest } = setUp();
-    flights.refresh(key, origin);
+    const { refresh, errors, nextRequest } = setUp();
+    refresh();
     (await nextRequest()).reject(bug);
     await until(() => errors.length > 0);
     expect(errors).toEqual([bug]);
   });
 
   test('after the reader got a stale entry is reported', async () => {
-    const { flights, origin, errors, nextRequest } = setUp((lease) => [
-      { state: 'granted', entry: revalidatable, lease },
-    ]);
-    expect(await flights.start(key, origin).join(noReader)).toMatchObject({ kind: 'stored' });
+    const { load, errors, nextRequest } = setUp((lease) => [{ state: 'granted', entry: revalidatable, lease }]);
+    expect(await load()).toMatchObject({ outcome: { outcome: 'stale' } });
     (await nextRequest()).reject(bug);
     await until(() => errors.length > 0);
     expect(errors).toEqual([bug]);

@@ -133,7 +133,7 @@ describe('a trace continues from the caller through the gateway to the campaign 
     await until(() => traced.stack.upstream.requests.length === before + 1);
     const second = traced.read(other);
     const lease = `campaign-gateway:{cache:ag_1}:${traced.path}:lease`;
-    await until(() => traced.stack.redis.client.hget(lease, 'watched_at'));
+    await until(() => traced.stack.redis.client.hget(lease, 'watched'));
     held.open();
     const [leader, waiter] = await Promise.all([first, second]);
     expect(waiter.headers.get('cache-status')).toContain('collapsed');

@@ -1,0 +1,226 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Span, type SpanContext, SpanKind } from '@opentelemetry/api';
+import { endSpan, startSpan, withSpan } from '../telemetry/tracing.ts';
+import { AbortedError, type FailureReason, getErrorType, UpstreamFailure } from '../upstream/failure.ts';
+import type { Origin, OriginResponse, ReadResult } from '../upstream/origin.ts';
+import { type CacheResult, fromEntry } from './cache-result.ts';
+import type { CacheKey, Entry } from './entry.ts';
+import { type CachePolicy, decideStorage, maxUsableAgeMs } from './freshness.ts';
+import type { LocalCache } from './local-cache.ts';
+import { type Lease, type LookupOptions, localLease, type SharedCache, type SharedEntry } from './shared-cache.ts';
+
+export interface FlightOptions {
+  readonly local: LocalCache;
+  readonly shared: SharedCache;
+  readonly policy: CachePolicy;
+  /** Timeout of a request to the origin. */
+  readonly timeoutMs: number;
+  /** Jitter: returns a number from 0 to 1. */
+  readonly random: () => number;
+}
+
+/** While waiting for a leader, the poll interval is this share of the time waited, between the two bounds. */
+const POLL_BACKOFF = 1 / 8;
+const MIN_POLL_MS = 4;
+const MAX_POLL_MS = 100;
+/** How much longer than the origin timeout a gateway waits for a leader. */
+const LEADER_GRACE_MS = 1000;
+
+/** Failures that concern only the gateway that has them: the waiters on other gateways try for themselves. */
+const OWN_FAILURES: ReadonlySet<FailureReason> = new Set(['dns', 'connect', 'tls', 'circuit_open', 'overloaded']);
+
+/** One read of the shared cache, and of the origin if necessary, for every reader of the document while it is in flight. */
+export class Flight {
+  /** Purge generation when the flight began: see `PurgeTracker`. */
+  readonly generation: number;
+  /** Span of the request to the origin, if this gateway sends it. */
+  span: Span | undefined;
+  /** Span of the gateway that fetches, if this one waits for it. */
+  leaderSpan: SpanContext | undefined;
+  /** Readers have their result. A stale one may be followed by a refresh. */
+  isSettled = false;
+  /** False if the result is only for the reader that started the flight. */
+  isShareable = true;
+  readonly #options: FlightOptions;
+  readonly #key: CacheKey;
+  readonly #origin: Origin;
+  readonly #isBackground: boolean;
+  readonly #result = Promise.withResolvers<CacheResult | undefined>();
+  readonly #abort = new AbortController();
+  #readers = 0;
+  /** The newest document found so far, served if the origin fails. */
+  #stale: Entry | undefined;
+
+  /** `isBackground`: continues without readers. */
+  constructor(options: FlightOptions, key: CacheKey, origin: Origin, isBackground: boolean) {
+    this.#options = options;
+    this.#key = key;
+    this.#origin = origin;
+    this.#isBackground = isBackground;
+    this.generation = options.local.purges.generation;
+    this.#setStale(options.local.get(key));
+    this.#result.promise.catch(() => {}); // See `run`: the caller reports an error that no reader receives.
+  }
+
+  get isAborted(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  /** Resolves to undefined if the reader must bypass the cache. The flight is aborted when all readers have left. */
+  join(signal: AbortSignal): Promise<CacheResult | undefined> {
+    this.#readers++;
+    const leave = () => {
+      this.#readers--;
+      if (this.#readers === 0 && !this.isSettled && !this.#isBackground) this.#abort.abort();
+    };
+    if (signal.aborted) leave();
+    else signal.addEventListener('abort', leave, { once: true });
+    return this.#result.promise;
+  }
+
+  /** Resolves when the result is stored, which may be after readers have it. Rejects with a bug that no reader receives. */
+  async run(): Promise<void> {
+    try {
+      await this.#load();
+    } catch (error) {
+      const isReceived = !this.isSettled && this.#readers > 0;
+      this.isSettled = true;
+      this.#result.reject(error);
+      if (!isReceived) throw error;
+    }
+  }
+
+  async #load(): Promise<void> {
+    const { isValidDocument } = this.#origin;
+    const startedAt = this.#options.local.now();
+    let options: LookupOptions = { isValidDocument };
+    while (!this.isAborted) {
+      const lookup = await this.#options.shared.lookup(this.#key, options);
+      switch (lookup.state) {
+        case 'fresh': {
+          const entry = this.#toLocal(lookup.entry);
+          // An older entry must not revive content that this process has already replaced.
+          if (!this.#isOutdated(entry)) return this.#resolveStored(entry, options.leader !== undefined);
+          options = { isValidDocument, skipStored: true };
+          break;
+        }
+        case 'granted':
+          this.#serveStaleIfAllowed(lookup.entry);
+          return this.#fetch(lookup.lease);
+        case 'held': {
+          this.#serveStaleIfAllowed(lookup.entry);
+          if (this.isSettled) return; // The leader refreshes the entry.
+          this.leaderSpan = lookup.leaderSpan;
+          const waitedMs = this.#options.local.now() - startedAt;
+          if (waitedMs > this.#options.timeoutMs + LEADER_GRACE_MS) return this.#failAsFollower('timeout');
+          await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waitedMs * POLL_BACKOFF)));
+          options = { isValidDocument, leader: lookup.leader };
+          break;
+        }
+        case 'leader_failed':
+          return this.#failAsFollower(lookup.reason);
+        case 'leader_result':
+          return this.#resolveFetched('collapsed', lookup.result, false);
+      }
+    }
+    this.#fail(new AbortedError(), 'miss');
+  }
+
+  /** Requests the document from the origin on behalf of all gateways. */
+  async #fetch(lease: Lease): Promise<void> {
+    const { local, timeoutMs } = this.#options;
+    this.span = startSpan('fetch', SpanKind.INTERNAL);
+    const startedAt = local.now();
+    try {
+      // The full timeout, however long this gateway has waited for a leader.
+      const deadlineAt = performance.now() + timeoutMs;
+      const response = await withSpan(this.span, () => this.#origin.fetch(this.#abort.signal, deadlineAt));
+      endSpan(this.span, { outcome: response.result.outcome });
+      await this.#store(lease, response, local.now() - startedAt);
+    } catch (error) {
+      const isFailure = error instanceof UpstreamFailure;
+      endSpan(this.span, {}, isFailure ? getErrorType(error) : 'internal');
+      const isOriginFailure = isFailure && !this.isAborted;
+      if (isOriginFailure && this.#stale) {
+        const durationMs = local.now() - startedAt;
+        local.storeFailure(this.#key, this.#stale, { failure: error, durationMs, isBackground: this.#isBackground });
+      }
+      if (isFailure) this.#fail(error, 'miss');
+      await lease.release(isOriginFailure && !OWN_FAILURES.has(error.reason) ? error.reason : undefined);
+      if (!isFailure) throw error;
+    }
+  }
+
+  async #store(lease: Lease, { result, headers }: OriginResponse, delayMs: number): Promise<void> {
+    const { local, policy, random } = this.#options;
+    const storage = decideStorage(headers, { ceiling: policy[result.outcome], delayMs, random });
+    const shared: SharedEntry = storage
+      ? { content: result, ...storage }
+      : { content: { outcome: 'uncacheable' }, lifetime: policy.uncacheable, ageMs: 0 };
+    const entry = this.#toLocal(shared);
+    const isStored =
+      local.store(this.#key, entry) || (lease !== localLease && maxUsableAgeMs(shared.lifetime) > shared.ageMs);
+    this.isShareable = storage !== undefined;
+    // Before the commit: readers do not wait for Redis.
+    this.#resolveFetched('miss', result, isStored && this.isShareable);
+    const isCurrent = await lease.commit(shared, this.#stale?.content.outcome === 'found');
+    if (!isCurrent) local.deleteIfCurrent(this.#key, entry);
+  }
+
+  /** Selects the newer of the two stale entries. Gives it to readers at once if it may be served while it is revalidated. */
+  #serveStaleIfAllowed(shared: SharedEntry | undefined): void {
+    if (shared) this.#setStale(this.#toLocal(shared));
+    const stale = this.#stale;
+    if (stale && this.#options.local.getFreshness(stale) === 'stale_while_revalidate') {
+      this.#resolveStored(stale, false);
+    }
+  }
+
+  /** A hit-for-miss marker is no stale document. */
+  #setStale(entry: Entry | undefined): void {
+    if (entry && entry.content.outcome !== 'uncacheable' && !this.#isOutdated(entry)) this.#stale = entry;
+  }
+
+  #isOutdated(entry: Entry): boolean {
+    return this.#stale !== undefined && this.#stale.originatedAt > entry.originatedAt;
+  }
+
+  #toLocal({ content, lifetime, ageMs }: SharedEntry): Entry {
+    const originatedAt = this.#options.local.now() - ageMs;
+    return { content, lifetime, originatedAt, purgeGeneration: this.generation };
+  }
+
+  #resolveStored(entry: Entry, hasWaited: boolean): void {
+    const { local } = this.#options;
+    const isStored = local.store(this.#key, entry);
+    const { content } = entry;
+    if (hasWaited && content.outcome !== 'uncacheable') this.#resolveFetched('collapsed', content, isStored);
+    else this.#resolve(fromEntry(entry, local.getAgeMs(entry)));
+  }
+
+  #resolveFetched(outcome: 'miss' | 'collapsed', result: ReadResult, isStored: boolean): void {
+    this.#resolve({ result, outcome: { outcome, forwardReason: this.#stale ? 'stale' : 'uri-miss', isStored } });
+  }
+
+  #failAsFollower(reason: FailureReason): void {
+    this.#fail(new UpstreamFailure(reason, 'fetched by another gateway'), 'collapsed');
+  }
+
+  #fail(failure: UpstreamFailure, outcome: 'miss' | 'collapsed'): void {
+    const { local } = this.#options;
+    const stale = this.#stale;
+    if (stale && !local.purges.isPurged(this.#key, stale.purgeGeneration) && local.getFreshness(stale) !== 'expired') {
+      const { reason } = failure;
+      const wasForwarded = reason !== 'circuit_open' && reason !== 'overloaded';
+      this.#resolve(fromEntry(stale, local.getAgeMs(stale), { reason, wasForwarded }));
+    } else {
+      const forwardReason = stale ? 'stale' : 'uri-miss';
+      this.#resolve({ failure, outcome: { outcome, forwardReason, isStored: false } });
+    }
+  }
+
+  #resolve(result: CacheResult | undefined): void {
+    this.isSettled = true;
+    this.#result.resolve(result);
+  }
+}
