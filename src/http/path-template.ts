@@ -26,7 +26,11 @@ export function pathFromTarget(target: string): string {
   return path.startsWith('/') ? path : path.replace(/^https?:\/\/[^/]*/i, '') || '/';
 }
 
-/** The reverse of `toExpressPath`. */
+const templates = new Map<string, string>();
+
+/** The reverse of `toExpressPath`, computed once per route. */
 export function toPathTemplate(expressPath: string): string {
-  return expressPath.replace(/:(\w+)/g, '{$1}');
+  const template = templates.get(expressPath) ?? expressPath.replace(/:(\w+)/g, '{$1}');
+  templates.set(expressPath, template);
+  return template;
 }

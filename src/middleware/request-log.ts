@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { GatewayError } from '../http/errors.ts';
+import { writeFields } from '../telemetry/log.ts';
 import type { CompletedRequest } from './request-telemetry.ts';
 
 /** One line per request. The path and the headers are not logged: they may contain anything, a key included. */
@@ -21,7 +22,7 @@ export function logRequest(log: Logger, { request, context, route, status, code,
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
-  log[levelFor(status, cache?.outcome)](fields, 'request completed');
+  writeFields(log, levelFor(status, cache?.outcome), fields, 'request completed');
 }
 
 function levelFor(status: number, cacheOutcome: string | undefined): 'error' | 'warn' | 'info' {

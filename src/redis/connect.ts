@@ -55,7 +55,8 @@ export async function ping(client: Redis | Cluster): Promise<void> {
 export function corkUntilNextTick(client: Redis | Cluster): void {
   for (const node of client instanceof Cluster ? client.nodes() : [client]) {
     const socket = node.stream as Socket | undefined; // A cluster node without a connection yet has none.
-    socket?.cork();
-    if (socket) process.nextTick(() => socket.uncork());
+    if (!socket || socket.writableCorked > 0) continue;
+    socket.cork();
+    process.nextTick(() => socket.uncork());
   }
 }

@@ -16,7 +16,7 @@ export class LabeledSeries<State> {
 
   /** Finds the series of these label values, or creates it. */
   get(values: readonly (string | number)[]): State {
-    const key = values.join('\0');
+    const key = values.length === 1 ? String(values[0]) : values.join('\0');
     const existing = this.#series.get(key);
     if (existing) return existing.state;
     const entries = this.#labels.map((label, i) => [label, values[i]] as const).filter(([, value]) => value !== '');
