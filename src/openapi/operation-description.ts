@@ -1,38 +1,22 @@
 import type { z } from 'zod';
 import type { Endpoint } from '../endpoints/endpoint.ts';
-import { compilePathTemplate } from '../http/path-template.ts';
 
-/** Placeholder in the snippets. The reference page replaces it with the gateway's own address. */
-const GATEWAY_URL = 'https://gateway.example';
+/** What a caller needs, by the name that the published reference uses. */
+export const prerequisites = {
+  integration_api_key: 'a valid API key',
+  account_group_access: 'the key grants access to the account group',
+} as const;
 
-/** Markdown description of an endpoint: what it returns, what it requires, and runnable requests. */
+/** Markdown description of an endpoint: what it returns and what it requires. */
 export function operationDescription(endpoint: Endpoint): string {
+  const needs = Object.entries(prerequisites).map(([name, meaning]) => `\`${name}\` (${meaning})`);
   return `${endpoint.description}
 
 **Required API permission:** \`${endpoint.permission}\`
 
-**Prerequisites:** \`integration_api_key\` (a valid API key) and \`account_group_access\` (the key grants access to the account group)
+**Prerequisites:** ${needs.join(' and ')}
 
-**Request body:** This endpoint does not define a request body.
-
-${snippets(endpoint)}`;
-}
-
-function snippets({ path, parameters }: Endpoint): string {
-  const examples = Object.entries(parameters).map(([name, schema]) => [name, firstExample(schema)]);
-  const url = GATEWAY_URL + compilePathTemplate(path)(Object.fromEntries(examples));
-  return `\`\`\`sh
-curl -i -H "X-API-Key: $API_KEY" ${url}
-\`\`\`
-
-\`\`\`js
-const response = await fetch('${url}', {
-  headers: { 'X-API-Key': process.env.API_KEY },
-});
-const { success, data, error, traceId } = await response.json();
-if (!success) throw new Error(\`\${error.code}: \${error.details} (trace id \${traceId})\`);
-console.log(data);
-\`\`\``;
+**Request body:** This endpoint does not define a request body.`;
 }
 
 /** The first example of a parameter's schema, or an empty string. */

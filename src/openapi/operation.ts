@@ -1,7 +1,8 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { errorEnvelope, successEnvelope } from '../http/envelope.ts';
+import { codeSamples } from './code-samples.ts';
 import { errorResponses } from './error-examples.ts';
-import { firstExample, operationDescription } from './operation-description.ts';
+import { firstExample, operationDescription, prerequisites } from './operation-description.ts';
 import { errorHeaders, successHeaders } from './response-headers.ts';
 import { type Json, toJsonSchema } from './schemas.ts';
 
@@ -19,7 +20,8 @@ function describeOperation(endpoint: Endpoint, method: 'get' | 'head'): Json {
     description: method === 'get' ? operationDescription(endpoint) : description,
     tags: [`${name}s`],
     'x-required-permission': permission,
-    'x-prerequisites': ['integration_api_key', 'account_group_access'],
+    'x-prerequisites': Object.keys(prerequisites),
+    ...(method === 'get' && { 'x-codeSamples': codeSamples(endpoint) }),
     parameters: [...pathParameters(endpoint), ...requestHeaders],
     responses: describeResponses(endpoint, method === 'get'),
   };

@@ -3,6 +3,8 @@ import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { buildOpenApiDocument } from './document.ts';
+import type { Reference } from './reference.ts';
+import { renderPage } from './reference-page.ts';
 import { serveAsset } from './static-asset.ts';
 
 /** A route that needs no key. */
@@ -11,32 +13,30 @@ export interface PublicRoute {
   readonly handlers: readonly RequestHandler[];
 }
 
-/** The API description and, with `docs`, the reference page, which loads nothing from other hosts. */
+/** The OpenAPI document and, with `docs`, the reference page, which loads nothing from other hosts. */
 export function openApiRoutes(endpoints: readonly Endpoint[], docs: boolean): readonly PublicRoute[] {
-  const description = `${JSON.stringify(buildOpenApiDocument(endpoints), null, 2)}\n`;
+  const document = buildOpenApiDocument(endpoints);
   const route = {
     path: '/openapi.json',
-    handlers: [serveAsset('application/json; charset=utf-8', description)],
+    handlers: [serveAsset('application/json; charset=utf-8', `${JSON.stringify(document, null, 2)}\n`)],
   } as const;
-  return docs ? [route, ...pageRoutes()] : [route];
+  return docs ? [route, ...pageRoutes(renderPage(endpoints, document as unknown as Reference))] : [route];
 }
 
-function pageRoutes(): readonly PublicRoute[] {
-  const asset = (path: `/${string}`, type: string, file: string): PublicRoute => {
-    const content = readFileSync(new URL(file));
+function pageRoutes(page: string): readonly PublicRoute[] {
+  const asset = (path: `/${string}`, type: string, content: string | Buffer): PublicRoute => {
     return { path, handlers: [securityHeaders, serveAsset(`${type}; charset=utf-8`, content)] };
   };
+  const file = (name: string) => readFileSync(new URL(`page/${name}`, import.meta.url));
   return [
     {
       path: '/',
       handlers: [(_request, response) => response.set('Cache-Control', 'public, no-cache').redirect('/docs')],
     },
-    asset('/docs', 'text/html', import.meta.resolve('./page/page.html')),
-    asset('/docs/page.css', 'text/css', import.meta.resolve('./page/page.css')),
-    asset('/docs/page.js', 'text/javascript', import.meta.resolve('./page/page.js')),
-    asset('/docs/icon.svg', 'image/svg+xml', import.meta.resolve('./page/icon.svg')),
-    asset('/docs/swagger-ui.css', 'text/css', import.meta.resolve('swagger-ui-dist/swagger-ui.css')),
-    asset('/docs/swagger-ui-bundle.js', 'text/javascript', import.meta.resolve('swagger-ui-dist/swagger-ui-bundle.js')),
+    asset('/docs', 'text/html', page),
+    asset('/docs/page.css', 'text/css', file('page.css')),
+    asset('/docs/page.js', 'text/javascript', file('page.js')),
+    asset('/docs/icon.svg', 'image/svg+xml', file('icon.svg')),
   ];
 }
 
@@ -48,7 +48,7 @@ const securityHeaders = helmet({
       defaultSrc: ["'none'"],
       scriptSrc: ["'self'"],
       styleSrc: ["'self'"],
-      imgSrc: ["'self'", 'data:'],
+      imgSrc: ["'self'"],
       connectSrc: ["'self'"],
       baseUri: ["'none'"],
       formAction: ["'none'"],

@@ -11,13 +11,15 @@ const traceId = z
 
 const errorSchema = (code: z.ZodType<string>) =>
   z.object({
-    success: z.literal(false),
-    data: z.null(),
-    error: z.object({
-      code: code.describe('Stable error code for programs.'),
-      message: z.string().describe('Human-readable summary. It is the same for every error with this code.'),
-      details: z.string().describe('Human-readable explanation of what to change or how to continue.'),
-    }),
+    success: z.literal(false).describe('False: the request failed.'),
+    data: z.null().describe('Always null.'),
+    error: z
+      .object({
+        code: code.describe('Stable error code for programs.'),
+        message: z.string().describe('Human-readable summary. It is the same for every error with this code.'),
+        details: z.string().describe('Human-readable explanation of what to change or how to continue.'),
+      })
+      .describe('What went wrong.'),
     traceId,
   });
 
@@ -30,9 +32,14 @@ export function errorSchemas(): Json {
 
 /** The schema of an endpoint's document and of its success envelope. */
 export function endpointSchemas({ name, response }: Endpoint): Json {
-  const success = z.object({ success: z.literal(true), data: response, error: z.null(), traceId });
+  const success = z.object({
+    success: z.literal(true).describe('True: the request succeeded.'),
+    data: response,
+    error: z.null().describe('Always null.'),
+    traceId,
+  });
   const envelope = toJsonSchema(success) as { properties: Json };
-  const data = { $ref: `#/components/schemas/${name}` };
+  const data = { $ref: `#/components/schemas/${name}`, description: 'The requested resource.' };
   return {
     [name]: toJsonSchema(response),
     [`${name}SuccessResponse`]: { ...envelope, properties: { ...envelope.properties, data } },

@@ -1,9 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { buildOpenApiDocument } from '../../src/openapi/document.ts';
+import type { Reference } from '../../src/openapi/reference.ts';
+import { renderPage } from '../../src/openapi/reference-page.ts';
 import { ensureChromium, startChromium } from '../helpers/browser.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { readOrder } from '../helpers/second-endpoint.ts';
 
 let embedded: EmbeddedGateway;
 let url: string;
@@ -14,36 +18,37 @@ beforeAll(async () => {
 });
 afterAll(() => embedded.stop());
 
-test('/ leads to /docs, which needs no key and may load nothing from elsewhere', async () => {
+test('/ redirects to /docs, which needs no key and may load nothing from other hosts', async () => {
   const root = await fetch(url, { redirect: 'manual' });
   expect([root.status, root.headers.get('location')]).toEqual([302, '/docs']);
   const page = await fetch(`${url}/docs`);
   expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
   const policy = page.headers.get('content-security-policy');
   expect(policy).toContain("default-src 'none'");
-  expect(policy).not.toMatch(/unsafe|https?:|\*/);
+  expect(policy).not.toMatch(/unsafe|https?:|data:|\*/);
   expect((await fetch(`${url}/docs`, { method: 'POST' })).status).toBe(405);
   expect((await fetch(`${url}/docs/../package.json`)).status).toBe(404);
   expect((await fetch(`${url}/docs/`)).status).toBe(404);
 });
 
-test('what the page loads comes compressed to who takes that, each form with an entity tag of its own', async () => {
-  const script = `${url}/docs/swagger-ui-bundle.js`;
-  const ask = (coding: string, more = {}) => fetch(script, { headers: { 'accept-encoding': coding, ...more } });
-  const [plain, small] = [await ask('identity'), await ask('br, gzip')];
-  expect([plain.headers.get('content-encoding'), small.headers.get('content-encoding')]).toEqual([null, 'gzip']);
-  expect(Number(small.headers.get('content-length'))).toBeLessThan(Number(plain.headers.get('content-length')) / 3);
-  expect(await small.text()).toBe(await plain.text());
-  const etag = (response: Response) => response.headers.get('etag') ?? '';
-  expect(etag(small)).not.toBe(etag(plain));
-  for (const response of [plain, small]) {
-    expect(response.headers.get('vary')).toContain('Accept-Encoding');
-    const coding = response.headers.get('content-encoding') ?? 'identity';
-    expect((await ask(coding, { 'if-none-match': etag(response) })).status).toBe(304);
+test('the page and its files are compressed for clients that accept it, each form with its own entity tag', async () => {
+  for (const path of ['/docs', '/docs/page.css', '/docs/page.js']) {
+    const load = (coding: string, more = {}) => fetch(url + path, { headers: { 'accept-encoding': coding, ...more } });
+    const [plain, small] = [await load('identity'), await load('br, gzip')];
+    expect([plain.headers.get('content-encoding'), small.headers.get('content-encoding')]).toEqual([null, 'gzip']);
+    expect(Number(small.headers.get('content-length'))).toBeLessThan(Number(plain.headers.get('content-length')) / 2);
+    expect(await small.text()).toBe(await plain.text());
+    const etag = (response: Response) => response.headers.get('etag') ?? '';
+    expect(etag(small)).not.toBe(etag(plain));
+    for (const response of [plain, small]) {
+      expect(response.headers.get('vary')).toContain('Accept-Encoding');
+      const coding = response.headers.get('content-encoding') ?? 'identity';
+      expect((await load(coding, { 'if-none-match': etag(response) })).status).toBe(304);
+    }
   }
 });
 
-test('with DOCS=false there is no page, and the description is there all the same', async () => {
+test('with DOCS=false there is no page, but the OpenAPI document is served', async () => {
   const own = await EmbeddedGateway.start({ DOCS: 'false' });
   onTestFinished(() => own.stop());
   const statuses = ['/', '/docs', '/docs/page.js', '/openapi.json'].map(
@@ -52,102 +57,151 @@ test('with DOCS=false there is no page, and the description is there all the sam
   expect(await Promise.all(statuses)).toEqual([404, 404, 404, 200]);
 });
 
+test('a page is rendered from its endpoints alone, with their texts escaped', () => {
+  const page = renderPage([readOrder], buildOpenApiDocument([readOrder]) as unknown as Reference);
+  for (const part of ['Get an order', 'orders:read', 'Identifier &#60;b&#62;of the order', 'Number of pieces.']) {
+    expect(page).toContain(part);
+  }
+  expect(page.replaceAll('<wbr>', '')).toContain('<code>items.quantity</code></th><td>integer ≥ 1</td>');
+  expect(page.replaceAll(/campaign[- ](gateway|service|metadata)/gi, '')).not.toMatch(/campaign/i);
+  const ids = [...page.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const [, target] of page.matchAll(/href="#([^"]*)"/g)) expect(ids).toContain(target);
+});
+
 const looks = (['light', 'dark'] as const).flatMap((colorScheme) =>
-  [1280, 390].map((width) => ({ colorScheme, width })),
+  [1440, 390].map((width) => ({ colorScheme, width })),
 );
 
 describe.skipIf(!ensureChromium())('in a browser', () => {
   let browser: Browser;
-  let troubles: string[];
+  let problems: string[];
 
   beforeAll(async () => {
     browser = await startChromium();
   });
   afterAll(() => browser?.close());
 
-  /** The page, rendered. What it should never do is gathered in `troubles`. */
-  async function open(look: (typeof looks)[number]): Promise<Page> {
-    troubles = [];
-    const page = await browser.newPage({
-      colorScheme: look.colorScheme,
-      viewport: { width: look.width, height: 900 },
-    });
+  /** Opens the page. Errors, and requests to other hosts, are collected in `problems`. */
+  async function open(width = 1440, options: BrowserContextOptions = {}): Promise<Page> {
+    problems = [];
+    const page = await browser.newPage({ viewport: { width, height: 900 }, ...options });
     onTestFinished(() => page.close());
-    page.on('console', (message) => message.type() === 'error' && troubles.push(message.text()));
-    page.on('pageerror', (error) => troubles.push(error.message));
+    page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
+    page.on('pageerror', (error) => problems.push(error.message));
     page.on('request', (request) => {
-      const asked = request.url();
-      if (!asked.startsWith(`${url}/`) && !asked.startsWith('data:')) troubles.push(`a request to ${asked}`);
+      if (!request.url().startsWith(`${url}/`)) problems.push(`a request to ${request.url()}`);
     });
     await page.goto(`${url}/docs`);
-    await page.locator('.responses-table tr[data-code="502"] pre').waitFor();
     return page;
   }
 
-  test.each(looks)('it renders in $colorScheme, $width wide, and axe finds nothing serious', async (look) => {
-    const page = await open(look);
-    const text = (await page.locator('body').textContent()) ?? '';
-    for (const part of [
-      '/v1/accounts/{accountGroupId}/campaigns/{campaignId}',
+  async function send(page: Page, key: string): Promise<void> {
+    await page.getByLabel('API key').fill(key);
+    await page.getByRole('button', { name: 'Send' }).click();
+  }
+
+  test.each(looks)('in $colorScheme, $width pixels wide, nothing overflows and axe finds no fault', async (look) => {
+    const page = await open(look.width, { colorScheme: look.colorScheme });
+    await send(page, embedded.credentials['x-api-key'] ?? '');
+    await page.getByText('200 OK').waitFor();
+    for (const summary of await page.locator('summary').all()) await summary.click();
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(look.width);
+    expect(await backgroundIsDark(page)).toBe(look.colorScheme === 'dark');
+    expect(await findFaults(page)).toEqual([]);
+    expect(problems).toEqual([]);
+  });
+
+  test.each([true, false])('everything is readable without a click (JavaScript: %s)', async (javaScriptEnabled) => {
+    const page = await open(390, { javaScriptEnabled });
+    const baseUrl = javaScriptEnabled ? url : 'https://gateway.example';
+    for (const text of [
+      baseUrl,
+      'Get a single campaign',
+      'Returns bounded public metadata for one campaign without exposing workflow definitions.',
       'campaigns:read',
       'account_group_access',
+      'Campaign ID that identifies the campaign to read.',
+      'This endpoint does not define a request body.',
+      'autoCancelOnMessageReceived',
+      'Time at which the campaign was created.',
+      'Upstream service error. The campaign service',
+      'CampaignSuccessResponse',
+      'VALIDATION_ERROR',
+      'Quota returns continuously',
     ]) {
-      expect(text.replaceAll('\u200b', '')).toContain(part);
+      expect(await page.getByText(text).filter({ visible: true }).count(), text).toBeGreaterThan(0);
     }
-    for (const heading of [
-      'Authentication',
-      'Rate limits',
-      'Caching',
-      'Errors',
-      'Trace IDs',
-      'Parameters',
-      'Responses',
-    ]) {
-      expect(text).toContain(heading);
-    }
-    expect(text).toContain(`curl -i -H "X-API-Key: $API_KEY" ${url}/v1/accounts/ag_north/campaigns/cmp_1`);
-    const isTooWide = 'document.documentElement.scrollWidth > innerWidth';
-    expect(await page.evaluate(isTooWide)).toBe(false);
-    expect(await seriousFaults(page)).toEqual([]);
-    expect(troubles).toEqual([]);
+    expect(await page.getByRole('group', { name: 'Fields of Campaign', exact: true }).getByRole('row').count()).toBe(
+      13,
+    );
+    const code = await page.locator('pre:visible').allTextContents();
+    expect(code.join()).toContain(`X-API-Key: $API_KEY" \\\n  ${baseUrl}/v1/accounts/ag_north/campaigns/cmp_1`);
+    expect(await page.locator('form').isVisible()).toBe(javaScriptEnabled);
+    expect(await page.getByText('This form needs JavaScript.').isVisible()).toBe(!javaScriptEnabled);
+    const [endpoint, guide] = [
+      await page.locator('#getCampaign').boundingBox(),
+      await page.locator('#guide').boundingBox(),
+    ];
+    expect(endpoint?.y).toBeLessThan(guide?.y ?? 0);
   });
 
-  test('a request can be tried: 401 with a wrong key, 200 with a right one, which is gone with the page', async () => {
-    const page = await open({ colorScheme: 'light', width: 1280 });
-    const live = page.locator('.live-responses-table .response-col_status').last();
-    const button = (name: string) => page.locator('.modal-ux').getByRole('button', { name, exact: true }).first();
-    const tryWith = async (key: string) => {
-      await page.locator('#api_key_value').fill(key);
-      await button('Authorize').click();
-      await button('Close').click();
-      await page.getByRole('button', { name: 'Execute' }).click();
-    };
-    await page.locator('.btn.authorize').first().click();
-    expect(await seriousFaults(page)).toEqual([]);
-    await tryWith('cgw_wrong');
-    await expect.poll(() => live.textContent()).toContain('401');
-    await page.locator('.btn.authorize').first().click();
-    await button('Logout').click();
-    await tryWith(embedded.credentials['x-api-key'] ?? '');
-    await expect.poll(() => live.textContent()).toContain('200');
-    expect(await page.locator('.live-responses-table').textContent()).toContain('"traceId"');
+  test('a request can be tried: 401 with a wrong key, 200 with a right one, which is never stored', async () => {
+    const page = await open();
+    const status = page.getByRole('status');
+    await send(page, 'cgw_wrong');
+    await expect.poll(() => status.textContent()).toContain('401 Unauthorized');
+    await send(page, embedded.credentials['x-api-key'] ?? '');
+    await expect.poll(() => status.textContent()).toContain('200 OK');
+    const [headers, body] = await page.locator('.result code').allTextContents();
+    expect(headers).toContain('ratelimit: "default"');
+    expect(body).toContain('"traceId": "');
     expect(await page.evaluate('JSON.stringify([localStorage, sessionStorage, document.cookie])')).toBe('[{},{},""]');
-    expect(troubles.filter((trouble) => !trouble.includes('401'))).toEqual([]);
+    await page.reload();
+    expect(await page.getByLabel('API key').inputValue()).toBe('');
+    expect(problems.filter((problem) => !problem.includes('401'))).toEqual([]);
   });
 
-  test('the keyboard alone opens and closes the operation', async () => {
-    const page = await open({ colorScheme: 'dark', width: 1280 });
-    const operation = page.locator('.opblock-get .opblock-summary-control');
-    await operation.focus();
-    expect(await operation.getAttribute('aria-expanded')).toBe('true');
+  test('a malformed parameter is sent as entered, and a failed connection is reported', async () => {
+    const page = await open();
+    await page.getByLabel('campaignId').fill('a b');
+    await send(page, embedded.credentials['x-api-key'] ?? '');
+    await page.getByText('400 Bad Request').waitFor();
+    await page.route('**/v1/**', (route) => route.abort());
     await page.keyboard.press('Enter');
-    await expect.poll(() => operation.getAttribute('aria-expanded')).toBe('false');
+    await page.getByText('No response: ').waitFor();
+    expect(await page.locator('.result').isVisible()).toBe(false);
+  });
+
+  test('the page can be used with the keyboard alone', async () => {
+    const page = await open();
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Skip to content');
+    await page.getByRole('checkbox', { name: 'Switch theme' }).press('Space');
+    expect(await backgroundIsDark(page)).toBe(true);
+    await page.getByRole('radio', { name: 'curl' }).press('ArrowLeft');
+    expect(await page.getByText('urllib.request').isVisible()).toBe(true);
+    await page.locator('summary').first().press('Enter');
+    expect(await page.locator('details').first().getAttribute('open')).toBe('');
+  });
+
+  test('a sample can be copied', async () => {
+    const page = await open();
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.locator('.tabs').getByRole('button', { name: 'Copy' }).click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    expect(await page.evaluate('navigator.clipboard.readText()')).toMatch(/^curl .*\/cmp_1$/s);
   });
 });
 
-/** What axe finds that keeps people from using the page. */
-async function seriousFaults(page: Page): Promise<unknown[]> {
+async function backgroundIsDark(page: Page): Promise<boolean> {
+  const color = await page.evaluate('getComputedStyle(document.body).backgroundColor');
+  return /^rgb\(\d\d?,/.test(String(color));
+}
+
+/** What axe, a checker of WCAG conformance, reports about the page. */
+async function findFaults(page: Page): Promise<string[]> {
   await page.evaluate(await readFile(fileURLToPath(import.meta.resolve('axe-core/axe.min.js')), 'utf8'));
-  const report = (await page.evaluate('axe.run()')) as { violations: { id: string; impact: string }[] };
-  return report.violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  const report = (await page.evaluate('axe.run()')) as { violations: { id: string; nodes: { html: string }[] }[] };
+  return report.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
 }

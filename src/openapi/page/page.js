@@ -1,92 +1,55 @@
-/* global SwaggerUIBundle */
-
-/** What the description has in the place of the gateway's own address, which only its readers know. */
-const PLACEHOLDER = 'https://gateway.example';
-
-const theme = document.getElementById('theme');
-const prefersDark = matchMedia('(prefers-color-scheme: dark)');
-setTheme(prefersDark.matches);
-prefersDark.addEventListener('change', () => setTheme(prefersDark.matches));
-theme.addEventListener('click', () => setTheme(theme.ariaPressed !== 'true'));
-
-function setTheme(isDark) {
-  document.documentElement.dataset.theme = isDark ? 'dark' : 'light';
-  theme.ariaPressed = String(isDark);
+// The page is the same for every host name and path prefix: only the browser knows the address of the gateway.
+const gatewayUrl = new URL('.', location.href).href.replace(/\/$/, '');
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  texts.currentNode.data = texts.currentNode.data.replaceAll(document.body.dataset.gatewayUrl, gatewayUrl);
 }
 
-const here = new URL('.', location.href).href.replace(/\/$/, '');
-const text = await (await fetch('openapi.json')).text();
-const spec = JSON.parse(text.replaceAll(PLACEHOLDER, here));
-document.title = `${spec.info.title}: API reference`;
+for (const note of document.querySelectorAll('.no-script')) note.remove();
 
-/** What is other than in Swagger UI: every example can be copied, headers are folded away, one server is no choice. */
-const ownComponents = () => ({
-  wrapComponents: {
-    HighlightCode:
-      (Original, { React }) =>
-      (props) =>
-        React.createElement(Original, { ...props, canCopy: true }),
-    headers:
-      (Original, { React }) =>
-      (props) =>
-        fold(React, 'Headers', React.createElement(Original, props)),
-    ServersContainer: () => () => null,
-  },
-});
-
-function fold(React, title, content) {
-  return React.createElement(
-    'details',
-    { className: 'headers-fold' },
-    React.createElement('summary', null, title),
-    content,
-  );
+// Browsers provide the clipboard over HTTPS and on localhost only.
+for (const block of navigator.clipboard ? document.querySelectorAll('.code') : []) {
+  const button = Object.assign(document.createElement('button'), { type: 'button', textContent: 'Copy' });
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(block.querySelector('code').textContent);
+    button.textContent = 'Copied';
+    setTimeout(() => (button.textContent = 'Copy'), 2000);
+  });
+  block.append(button);
 }
 
-const { get: operation } = Object.values(spec.paths)[0];
-const ui = SwaggerUIBundle({
-  spec,
-  domNode: document.getElementById('reference'),
-  plugins: [ownComponents],
-  syntaxHighlight: { theme: 'obsidian' },
-  validatorUrl: null, // It would be asked on another host.
-  persistAuthorization: false, // The key stays in the page, and is gone with it.
-  tryItOutEnabled: true,
-  displayRequestDuration: true,
-  docExpansion: 'list',
-  defaultModelsExpandDepth: 0,
-  supportedSubmitMethods: ['get', 'head'],
-  onComplete: () => {
-    ui.layoutActions.show(['operations', operation.tags[0], operation.operationId], true);
-    new MutationObserver(complete).observe(document.getElementById('reference'), {
-      childList: true,
-      subtree: true,
-    });
-    complete();
-  },
-});
+for (const form of document.forms) {
+  const [status, result] = form.querySelectorAll('output, .result');
+  form.hidden = false;
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    status.textContent = 'Sending…';
+    result.hidden = true;
+    try {
+      const startMs = performance.now();
+      const response = await sendRequest(form);
+      const body = prettify(await response.text());
+      const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join('\n');
+      for (const [i, code] of result.querySelectorAll('code').entries()) code.textContent = [headers, body][i];
+      status.textContent = `${response.status} ${response.statusText} in ${Math.round(performance.now() - startMs)} ms`;
+      result.hidden = false;
+    } catch (error) {
+      status.textContent = `No response: ${error.message}`;
+    }
+  });
+}
 
-/**
- * What Swagger UI leaves out: gives each snippet in the text a button that copies it, each piece of code a place in the
- * order of the Tab key (it may be scrolled), and the button that closes the dialog a name.
- */
-function complete() {
-  const clipboard = navigator.clipboard; // Not there on a page that came by plain HTTP from another machine.
-  for (const block of clipboard ? document.querySelectorAll('.renderedMarkdown pre:not(:has(button))') : []) {
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.className = 'copy';
-    button.textContent = 'Copy';
-    const code = block.querySelector('code');
-    button.addEventListener('click', async () => {
-      await clipboard.writeText(code.textContent);
-      button.textContent = 'Copied';
-      setTimeout(() => (button.textContent = 'Copy'), 2000);
-    });
-    block.append(button);
+function sendRequest(form) {
+  const { 'X-API-Key': key, ...parameters } = Object.fromEntries(new FormData(form));
+  const path = form.dataset.path.replaceAll(/\{(\w+)\}/g, (_, name) => encodeURIComponent(parameters[name]));
+  const headers = key ? { 'X-API-Key': key } : {};
+  return fetch(gatewayUrl + path, { headers, cache: 'no-store', signal: AbortSignal.timeout(30_000) });
+}
+
+function prettify(body) {
+  try {
+    return JSON.stringify(JSON.parse(body), null, 2);
+  } catch {
+    return body;
   }
-  for (const block of document.querySelectorAll('.swagger-ui pre:not([tabindex])')) block.tabIndex = 0;
-  document.querySelector('.close-modal')?.setAttribute('aria-label', 'Close the dialog');
-  // Their names are other than what stands on them.
-  for (const button of document.querySelectorAll('.modal-btn[aria-label]')) button.removeAttribute('aria-label');
 }
