@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { serverLimits } from '../../src/http/server-limits.ts';
@@ -32,18 +34,22 @@ const request = (headers = '', { to = gateway, version = 'HTTP/1.1' } = {}) =>
 const forwarded = () => gateway.upstream.requests.length;
 const outcomes = async (client: RawClient) => (await client.untilClosed()).map(classifyResponse);
 
-test('the server limits have the values in the README', () => {
-  expect(serverLimits).toEqual({
-    headerBytes: 16_384,
-    headers: 200,
-    targetBytes: 8192,
-    bodyBytes: 65_536,
-    pipelinedRequests: 100,
-    headersTimeoutMs: 10_000,
-    requestTimeoutMs: 15_000,
-    keepAliveTimeoutMs: 75_000,
-    readTimeoutMs: 30_000,
-  });
+test('config/README.md states the server limits', async () => {
+  const text = await readFile(path.resolve(import.meta.dirname, '../../config/README.md'), 'utf8');
+  const kib = (bytes: number) => `${bytes / 1024} KiB`;
+  const seconds = (ms: number) => `${ms / 1000} s`;
+  const { headerBytes, headers, targetBytes, bodyBytes, pipelinedRequests, ...timeouts } = serverLimits;
+  for (const row of [
+    `request line and headers | ${kib(headerBytes)}; ${headers} headers; ${kib(targetBytes)} of target`,
+    `time for the request head | ${seconds(timeouts.headersTimeoutMs)}`,
+    `time for the request | ${seconds(timeouts.requestTimeoutMs)}`,
+    `body | ${kib(bodyBytes)} by \`Content-Length\``,
+    `idle connection | ${seconds(timeouts.keepAliveTimeoutMs)}`,
+    `pipelined requests | ${pipelinedRequests}`,
+    `time to read a response | ${seconds(timeouts.readTimeoutMs)}`,
+  ]) {
+    expect(text).toContain(`| ${row}`);
+  }
 });
 
 describe('a client that does not complete its request', () => {

@@ -83,7 +83,7 @@ test('variables are settings, secrets are read from the mounted Secret, and no m
   const [volume] = pod.volumes ?? [];
   expect([mount?.name, mount?.readOnly]).toEqual([volume?.name, true]);
   expect(volume?.secret?.defaultMode).toBe(0o440);
-  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
+  const readme = await readFile(path.join(root, 'config/README.md'), 'utf8');
   expect(readme).toContain(`create secret generic ${volume?.secret?.secretName} `);
   const files = Object.entries(manifests.settings).filter(([name]) => name.endsWith('_FILE'));
   expect(files).toHaveLength(2);

@@ -82,8 +82,8 @@ test('config/gateway.env lists every setting in order with description and defau
   );
 });
 
-test('the README lists every setting in order with description and default', async () => {
-  const text = await readFile(path.join(root, 'README.md'), 'utf8');
+test('config/README.md lists every setting in order with description and default', async () => {
+  const text = await readFile(path.join(root, 'config/README.md'), 'utf8');
   const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$/gm)].map(([, name, value, description]) => ({
     name,
     value,

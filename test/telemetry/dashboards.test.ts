@@ -54,14 +54,16 @@ test('alerts and recording rules use only metrics, labels and label values that 
   expect(rules.flatMap(({ expr }) => findUnknownSeries(expr, catalog))).toEqual([]);
 });
 
-test('the dashboard shows every metric of the gateway', () => {
+test('the dashboard shows every metric of the gateway, and config/README.md lists it', async () => {
   const displayed = new Set(
     expressions().flatMap((expression) => parseSelectors(expression).map(({ metric }) => metric)),
   );
   const base = (name: string) => name.replace(/_(?:bucket|count|sum)$/, '');
   const bases = new Set([...displayed].map(base));
-  const missing = [...catalog.keys()].filter((name) => name !== 'up' && !name.includes(':') && !bases.has(base(name)));
-  expect(missing).toEqual([]);
+  const emitted = new Set([...catalog.keys()].filter((name) => name !== 'up' && !name.includes(':')).map(base));
+  expect([...emitted].filter((name) => !bases.has(name))).toEqual([]);
+  const readme = await readFile(path.join(configFolder, 'README.md'), 'utf8');
+  expect([...emitted].filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
 });
 
 test('an expression with an unknown metric, label or label value is detected', () => {
@@ -143,14 +145,14 @@ test('each alert has a severity, a summary, a description, and test cases in whi
   expect(cases.filter(({ alertname }) => !names.has(alertname))).toEqual([]);
 });
 
-test('alert descriptions refer to existing panels, and the README lists every alert', async () => {
+test('alert descriptions refer to existing panels, and config/README.md lists every alert', async () => {
   const titles = new Set(panels.map(({ title }) => title));
   const named = alerts.flatMap(({ annotations }) =>
     [...(annotations['description'] ?? '').matchAll(/"([A-Z][^"]+)"/g)].map(([, title = '']) => title),
   );
   expect(named.length).toBeGreaterThan(2);
   expect(named.filter((title) => !titles.has(title))).toEqual([]);
-  const readme = await readFile(path.join(configFolder, '../README.md'), 'utf8');
+  const readme = await readFile(path.join(configFolder, 'README.md'), 'utf8');
   const rows = [...readme.matchAll(/^\| `(CampaignGateway\w+)` \| (\w+) \|/gm)].map(([, name, severity]) => [
     name,
     severity,
