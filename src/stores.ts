@@ -90,8 +90,8 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
     invalidations,
     state: () => redis.state,
     close: async () => {
-      for (const task of [invalidations, keyLimiter, failedKeyLimiter, heartbeat]) task.stop();
-      await lastUsed.stop();
+      for (const task of [invalidations, keyLimiter, failedKeyLimiter]) task.stop();
+      await Promise.all([lastUsed.stop(), heartbeat.stop()]);
       redis.close();
     },
   };

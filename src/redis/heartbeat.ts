@@ -36,7 +36,10 @@ export class Heartbeat {
     this.#liveProcesses = await count.catch(() => this.#liveProcesses); // The client logs the outage.
   }
 
-  stop(): void {
+  /** Removes this process from the count. */
+  async stop(): Promise<void> {
     clearInterval(this.#timer);
+    const key = this.#redis.key('processes');
+    await this.#redis.command('ZREM', (client) => client.zrem(key, this.#processId)).catch(() => {}); // It expires anyway.
   }
 }
