@@ -17,12 +17,28 @@ export function logRequest(log: Logger, { request, context, route, status, code,
     upstream_ms: upstreamMs === undefined ? undefined : roundToMicroseconds(upstreamMs),
     cache: cache?.outcome,
     client_address: context.clientAddress,
-    account_group_id: context.parameters['accountGroupId'],
+    ...toLogFields(context.parameters),
     code,
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
   };
   writeFields(log, levelFor(status, cache?.outcome), fields, 'request completed');
+}
+
+/** Valid path parameters, each under its name in snake case, such as `account_group_id`. */
+function toLogFields(parameters: Readonly<Record<string, string>>): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const name in parameters) fields[toSnakeCase(name)] = parameters[name] as string;
+  return fields;
+}
+
+const snakeCaseNames = new Map<string, string>();
+
+/** Computed once per name. */
+function toSnakeCase(name: string): string {
+  const snakeCase = snakeCaseNames.get(name) ?? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  snakeCaseNames.set(name, snakeCase);
+  return snakeCase;
 }
 
 function levelFor(status: number, cacheOutcome: string | undefined): 'error' | 'warn' | 'info' {

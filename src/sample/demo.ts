@@ -53,6 +53,7 @@ for (const [title, target] of examples) {
 }
 console.log(`
 Gateway             ${gateway}
+Reference page      ${gateway}/docs
 Operations          http://127.0.0.1:${settings.OPS_PORT}/readyz
 Campaign service    ${service}
 Demo key            ${key}  (ag_north and ag_south)

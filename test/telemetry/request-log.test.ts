@@ -36,6 +36,7 @@ test('a request is one log line with identifiers, status, durations and client a
     upstream_ms: expect.any(Number),
     client_address: '127.0.0.1',
     account_group_id: 'ag_1',
+    campaign_id: 'cmp_1',
   });
   expect(gateway.log.filter((line) => line['trace_id'] === body.traceId)).toHaveLength(1);
 });
