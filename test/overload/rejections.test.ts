@@ -84,7 +84,6 @@ test.each([
   ['that asks for it', ['GET / HTTP/1.1', 'Host: a', 'Connection: close']],
   ['in HTTP/1.0', ['GET / HTTP/1.0']],
   ['with a chunked body', ['GET / HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked', '', '0']],
-  ['with a body over the limit', ['GET / HTTP/1.1', 'Host: a', 'Content-Length: 70000']],
   ['with Expect', ['GET / HTTP/1.1', 'Host: a', 'Content-Length: 5', 'Expect: 100-continue']],
   ['with Upgrade', ['GET / HTTP/1.1', 'Host: a', 'Connection: upgrade', 'Upgrade: h2c']],
 ])('the connection closes after the rejection of a request %s', async (_title, lines) => {
@@ -92,9 +91,13 @@ test.each([
   expect(parseResponses(text)).toMatchObject([{ status: 503, headers: { connection: 'close' } }]);
 });
 
-test('malformed HTTP gets a 400 during overload too', async () => {
-  const text = await exchangeBytes(url, 'NONSENSE\r\n\r\n', (received) => received.endsWith('"}'));
-  expect(parseResponses(text)).toMatchObject([{ status: 400 }]);
+test.each([
+  ['malformed HTTP', 'NONSENSE', 400],
+  ['a request without a Host header', 'GET / HTTP/1.1', 400],
+  ['a body over the limit', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000', 413],
+])('%s gets its own error during overload too', async (_what, head, status) => {
+  const text = await exchangeBytes(url, `${head}\r\n\r\n`, (received) => received.endsWith('"}'));
+  expect(parseResponses(text)).toMatchObject([{ status, headers: { connection: 'close' } }]);
 });
 
 test('rejected requests share log lines with their trace ids, and a shutdown logs the last ones at once', async () => {
