@@ -85,5 +85,5 @@ async function explainRateLimit(key: ApiKey, { redis, defaultLimit }: ExplainDep
 
 function describeLimit({ limit, remaining, nextAvailableMs }: LimitState): string {
   const next = remaining < 1 ? `, next request allowed in ${Math.ceil(nextAvailableMs / 1000)} s` : '';
-  return `${remaining} of ${limit.quota} requests left in the ${limit.windowMs / 1000} s window${next}`;
+  return `${remaining} of ${limit.burst} requests available, rate ${limit.quota} per ${limit.windowMs / 1000} s${next}`;
 }

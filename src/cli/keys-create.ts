@@ -14,8 +14,10 @@ const getWindowMs = (limit: string) => parseRateLimit(limit).windowMs;
 export const createKey = defineCommand({
   usage:
     '--name NAME --permission RESOURCE:ACTION... (--account-group GROUP... | --all-account-groups) ' +
-    '[--rate-limit 600/60s...] [--expires-in 90d] [--actor NAME]',
-  summary: 'Create an API key and print it once. The default rate limit is RATE_LIMIT_DEFAULT.',
+    '[--rate-limit 600/60s[,burst=50]...] [--expires-in 90d] [--actor NAME]',
+  summary:
+    'Create an API key and print it once. The default rate limit is RATE_LIMIT_DEFAULT. A rate N/W,burst=B admits at most ' +
+    'B + N requests in any window W; B defaults to N.',
   options: {
     name: once(nameSchema),
     permission: z.array(permissionSchema, 'is required at least once').max(100, 'must be given at most 100 times'),

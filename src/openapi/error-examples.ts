@@ -44,7 +44,7 @@ export function errorResponses(endpoint: Endpoint): readonly (readonly [descript
       'Rate limit exceeded. The key has reached its rate limit, or the client address has sent too many invalid keys. Retry after the number of seconds in `Retry-After`.',
       keyRateLimited({
         outcome: 'limited',
-        states: [{ limit: parseRateLimit('600/60s'), remaining: 0, nextAvailableMs: 3000 }],
+        states: [{ limit: parseRateLimit('600/60s'), remaining: 0, refillMs: 0, nextAvailableMs: 3000 }],
       }),
     ],
     ['Request headers too large. The headers exceed the limit.', headersTooLarge()],

@@ -19,11 +19,11 @@ export const sharedHeaders = {
   Vary: required(text('Request headers that the response depends on.', 'X-API-Key, Authorization')),
   'X-Content-Type-Options': required(text('Disables content type sniffing.', 'nosniff', { const: 'nosniff' })),
   'RateLimit-Policy': text(
-    'Rate limits of the key: `q` requests per window of `w` seconds. `cgw-burst` is the burst capacity where it differs from `q`.',
+    'Rate limits of the key: the sustained rate is `q` requests per `w` seconds, and up to `cgw-burst` requests (default `q`) are allowed at once. Any window of `w` seconds admits at most `cgw-burst` + `q` requests.',
     '"default";q=600;w=60',
   ),
   RateLimit: text(
-    'State of the most restrictive limit: `r` requests remain, and can be spread evenly over `t` seconds. When `r` is 0, the next request is allowed in `t` seconds.',
+    'State of the limit that binds first: `r` requests are available now. Spread evenly over `t` seconds, they are never rejected. When `r` is 0, the next request is allowed in `t` seconds.',
     '"default";r=599;t=60',
   ),
   'Retry-After': {

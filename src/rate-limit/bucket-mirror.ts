@@ -64,6 +64,7 @@ export class BucketMirror {
 
   /** For each limit, the requests of this process that have not leaked out yet. */
   countOutstanding({ id, limits }: RateLimitSubject): number[] {
-    return countRequests(limits, currentLevels(limits, this.#buckets.get(id), this.#now()), this.#liveProcesses());
+    const processes = this.#liveProcesses();
+    return countRequests(limits, currentLevels(limits, this.#buckets.get(id), this.#now(), processes), processes);
   }
 }

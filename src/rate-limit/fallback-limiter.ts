@@ -10,7 +10,7 @@ export interface FallbackLimiterOptions {
   readonly remote: Pick<RedisLimiter, 'consume' | 'reconcile'>;
   readonly mode: 'local' | 'open' | 'closed';
   readonly isRedisDown: () => boolean;
-  /** Live gateway processes, among which the limits are divided. */
+  /** Live gateway processes, this one included, among which the limits are divided. */
   readonly liveProcesses: () => number;
   /** Whole milliseconds of a monotonic clock. */
   readonly now?: () => number;

@@ -3,8 +3,8 @@
 -- ARGV, per request:
 --   the version of the key record that the caller relies on, or '' for a subject that is not an API key
 --   1 to consume, or 0 only to read and to report
---   the number of limits, and for each limit: the quota, the window in milliseconds, and the number of unreported requests.
---   Those were admitted while Redis was unavailable. They are added first, up to the capacity.
+--   the number of limits, and for each limit: the quota, the window in milliseconds, the burst, and the number of unreported
+--   requests. Those were admitted while Redis was unavailable. They are added first, up to the capacity.
 -- Returns, per request, { allowed, level, level, … }: 1 or 0 and the levels afterwards, or { -1 } if the key record has changed.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,7 +24,7 @@ local function write_levels(key, levels, first)
   local text, drain = string.format('%.0f', now), 1
   for i, level in ipairs(levels) do
     text = text .. ' ' .. string.format('%.0f', level)
-    drain = math.max(drain, math.ceil(level / ARGV[first + 3 * (i - 1)]))
+    drain = math.max(drain, math.ceil(level / ARGV[first + 4 * (i - 1)]))
   end
   redis.call('SET', key, text, 'PX', string.format('%.0f', drain))
 end
@@ -38,9 +38,9 @@ local function consume(record, buckets, version, allowed, first, last)
   -- If the clock was set back nothing leaks, and the levels are stored with the new time.
   local elapsed, is_changed = math.max(0, now - updated_at), now < updated_at
   local levels = {}
-  for i = first, last, 3 do
-    local quota, window, unreported = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    local capacity = quota * window
+  for i = first, last, 4 do
+    local quota, window, unreported = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
+    local capacity = ARGV[i + 2] * window
     local level = math.max(0, math.min(stored[#levels + 2] or 0, capacity) - elapsed * quota)
     level = math.min(capacity, level + unreported * window)
     levels[#levels + 1] = level
@@ -48,7 +48,7 @@ local function consume(record, buckets, version, allowed, first, last)
     is_changed = is_changed or unreported > 0
   end
   for i in ipairs(levels) do
-    levels[i] = levels[i] + allowed * ARGV[first + 3 * (i - 1) + 1]
+    levels[i] = levels[i] + allowed * ARGV[first + 4 * (i - 1) + 1]
   end
   if allowed > 0 or is_changed then write_levels(buckets, levels, first) end
   return { allowed, unpack(levels) }
@@ -57,7 +57,7 @@ end
 local replies, from = {}, 1
 for i = 1, #KEYS, 2 do
   local first = from + 3
-  local last = first + 3 * ARGV[from + 2] - 1
+  local last = first + 4 * ARGV[from + 2] - 1
   replies[#replies + 1] = consume(KEYS[i], KEYS[i + 1], ARGV[from], tonumber(ARGV[from + 1]), first, last)
   from = last + 1
 end

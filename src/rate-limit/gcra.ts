@@ -2,10 +2,11 @@ import type { LimitState, RateLimit, RateLimitDecision } from './rate-limiter.ts
 
 /**
  * The generic cell rate algorithm as a continuous-state leaky bucket (ITU-T I.371, annex A; ATM Forum TM 4.1, section 4.4.2).
- * A bucket holds quota × windowMs units. A request adds windowMs units, and quota units leak per millisecond. All numbers are
- * integers, so a limit of N admits exactly N. gcra.lua does the same arithmetic; the contract tests compare the two.
+ * A bucket holds burst × windowMs units. A request adds windowMs units, and quota units leak per millisecond. All numbers are
+ * integers up to 2^53, so a limit is exact. gcra.lua does the same arithmetic; the contract tests compare the two.
  *
- * `processes` divides a limit: a request counts as one in each of that many processes. A share is at least one request.
+ * `processes` divides the quota and the burst of a limit: a request counts as one in each of that many processes. The burst of a
+ * share is at least one request.
  */
 export interface Buckets {
   /** One for each limit, at `updatedAt`. */
@@ -13,22 +14,26 @@ export interface Buckets {
   readonly updatedAt: number;
 }
 
-const capacity = ({ quota, windowMs }: RateLimit): number => quota * windowMs;
+const capacity = ({ burst, windowMs }: RateLimit, processes: number): number => windowMs * Math.max(burst, processes);
 
-const requestSize = ({ quota, windowMs }: RateLimit, processes: number): number =>
-  windowMs * Math.min(quota, Math.max(1, processes));
+const requestSize = ({ windowMs }: RateLimit, processes: number): number => windowMs * processes;
 
 /** A level above the capacity, from a larger limit in the past, counts as full. */
-export function currentLevels(limits: readonly RateLimit[], buckets: Buckets | undefined, now: number): number[] {
+export function currentLevels(
+  limits: readonly RateLimit[],
+  buckets: Buckets | undefined,
+  now: number,
+  processes = 1,
+): number[] {
   const elapsedMs = now - (buckets?.updatedAt ?? now);
   return limits.map((limit, i) =>
-    Math.max(0, Math.min(buckets?.levels[i] ?? 0, capacity(limit)) - elapsedMs * limit.quota),
+    Math.max(0, Math.min(buckets?.levels[i] ?? 0, capacity(limit, processes)) - elapsedMs * limit.quota),
   );
 }
 
 /** Whether every bucket has room for one more request. */
 export function hasRoom(limits: readonly RateLimit[], levels: readonly number[], processes = 1): boolean {
-  return limits.every((limit, i) => (levels[i] ?? 0) + requestSize(limit, processes) <= capacity(limit));
+  return limits.every((limit, i) => (levels[i] ?? 0) + requestSize(limit, processes) <= capacity(limit, processes));
 }
 
 /** Counts a request against all limits, or against none if one has no room. */
@@ -38,7 +43,7 @@ export function consume(
   now: number,
   processes = 1,
 ): { decision: RateLimitDecision; buckets: Buckets } {
-  const current = currentLevels(limits, buckets, now);
+  const current = currentLevels(limits, buckets, now, processes);
   const isAllowed = hasRoom(limits, current, processes);
   const levels = isAllowed
     ? current.map((level, i) => level + requestSize(limits[i] as RateLimit, processes))
@@ -56,20 +61,26 @@ export function toDecision(
   levels: readonly number[],
   processes = 1,
 ): RateLimitDecision {
-  return { outcome, states: limits.map((limit, i) => toState(limit, levels[i] ?? 0, requestSize(limit, processes))) };
+  return { outcome, states: limits.map((limit, i) => toState(limit, levels[i] ?? 0, processes)) };
 }
 
-function toState(limit: RateLimit, level: number, size: number): LimitState {
-  const free = capacity(limit) - level;
+function toState(limit: RateLimit, level: number, processes: number): LimitState {
+  const size = requestSize(limit, processes);
+  const free = capacity(limit, processes) - level;
   const remaining = Math.floor(free / size);
-  return { limit, remaining, nextAvailableMs: Math.ceil(((remaining + 1) * size - free) / limit.quota) };
+  return {
+    limit,
+    remaining,
+    refillMs: Math.ceil((remaining * size) / limit.quota),
+    nextAvailableMs: Math.ceil((size - (free % size)) / limit.quota),
+  };
 }
 
-/** The levels from which `toDecision` makes the same decision. */
+/** The levels of a whole limit (`processes` 1) behind a decision, exact or up to the leak of one millisecond too high. */
 export function toLevels({ states }: RateLimitDecision): number[] {
   return states.map(({ limit, remaining, nextAvailableMs }) => {
-    const free = (remaining + 1) * limit.windowMs - nextAvailableMs * limit.quota;
-    return capacity(limit) - free;
+    const free = remaining * limit.windowMs + (limit.windowMs - nextAvailableMs * limit.quota);
+    return capacity(limit, 1) - free;
   });
 }
 

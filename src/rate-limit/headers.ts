@@ -2,38 +2,47 @@ import { GatewayError, type HeaderList } from '../http/errors.ts';
 import type { LimitState, RateLimitDecision } from './rate-limiter.ts';
 
 /**
- * `RateLimit-Policy` with every limit and `RateLimit` with the most restrictive one (draft-ietf-httpapi-ratelimit-headers-10):
- * `r` requests are available now, and one more in `t` seconds.
+ * The headers of draft-ietf-httpapi-ratelimit-headers-11.
+ *
+ * `RateLimit-Policy` lists every limit: the sustained rate is `q` requests per `w` seconds, and the capacity is `cgw-burst`, or `q`
+ * without that parameter.
+ *
+ * `RateLimit` has the limit that binds first. `r` requests are available now, and `t` is the effective window in seconds. `r`/`t`
+ * never exceeds the sustained rate of that limit, and a client that spreads `r` requests evenly over `t` seconds is never rejected.
+ * When `r` is 0, the next request is allowed in `t` seconds.
  */
 export function rateLimitHeaders({ states }: RateLimitDecision): HeaderList {
-  const state = mostRestrictive(states);
+  const state = findBinding(states);
   if (!state) return [];
-  const { limit, remaining, nextAvailableMs } = state;
-  const field = `"${limit.name}";r=${remaining};t=${toSeconds(nextAvailableMs)}`;
+  const field = `"${state.limit.name}";r=${state.remaining};t=${toSeconds(getEffectiveWindowMs(state))}`;
   return ['RateLimit-Policy', states.map(formatPolicy).join(', '), 'RateLimit', field];
 }
 
-function formatPolicy({ limit }: LimitState): string {
-  return `"${limit.name}";q=${limit.quota};w=${limit.windowMs / 1000}`;
+function formatPolicy({ limit: { name, quota, windowMs, burst } }: LimitState): string {
+  return `"${name}";q=${quota};w=${windowMs / 1000}${burst === quota ? '' : `;cgw-burst=${burst}`}`;
 }
 
-/** A 429. `Retry-After` is the time until the next request can be allowed: at least 1, and never less than `t`. */
+function getEffectiveWindowMs({ remaining, refillMs, nextAvailableMs }: LimitState): number {
+  return remaining === 0 ? nextAvailableMs : refillMs;
+}
+
+/** A 429. `Retry-After` is the time until the next request is allowed, in whole seconds, at least 1: the `t` of its `RateLimit`. */
 export function rateLimitedError(
   decision: RateLimitDecision,
   sentence: string,
   options: { reason: string; headers: HeaderList },
 ): GatewayError {
-  const seconds = toSeconds(mostRestrictive(decision.states)?.nextAvailableMs ?? 0);
+  const seconds = toSeconds(findBinding(decision.states)?.nextAvailableMs ?? 0);
   return new GatewayError('RATE_LIMITED', `${sentence} Try again in ${seconds} s.`, {
     reason: options.reason,
     headers: [...options.headers, 'Retry-After', String(seconds)],
   });
 }
 
-/** The limit with the fewest requests remaining. Among equals, the one with the longest wait. */
-function mostRestrictive(states: readonly LimitState[]): LimitState | undefined {
+/** The limit with the fewest requests available. Among equals, the one with the longest wait or the lowest rate. */
+function findBinding(states: readonly LimitState[]): LimitState | undefined {
   if (states.length < 2) return states[0];
-  return [...states].sort((a, b) => a.remaining - b.remaining || b.nextAvailableMs - a.nextAvailableMs)[0];
+  return states.toSorted((a, b) => a.remaining - b.remaining || getEffectiveWindowMs(b) - getEffectiveWindowMs(a))[0];
 }
 
 /** Rounded up, at least 1. */

@@ -1,31 +1,40 @@
 import { z } from 'zod';
 
-/** `quota` requests per `windowMs`, a whole number of seconds. `name` identifies the policy in the RateLimit headers. */
+/**
+ * A token bucket: it holds at most `burst` requests and refills at the sustained rate `quota` per `windowMs`, a whole number of
+ * seconds. Any window of that length admits at most `burst` + `quota` requests. `name` identifies the policy in the RateLimit headers.
+ */
 export interface RateLimit {
   readonly name: string;
   readonly quota: number;
   readonly windowMs: number;
+  readonly burst: number;
 }
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
-/** `N/Ws`, `N/Wm`, `N/Wh` or `N/Wd`, such as `600/60s`. The capacity, quota × milliseconds, must be an exact integer. */
+/**
+ * `N/W` or `N/W,burst=B`: N requests per window W, such as `600/60s` or `600/60s,burst=50`. B defaults to N. The units are s, m, h
+ * and d. Limits are exact, so N and B × milliseconds of W must be exact integers.
+ */
 export const rateLimitSchema = z
   .string()
-  .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd]$/, {
-    error: 'must be a rate such as 600/60s (requests/window; s, m, h or d; at most 10 and 7 digits)',
+  .regex(/^[1-9]\d{0,9}\/[1-9]\d{0,6}[smhd](?:,burst=[1-9]\d{0,9})?$/, {
+    error:
+      'must be a rate such as 600/60s or 600/60s,burst=50 (requests/window; s, m, h or d; at most 10 and 7 digits)',
     abort: true,
   })
   .refine((text) => {
-    const { quota, windowMs } = parseRateLimit(text);
-    return quota * windowMs <= Number.MAX_SAFE_INTEGER;
+    const { quota, burst, windowMs } = parseRateLimit(text);
+    return Math.max(quota, burst) * windowMs <= Number.MAX_SAFE_INTEGER;
   }, 'must be a smaller rate: requests × window in milliseconds is above 2^53');
 
 /** Parses a text that `rateLimitSchema` accepts. */
 export function parseRateLimit(text: string, name = 'default'): RateLimit {
-  const [quota, window] = text.split('/') as [string, string];
-  const unit = window.at(-1) as keyof typeof SECONDS;
-  return { name, quota: Number(quota), windowMs: Number(window.slice(0, -1)) * SECONDS[unit] * 1000 };
+  const [rate, burst] = text.split(',burst=') as [string, string?];
+  const [quota, window] = rate.split('/') as [string, string];
+  const windowMs = Number(window.slice(0, -1)) * SECONDS[window.at(-1) as keyof typeof SECONDS] * 1000;
+  return { name, quota: Number(quota), windowMs, burst: Number(burst ?? quota) };
 }
 
 /**
@@ -46,10 +55,14 @@ export interface RateLimitSubject {
   readonly keyVersion?: string;
 }
 
-/** A limit after the request: `remaining` requests are available now, and one more in `nextAvailableMs`. */
+/**
+ * A limit after the request: `remaining` requests are available now, and one more in `nextAvailableMs`. The bucket refills
+ * `remaining` requests in `refillMs`.
+ */
 export interface LimitState {
   readonly limit: RateLimit;
   readonly remaining: number;
+  readonly refillMs: number;
   readonly nextAvailableMs: number;
 }
 

@@ -81,7 +81,9 @@ export class RedisLimiter implements RateLimiter {
       const { id, keyVersion = '', limits } = subject;
       keys.push(this.#redis.key(`{${id}}:key`), this.#redis.key(`{${id}}:limit`));
       args.push(keyVersion, Number(isConsuming), limits.length);
-      for (const [i, { quota, windowMs }] of limits.entries()) args.push(quota, windowMs, unreported[i] ?? 0);
+      for (const [i, { quota, windowMs, burst }] of limits.entries()) {
+        args.push(quota, windowMs, burst, unreported[i] ?? 0);
+      }
     }
     return (await this.#script(keys, args)) as [ScriptReply, ...ScriptReply[]];
   }

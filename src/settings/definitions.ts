@@ -72,12 +72,18 @@ export const settingDefinitions = {
     'Timeout of a cache command in Redis. The request then continues without the shared cache.',
   ],
   KEYS_FILE: [z.string().min(1).default('.data/keys.json'), 'File that stores the API keys if REDIS_URL is unset.'],
-  RATE_LIMIT_DEFAULT: [rateSchema.default('600/60s'), 'Rate limit of an API key that sets none.'],
+  RATE_LIMIT_DEFAULT: [
+    rateSchema.default('600/60s'),
+    'Rate limit of an API key that sets none: N/W or N/W,burst=B. Any window W admits at most B + N requests; B defaults to N.',
+  ],
   RATE_LIMIT_ON_REDIS_FAILURE: [
     oneOf('local', 'open', 'closed').default('local'),
     'Rate limiting while Redis is unavailable. local: each process enforces its share; open: no limits; closed: 500.',
   ],
-  AUTH_FAILURE_LIMIT: [rateSchema.default('60/60s'), 'Rate limit on failed API keys per client address.'],
+  AUTH_FAILURE_LIMIT: [
+    rateSchema.default('60/60s'),
+    'Rate limit on failed API keys per client address, as RATE_LIMIT_DEFAULT.',
+  ],
   KEY_CACHE_TTL_MS: [duration(0).default(60_000), 'Time that an API key is cached.'],
   KEY_CACHE_STALE_MS: [
     duration(0, THIRTY_DAYS_MS).default(600_000),

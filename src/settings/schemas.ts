@@ -32,7 +32,7 @@ export const rateSchema = z
   .string()
   .refine(
     (text) => rateLimitSchema.safeParse(text).success,
-    'a rate such as 600/60s (units s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
+    'a rate such as 600/60s or 600/60s,burst=50 (units s, m, h or d; at most 10 and 7 digits; requests × window below 2^53 ms)',
   );
 
 const rootSamplers = ['always_on', 'always_off', 'traceidratio'] as const;

@@ -56,10 +56,28 @@ describe.each(redisTopologies)('with Redis as %s', (_topology, startRedis) => {
     return responses;
   };
 
+  test('after the first request of a key, RateLimit states the requests available now and the window to spread them over', async () => {
+    const fresh = await stack.key({ rateLimits: ['600/60s'] });
+    const { headers } = await read(campaignPath, { 'x-api-key': fresh });
+    expect(headers.get('ratelimit-policy')).toBe('"default";q=600;w=60');
+    expect(headers.get('ratelimit')).toBe('"default";r=599;t=60');
+  });
+
+  test('a burst is the number of requests at once, and RateLimit-Policy states it where it differs from the quota', async () => {
+    const limited = await stack.key({ rateLimits: ['600/86400s,burst=3', '7/3600s,burst=7'] });
+    const responses = await readTimes(limited, 4);
+    expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
+    expect(responses[0]?.headers.get('ratelimit-policy')).toBe(
+      '"per-86400s";q=600;w=86400;cgw-burst=3, "per-3600s";q=7;w=3600',
+    );
+    expect(rateLimitState(responses[0] as HttpResponse)).toEqual({ name: 'per-86400s', r: 2, t: 288 });
+    expect(rateLimitState(responses[3] as HttpResponse)).toEqual({ name: 'per-86400s', r: 0, t: about(144) });
+  });
+
   test('a key over its limit gets a 429 whose Retry-After equals t', async () => {
     const limited = await stack.key({ rateLimits: ['2/3600s'] });
     const [first, second, third] = (await readTimes(limited, 3)) as [HttpResponse, HttpResponse, HttpResponse];
-    expect(rateLimitState(first)).toEqual({ name: 'default', r: 1, t: about(1800) });
+    expect(rateLimitState(first)).toEqual({ name: 'default', r: 1, t: 1800 });
     expect(rateLimitState(second)).toEqual({ name: 'default', r: 0, t: about(1800) });
     expectError(third, 'RATE_LIMITED');
     expect(third.headers.get('ratelimit-policy')).toBe('"default";q=2;w=3600');

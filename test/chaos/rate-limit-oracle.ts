@@ -25,12 +25,12 @@ export function admittedOutsideOutages(handled: readonly Observation[], { outage
 }
 
 /**
- * How many requests exceeded the limit in the worst window. A token bucket (GCRA) admits at most `quota` plus the tokens
+ * How many requests exceeded the limit in the worst window. A token bucket (GCRA) admits at most `burst` plus the tokens
  * refilled in the window. Windows with an outage are skipped.
  */
 export function countOverAdmitted(
   handled: readonly Observation[],
-  { quota, windowMs }: RateLimit,
+  { quota, windowMs, burst }: RateLimit,
   disturbances: Disturbances,
 ): number {
   const counted = admittedOutsideOutages(handled, disturbances);
@@ -43,7 +43,7 @@ export function countOverAdmitted(
       .map(({ receivedAt }) => receivedAt)
       .sort((a, b) => a - b);
     for (const [i, end] of ends.entries()) {
-      const allowed = quota + Math.floor(((end - sentAt + ROUNDING_MS) * quota) / windowMs);
+      const allowed = burst + Math.floor(((end - sentAt + ROUNDING_MS) * quota) / windowMs);
       worst = Math.max(worst, i + 1 - allowed);
     }
   }
@@ -51,12 +51,12 @@ export function countOverAdmitted(
 }
 
 /**
- * How many requests of the quota were missing at the first rejection by Redis. A request to a killed gateway may count
+ * How many requests of the burst were missing at the first rejection by Redis. A request to a killed gateway may count
  * twice, because nginx retries it. A call that Redis executed after its timeout may count although it was rejected.
  */
 export function countUnderAdmitted(
   handled: readonly Observation[],
-  { quota }: RateLimit,
+  { burst }: RateLimit,
   { outages, kills }: Disturbances,
 ): number {
   const isDisturbed = isIn(withRecovery(outages));
@@ -65,5 +65,5 @@ export function countUnderAdmitted(
   const before = handled.filter(({ sentAt }) => sentAt <= firstRejected.receivedAt);
   const admitted = before.filter(isAdmitted).length;
   const possiblyCountedTwice = before.filter(isIn([...kills, ...outages])).length;
-  return Math.max(0, quota - admitted - possiblyCountedTwice);
+  return Math.max(0, burst - admitted - possiblyCountedTwice);
 }

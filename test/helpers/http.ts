@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { checkAgainstOpenApi } from './openapi-contract.ts';
+import { checkStructuredFields, type LimitField, parseRateLimitField } from './structured-fields.ts';
 
 interface Envelope {
   success: boolean;
@@ -16,7 +17,10 @@ export interface HttpResponse {
   readonly body: Envelope;
 }
 
-/** Sends a request and parses the envelope. Throws when a gateway response does not match the OpenAPI document. */
+/**
+ * Sends a request and parses the envelope. Throws when a gateway response does not match the OpenAPI document, or has a malformed
+ * structured field.
+ */
 export async function get(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
   const response = await fetch(url, { method, headers });
   const text = await response.text();
@@ -29,6 +33,7 @@ export async function get(url: string, headers: Record<string, string> = {}, met
       headerNames: [...response.headers.keys()],
       body: text,
     });
+    checkStructuredFields(response.status, (name) => response.headers.get(name));
   }
   return {
     status: response.status,
@@ -85,14 +90,14 @@ export function parseResponses(text: string): RawResponse[] {
     if ('x-trace-id' in headers && status >= 400) {
       const header = (name: string) => headers[name.toLowerCase()] ?? null;
       checkAgainstOpenApi({ method: 'GET', path: undefined, status, header, headerNames: Object.keys(headers), body });
+      checkStructuredFields(status, header);
     }
     rest = rest.slice(headEnd + 4 + length);
   }
   return responses;
 }
 
-/** Parses the `RateLimit` field: policy name, remaining requests `r` and seconds `t`. */
-export function rateLimitState({ headers }: HttpResponse): { name: string; r: number; t: number } {
-  const match = /^"([\w-]+)";r=(\d+);t=(\d+)$/.exec(headers.get('ratelimit') ?? '');
-  return { name: match?.[1] ?? '', r: Number(match?.[2]), t: Number(match?.[3]) };
+/** Parses the `RateLimit` header: policy name, available requests `r` and effective window `t` in seconds. */
+export function rateLimitState({ headers }: HttpResponse): LimitField {
+  return parseRateLimitField(headers.get('ratelimit') ?? '');
 }

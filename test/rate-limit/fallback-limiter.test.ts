@@ -80,6 +80,21 @@ test.each([
   expect(await consume(20)).toBe(share);
 });
 
+test.each([
+  [2, '10/3600s,burst=4', 2, 360 * 2],
+  [4, '10/3600s,burst=1', 1, 360 * 4],
+  [20, '10/3600s', 1, 360 * 20],
+])('local: %i processes divide both the burst and the rate of %s', async (processes, rate, burst, refillSeconds) => {
+  const { clock, limiter, outage } = open({ liveProcesses: () => processes });
+  outage.isNoticed = true;
+  const subject = newSubject(rate);
+  expect(countAllowed(await consumeTimes(limiter, subject, 10))).toBe(burst);
+  clock.advance(refillSeconds * 1000 - 1);
+  expect(countAllowed(await consumeTimes(limiter, subject, 10))).toBe(0);
+  clock.advance(1);
+  expect(countAllowed(await consumeTimes(limiter, subject, 10))).toBe(1);
+});
+
 test('local: a process starts with its share of what remained at the last decision of Redis', async () => {
   const { outage, consume } = open({ liveProcesses: () => 2 });
   expect(await consume(4)).toBe(4);

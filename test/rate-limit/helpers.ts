@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { pino } from 'pino';
 import {
   type ConsumeResult,
@@ -24,6 +25,28 @@ export const getRemaining = (result: ConsumeResult) =>
 
 export const consumeTimes = (limiter: RateLimiter, subject: ReturnType<typeof newSubject>, requests: number) =>
   Promise.all(Array.from({ length: requests }, () => limiter.consume(subject)));
+
+/** A rate with or without a burst. */
+export const anyRate = fc
+  .record({
+    quota: fc.integer({ min: 1, max: 50 }),
+    seconds: fc.integer({ min: 1, max: 100 }),
+    burst: fc.oneof(
+      fc.constant(''),
+      fc.integer({ min: 1, max: 80 }).map((burst) => `,burst=${burst}`),
+    ),
+  })
+  .map(({ quota, seconds, burst }) => `${quota}/${seconds}s${burst}`);
+
+/** Pauses in milliseconds before the requests of a client. */
+export const anyPauses = fc.array(
+  fc.oneof(
+    { weight: 2, arbitrary: fc.constant(0) },
+    fc.integer({ min: 0, max: 5000 }),
+    fc.integer({ min: 0, max: 100_000 }),
+  ),
+  { minLength: 1, maxLength: 120 },
+);
 
 /** A client with a timeout that a slow machine does not exceed. Every gateway process has its own. */
 export async function openClient(url: string): Promise<RedisClient> {

@@ -39,14 +39,19 @@ describe.each(implementations)('%s', (_name, open) => {
     expect(remaining.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
   });
 
-  test.each(['1/3600s', '7/3600s', '600/60m', '999/86400s'])('is exact for the quota of %s', async (text) => {
-    const subject = newSubject(text);
-    const quota = subject.limits[0]?.quota ?? 0;
-    expect(countAllowed(await consumeTimes(await open(), subject, quota + 5))).toBe(quota);
-  });
+  test.each(['1/3600s', '7/3600s', '600/60m', '999/86400s', '60/86400s,burst=7', '7/86400s,burst=60'])(
+    'allows exactly the burst of %s at once',
+    async (text) => {
+      const subject = newSubject(text);
+      const burst = subject.limits[0]?.burst ?? 0;
+      expect(countAllowed(await consumeTimes(await open(), subject, burst + 5))).toBe(burst);
+    },
+  );
 
   test('is exact for the largest capacity', async () => {
-    expect(getRemaining(await (await open()).consume(newSubject('1000000000/2500h')))).toEqual([999_999_999]);
+    const limiter = await open();
+    expect(getRemaining(await limiter.consume(newSubject('1000000/2500h')))).toEqual([999_999]);
+    expect(getRemaining(await limiter.consume(newSubject('1/2500h,burst=1000000')))).toEqual([999_999]);
   });
 
   test('does not count a rejected request, and states when the next one is available', async () => {
@@ -74,9 +79,12 @@ describe.each(implementations)('%s', (_name, open) => {
   });
 });
 
-test.each(['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s'])('%s is a valid rate', (text) => {
-  expect(rateLimitSchema.safeParse(text).success).toBe(true);
-});
+test.each(['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s', '600/60s,burst=50', '1/1d,burst=9'])(
+  '%s is a valid rate',
+  (text) => {
+    expect(rateLimitSchema.safeParse(text).success).toBe(true);
+  },
+);
 
 test.each([
   '',
@@ -91,6 +99,11 @@ test.each([
   '600/60S',
   '1e3/60s',
   '9999999999/9999999d',
+  '600/60s,burst=0',
+  '600/60s,burst=',
+  '600/60s, burst=5',
+  '600/60s,burst=5,burst=6',
+  '1/9999999d,burst=9999999999',
 ])('%j is not a valid rate', (text) => {
   expect(rateLimitSchema.safeParse(text).success).toBe(false);
 });

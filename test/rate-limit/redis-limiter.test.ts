@@ -73,6 +73,12 @@ test('reconciling counts requests up to the capacity, and peeking counts none', 
   });
 });
 
+test('a bucket of the largest capacity is exact when it is nearly full', async () => {
+  const subject = newSubject('1/2500h,burst=1000000');
+  await limiter.reconcile(subject.id, subject.limits, [999_997]);
+  expect(countAllowed(await consumeTimes(limiter, subject, 5))).toBe(3);
+});
+
 test('the script is loaded again after Redis has lost it', async () => {
   const subject = newSubject('10/3600s');
   await limiter.consume(subject);

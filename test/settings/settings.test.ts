@@ -68,7 +68,7 @@ const invalidValues: Record<string, string[]> = {
   REDIS_KEY_PREFIX: ['a{b}', 'a b', 'a'.repeat(65)],
   REDIS_TIMEOUT_MS: ['0', '60001', '1.5', '100ms'],
   REDIS_CACHE_TIMEOUT_MS: ['0', '60001'],
-  RATE_LIMIT_DEFAULT: ['600', '0/60s', '600/60', 'none'],
+  RATE_LIMIT_DEFAULT: ['600', '0/60s', '600/60', 'none', '600/60s,burst=0'],
   RATE_LIMIT_ON_REDIS_FAILURE: ['fail', 'OPEN'],
   AUTH_FAILURE_LIMIT: ['1/0s'],
   KEY_CACHE_TTL_MS: ['-1'],
@@ -106,6 +106,7 @@ test.each([
   ['CAMPAIGN_SERVICE_URL', 'https://[::1]:8443/base/'],
   ['CAMPAIGN_SERVICE_RESULT_POINTER', '/data/0/a~1b'],
   ['RATE_LIMIT_DEFAULT', '100000000/60s'],
+  ['AUTH_FAILURE_LIMIT', '60/60s,burst=5'],
   ['WORKERS', ''],
 ])('%s=%j is accepted', (name, value) => {
   expect(findProblems({ [name]: value })).toEqual([]);
