@@ -181,8 +181,8 @@ function createCache(settings: Settings, stores: Stores, log: Logger, now: (() =
     now,
   });
   registerCacheGauges(() => cache.size);
-  stores.invalidations?.subscribe((invalidation) => {
-    if (invalidation === 'all' || invalidation.kind === 'purge') cache.invalidate(invalidation);
+  stores.onInvalidation((invalidation) => {
+    if (invalidation === 'all' || invalidation.kind === 'cache') cache.invalidate(invalidation);
   });
   return cache;
 }

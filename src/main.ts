@@ -1,9 +1,12 @@
 import cluster from 'node:cluster';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { publicEndpoints } from './endpoints/index.ts';
+import { createInvalidationSchema } from './endpoints/invalidation-schema.ts';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
 import { formatHttpUrl } from './http/format-url.ts';
+import { postInvalidations } from './operations/cache-invalidations.ts';
 import { createOperations } from './operations/operations.ts';
 import type { Settings } from './settings/definitions.ts';
 import { loadSettings, SettingsError } from './settings/load.ts';
@@ -44,6 +47,8 @@ const operations = createOperations({
   isShuttingDown: () => state === 'shutting_down',
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.circuit() }),
   workerGroup,
+  token: settings.OPS_TOKEN,
+  postInvalidations: postInvalidations(createInvalidationSchema(publicEndpoints(settings)), stores.invalidate),
 });
 
 const addresses = {

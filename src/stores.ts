@@ -1,7 +1,9 @@
 import type { Logger } from 'pino';
 import { cachePolicy } from './cache/freshness.ts';
+import { createLocalInvalidations, type Invalidate, type InvalidationListener } from './cache/invalidation.ts';
 import { RedisCache } from './cache/redis-cache.ts';
 import { RedisInvalidationLog } from './cache/redis-invalidation-log.ts';
+import { createRedisInvalidator } from './cache/redis-invalidator.ts';
 import { noSharedCache, type SharedCache } from './cache/shared-cache.ts';
 import { FileKeyStore } from './keys/file-key-store.ts';
 import { KeyCache } from './keys/key-cache.ts';
@@ -29,8 +31,9 @@ export interface Stores {
   /** Limits failed API keys per client address. */
   readonly failedKeyLimiter: RateLimiter;
   readonly sharedCache: SharedCache;
-  /** Undefined in embedded mode: no other process invalidates anything. */
-  readonly invalidations: RedisInvalidationLog | undefined;
+  /** Calls `listener` with every invalidation from now on. */
+  onInvalidation(listener: InvalidationListener): void;
+  readonly invalidate: Invalidate;
   /** For `readyz`. */
   state(): 'embedded' | RedisState;
   close(): Promise<void>;
@@ -57,7 +60,7 @@ export function openRedis(
 
 /** Notifies every gateway process that a key record has changed. */
 export function publishKeyChange(log: RedisInvalidationLog): (id: string) => Promise<void> {
-  return (id) => log.append({ kind: 'key', id });
+  return (id) => log.append([{ kind: 'key', id }]);
 }
 
 async function createRedisStores(redis: RedisClient, settings: Settings): Promise<Stores> {
@@ -87,7 +90,8 @@ async function createRedisStores(redis: RedisClient, settings: Settings): Promis
     keyLimiter,
     failedKeyLimiter,
     sharedCache,
-    invalidations,
+    onInvalidation: (listener) => invalidations.subscribe(listener),
+    invalidate: createRedisInvalidator(redis, invalidations),
     state: () => redis.state,
     close: async () => {
       for (const task of [invalidations, keyLimiter, failedKeyLimiter]) task.stop();
@@ -117,13 +121,15 @@ async function createEmbeddedStores(settings: Settings): Promise<Stores> {
   await keys.list(); // Fail at startup if the file is corrupt.
   const count = rateLimitDecisionCounters();
   registerProcessCount(() => 1);
+  const local = createLocalInvalidations();
   return {
     keys,
     lastUsed: { record: () => {} }, // Recorded in Redis only.
     keyLimiter: new MemoryLimiter({ count: count.key }),
     failedKeyLimiter: new MemoryLimiter({ count: count.address }),
     sharedCache: noSharedCache,
-    invalidations: undefined,
+    onInvalidation: local.subscribe,
+    invalidate: local.invalidate,
     state: () => 'embedded',
     close: async () => {},
   };

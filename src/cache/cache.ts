@@ -2,7 +2,7 @@ import { linkActiveSpan } from '../telemetry/tracing.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Origin } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry, toCollapsed } from './cache-result.ts';
-import type { CacheKey, PurgeScope } from './entry.ts';
+import type { CacheInvalidation, CacheKey } from './entry.ts';
 import { Flight, type FlightOptions } from './flight.ts';
 import { LocalCache } from './local-cache.ts';
 
@@ -38,9 +38,9 @@ export class Cache {
     return this.#local.size;
   }
 
-  /** Purges entries of this process. A fetch that began before never fills the cache after it. */
-  invalidate(scope: PurgeScope | 'all'): void {
-    this.#local.purges.record(scope);
+  /** Invalidates entries of this process. A fetch that began before never fills the cache after it. */
+  invalidate(invalidation: CacheInvalidation | 'all'): void {
+    this.#local.invalidations.record(invalidation, this.#local.now());
   }
 
   /** Returns what this process can serve without I/O. If the outcome is `stale`, the caller must call `refresh`. */
@@ -68,19 +68,22 @@ export class Cache {
     if (isHitForMiss) return this.#bypass(origin, signal);
     const current = this.#findFlight(key);
     const joined = current?.isSettled ? undefined : current;
+    const isOvertaken = joined && this.#local.invalidations.check(key, joined.generation).state !== 'current';
     const flight = joined ?? this.#start(key, origin, false);
     const result = await flight.join(signal);
     if (!flight.span) linkActiveSpan(flight.leaderSpan);
     else if (joined) linkActiveSpan(flight.span.spanContext());
     if (!joined) return result ?? this.#bypass(origin, signal);
-    // The flight we joined predates a purge that arrived since: fetch again.
-    if (this.#local.purges.isPurged(key, joined.generation)) return this.load(key, origin, signal);
+    // The flight predates an invalidation that this reader must see: fetch again.
+    if (isOvertaken || this.#local.invalidations.isPurged(key, joined.generation))
+      return this.load(key, origin, signal);
     return result && joined.isShareable ? toCollapsed(result) : this.#bypass(origin, signal);
   }
 
   #findFlight(key: CacheKey): Flight | undefined {
     const flight = this.#flights.get(key.path);
-    return flight && !flight.isAborted && !this.#local.purges.isPurged(key, flight.generation) ? flight : undefined;
+    const isUsable = flight && !flight.isAborted && !this.#local.invalidations.isPurged(key, flight.generation);
+    return isUsable ? flight : undefined;
   }
 
   #start(key: CacheKey, origin: Origin, isBackground: boolean): Flight {

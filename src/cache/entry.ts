@@ -13,8 +13,8 @@ export interface Entry {
   readonly lifetime: Lifetime;
   /** When the entry's age was zero, on the cache's monotonic clock. */
   readonly originatedAt: number;
-  /** Purge generation when the fetch of the entry began: see `PurgeTracker`. */
-  readonly purgeGeneration: number;
+  /** Generation when the fetch of the entry began: see `InvalidationTracker`. */
+  readonly generation: number;
   /** Why the last refresh of this stale entry failed, and when the next may start. */
   readonly refreshFailure?: { readonly failure: UpstreamFailure; readonly retryAt: number };
 }
@@ -27,9 +27,16 @@ export interface CacheKey {
   readonly documentId: string;
 }
 
-/** Which entries a purge removes. */
-export interface PurgeScope {
+/** Soft: entries are stale at once, and are served while they are refreshed. Hard: entries are gone. */
+export type InvalidationMode = 'soft' | 'hard';
+
+/** Which entries an invalidation concerns. */
+export interface InvalidationScope {
   readonly accountGroupId: string;
   /** Undefined: every document of the account group. */
   readonly documentId: string | undefined;
+}
+
+export interface CacheInvalidation extends InvalidationScope {
+  readonly mode: InvalidationMode;
 }

@@ -31,7 +31,7 @@ const OWN_FAILURES: ReadonlySet<FailureReason> = new Set(['dns', 'connect', 'tls
 
 /** One read of the shared cache, and of the origin if necessary, for every reader of the document while it is in flight. */
 export class Flight {
-  /** Purge generation when the flight began: see `PurgeTracker`. */
+  /** Generation when the flight began: see `InvalidationTracker`. */
   readonly generation: number;
   /** Span of the request to the origin, if this gateway sends it. */
   span: Span | undefined;
@@ -57,7 +57,7 @@ export class Flight {
     this.#key = key;
     this.#origin = origin;
     this.#isBackground = isBackground;
-    this.generation = options.local.purges.generation;
+    this.generation = options.local.invalidations.generation;
     this.#setStale(options.local.get(key));
     this.#result.promise.catch(() => {}); // See `run`: the caller reports an error that no reader receives.
   }
@@ -158,8 +158,10 @@ export class Flight {
       ? { content: result, ...storage }
       : { content: { outcome: 'uncacheable' }, lifetime: policy.uncacheable, ageMs: 0 };
     const entry = this.#toLocal(shared);
+    const isOvertaken = local.invalidations.check(this.#key, this.generation).state !== 'current';
     const isStored =
-      local.store(this.#key, entry) || (lease !== localLease && maxUsableAgeMs(shared.lifetime) > shared.ageMs);
+      !isOvertaken &&
+      (local.store(this.#key, entry) || (lease !== localLease && maxUsableAgeMs(shared.lifetime) > shared.ageMs));
     this.isShareable = storage !== undefined;
     // Before the commit: readers do not wait for Redis.
     this.#resolveFetched('miss', result, isStored && this.isShareable);
@@ -187,7 +189,7 @@ export class Flight {
 
   #toLocal({ content, lifetime, ageMs }: SharedEntry): Entry {
     const originatedAt = this.#options.local.now() - ageMs;
-    return { content, lifetime, originatedAt, purgeGeneration: this.generation };
+    return { content, lifetime, originatedAt, generation: this.generation };
   }
 
   #resolveStored(entry: Entry, hasWaited: boolean): void {
@@ -209,7 +211,11 @@ export class Flight {
   #fail(failure: UpstreamFailure, outcome: 'miss' | 'collapsed'): void {
     const { local } = this.#options;
     const stale = this.#stale;
-    if (stale && !local.purges.isPurged(this.#key, stale.purgeGeneration) && local.getFreshness(stale) !== 'expired') {
+    if (
+      stale &&
+      !local.invalidations.isPurged(this.#key, stale.generation) &&
+      local.getFreshness(stale) !== 'expired'
+    ) {
       const { reason } = failure;
       const wasForwarded = reason !== 'circuit_open' && reason !== 'overloaded';
       this.#resolve(fromEntry(stale, local.getAgeMs(stale), { reason, wasForwarded }));

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { computeFreshness, type Freshness } from './freshness.ts';
-import { PurgeTracker } from './purge-tracker.ts';
+import { InvalidationTracker } from './invalidation-tracker.ts';
 
 /** Memory of an entry beside its document and path: measured, and rounded up. */
 const ENTRY_OVERHEAD_BYTES = 600;
@@ -18,9 +18,9 @@ interface FailedRefresh {
   readonly isBackground: boolean;
 }
 
-/** The entries of this process in LRU order, and the purges it knows of. */
+/** The entries of this process in LRU order, and the invalidations it knows of. */
 export class LocalCache {
-  readonly purges = new PurgeTracker();
+  readonly invalidations = new InvalidationTracker();
   readonly now: () => number;
   readonly #entries: LRUCache<string, Entry>;
 
@@ -35,15 +35,27 @@ export class LocalCache {
     return { entries: this.#entries.size, bytes: this.#entries.calculatedSize };
   }
 
-  /** Returns the entry at any age, unless it was purged. */
+  /** Returns the entry at any age, unless it was purged. After a soft invalidation it is no longer fresh. */
   get(key: CacheKey): Entry | undefined {
     const entry = this.#entries.get(key.path);
-    return entry && !this.purges.isPurged(key, entry.purgeGeneration) ? entry : undefined;
+    if (!entry) return undefined;
+    const validity = this.invalidations.check(key, entry.generation);
+    if (validity.state === 'purged') return undefined;
+    return validity.state === 'stale' ? this.#expire(key, entry, validity.since) : entry;
+  }
+
+  /** Both stale windows begin at the first invalidation that a read notices, not at those that follow. */
+  #expire(key: CacheKey, entry: Entry, since: number): Entry {
+    const freshMs = Math.max(0, since - entry.originatedAt);
+    if (entry.lifetime.freshMs <= freshMs) return entry;
+    const stale = { ...entry, lifetime: { ...entry.lifetime, freshMs } };
+    this.#entries.set(key.path, stale);
+    return stale;
   }
 
   /** Replaces the previous entry. Returns false if the new one is purged, expired or too large, and is not stored. */
   store(key: CacheKey, entry: Entry): boolean {
-    if (this.purges.isPurged(key, entry.purgeGeneration)) return false;
+    if (this.invalidations.isPurged(key, entry.generation)) return false;
     if (this.getFreshness(entry) === 'expired') {
       this.#entries.delete(key.path);
       return false;
@@ -63,8 +75,8 @@ export class LocalCache {
     return refreshFailure && this.now() < refreshFailure.retryAt ? refreshFailure.failure : undefined;
   }
 
-  deleteIfCurrent(key: CacheKey, entry: Entry): void {
-    if (this.#entries.peek(key.path) === entry) this.#entries.delete(key.path);
+  deleteIfCurrent(key: CacheKey, { content }: Entry): void {
+    if (this.#entries.peek(key.path)?.content === content) this.#entries.delete(key.path);
   }
 
   getAgeMs(entry: Entry): number {

@@ -1,54 +1,67 @@
 -- Looks up an entry, and grants a lease to fetch the document if no fresh entry exists.
 -- KEYS[1] entry: "ORIGINATED_AT FRESH_MS GENERATION RECORD"; ORIGINATED_AT by the clock of Redis, in milliseconds
 -- KEYS[2] lease: hash of token, generation and, once another gateway waits, watched
--- KEYS[3], KEYS[4] generations of the account group and of the document
--- KEYS[5] result that the leader left for its waiters
+-- KEYS[3] result that the leader left for its waiters
+-- KEYS[4], KEYS[5] hard generations of the account group and of the document; KEYS[6], KEYS[7] their soft generations
 -- ARGV[1] epoch of the invalidation log, ARGV[2] token of the caller, ARGV[3] lease duration in milliseconds
 -- ARGV[4] mode: 'initial'; 'poll' (waits for a leader and has seen the stale entry); 'skip_stored' (ignores the stored
 --         entry); 'peek' (returns the entry at any age and grants no lease)
--- Returns { 'leader_result', result } or { 'fresh' | 'held' | 'granted' | 'peeked', age, record, detail }.
--- age is -1 without an entry. detail is the leader's token if held, the generation if granted.
+-- Returns { 'leader_result', result } or { 'fresh' | 'held' | 'granted' | 'peeked', age, record, detail, fresh_ms }.
+-- age is -1 without an entry. detail is the leader's token if held, the generation if granted. After a soft invalidation
+-- fresh_ms is the age of the entry at that time; otherwise its freshness when it was stored.
 local mode = ARGV[4]
 if mode == 'poll' then
-  local result = redis.pcall('GET', KEYS[5])
+  local result = redis.pcall('GET', KEYS[3])
   if type(result) == 'string' then
     return { 'leader_result', result }
   end
 end
 
-local generations = redis.call('MGET', KEYS[3], KEYS[4])
-local generation = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
+local generations = redis.call('MGET', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+local hard = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
+local group, document = generations[3] or '', generations[4] or ''
+local generation = hard .. '/' .. group .. '/' .. document
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local age, record = -1, ''
+local age, record, fresh_ms = -1, '', 0
 -- pcall: a value of another type is ignored, and overwritten later.
 local stored = mode ~= 'skip_stored' and redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' then
-  local originated_at, fresh_ms, stored_generation, text = string.match(stored, '^(%d+) (%d+) (%S+) (.*)$')
+  local originated_at, fresh_text, stored_generation, text = string.match(stored, '^(%d+) (%d+) (%S+) (.*)$')
+  local stored_hard, stored_group, stored_document = string.match(stored_generation or '', '^(.*)/(.*)/(.*)$')
   -- An entry from the future has an unknown age, because the clock was set back. Ignore it.
-  if stored_generation == generation and tonumber(originated_at) <= now then
-    local is_fresh = now - originated_at < tonumber(fresh_ms)
+  if stored_hard == hard and tonumber(originated_at) <= now then
+    fresh_ms = tonumber(fresh_text)
+    for _, soft in ipairs({ { group, stored_group }, { document, stored_document } }) do
+      if soft[1] ~= soft[2] then
+        local invalidated_at = tonumber(string.match(soft[1], '^%d+')) or 0
+        fresh_ms = math.max(0, math.min(fresh_ms, invalidated_at - originated_at))
+      end
+    end
+    local is_fresh = now - originated_at < fresh_ms
     if is_fresh or mode == 'initial' or mode == 'peek' then
       age, record = now - originated_at, text
     end
     if is_fresh then
-      return { 'fresh', age, record, '' }
+      return { 'fresh', age, record, '', fresh_ms }
     end
   end
 end
 
 if mode == 'peek' then
-  return { 'peeked', age, record, '' }
+  return { 'peeked', age, record, '', fresh_ms }
 end
 
+-- A soft invalidation does not end a lease: at most one refresh is in flight.
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation')
 local ttl = redis.call('PTTL', KEYS[2])
-if lease[1] and lease[1] ~= ARGV[2] and lease[2] == generation and ttl > 0 and ttl <= tonumber(ARGV[3]) then
+local is_valid = lease[1] and string.match(lease[2] or '', '^[^/]*') == hard and ttl > 0 and ttl <= tonumber(ARGV[3])
+if is_valid and lease[1] ~= ARGV[2] then
   redis.call('HSET', KEYS[2], 'watched', '1')
-  return { 'held', age, record, lease[1] }
+  return { 'held', age, record, lease[1], fresh_ms }
 end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'token', ARGV[2], 'generation', generation)
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return { 'granted', age, record, generation }
+return { 'granted', age, record, generation, fresh_ms }

@@ -7,8 +7,8 @@ import { isFailureReason } from '../upstream/failure.ts';
 import type { CacheKey } from './entry.ts';
 import { decodeEntry } from './entry-codec.ts';
 import type { CachePolicy } from './freshness.ts';
-import { formatGenerationKey } from './purge.ts';
 import type { RedisInvalidationLog } from './redis-invalidation-log.ts';
+import { formatGenerationKey } from './redis-invalidator.ts';
 import { LEASE_MS, RedisLease } from './redis-lease.ts';
 import {
   type LookupOptions,
@@ -32,9 +32,14 @@ if redis.pcall('HGET', KEYS[2], 'token') ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[2], ARGV[2])`;
 
 /** See `lookup.lua`. */
-type LookupReply =
-  | [state: 'fresh' | 'held' | 'granted' | 'peeked', ageMs: number, record: string, detail: string]
-  | [state: 'leader_result', result: string];
+type EntryReply = [
+  state: 'fresh' | 'held' | 'granted' | 'peeked',
+  ageMs: number,
+  record: string,
+  detail: string,
+  freshMs: number,
+];
+type LookupReply = EntryReply | [state: 'leader_result', result: string];
 
 /**
  * Entries and leases in Redis, in one hash slot for each account group. Ages are measured by the clock of Redis. An entry
@@ -64,11 +69,11 @@ export class RedisCache implements SharedCache {
       const keys = this.#formatKeys(key, options.leader ?? token);
       const reply = (await this.#lookup(keys, [epoch, token, LEASE_MS, mode])) as LookupReply;
       if (reply[0] === 'leader_result') return await this.#parseLeaderResult(reply[1], key, options);
-      const [state, ageMs, record, detail] = reply;
-      const entry = this.#parseEntry(ageMs, record, key, options.isValidDocument);
+      const [state, , , detail] = reply;
+      const entry = this.#parseEntry(reply, key, options.isValidDocument);
       if (state === 'held') return { state, entry, leader: detail, leaderSpan: parseLeaderSpan(detail) };
       if (state === 'granted') return { state, entry, lease: this.#createLease(key, epoch, token, detail) };
-      if (entry && ageMs < entry.lifetime.freshMs) return { state: 'fresh', entry };
+      if (entry && entry.ageMs < entry.lifetime.freshMs) return { state: 'fresh', entry };
       // The entry is corrupt, or too old for the settings of this gateway.
       const lookup = await this.lookup(key, { ...options, skipStored: true });
       return lookup.state === 'granted' || lookup.state === 'held' ? { ...lookup, entry } : lookup;
@@ -83,18 +88,18 @@ export class RedisCache implements SharedCache {
     const { epoch } = this.#options.invalidations;
     if (epoch === undefined) throw new StoreUnavailableError('the invalidation log cannot be read');
     const reply = await this.#lookup(this.#formatKeys(key, ''), [epoch, '', LEASE_MS, 'peek']);
-    const [, ageMs, record] = reply as [string, number, string];
-    return this.#parseEntry(ageMs, record, key, isValidDocument);
+    return this.#parseEntry(reply as EntryReply, key, isValidDocument);
   }
 
   #parseEntry(
-    ageMs: number,
-    record: string,
+    [, ageMs, record, , freshMs]: EntryReply,
     key: CacheKey,
     isValidDocument: (data: string) => boolean,
   ): SharedEntry | undefined {
     const entry = ageMs < 0 ? undefined : decodeEntry(record, key, this.#options.policy, isValidDocument);
-    return entry && { ...entry, ageMs };
+    if (!entry) return undefined;
+    const { lifetime, content } = entry;
+    return { content, lifetime: { ...lifetime, freshMs: Math.min(lifetime.freshMs, freshMs) }, ageMs };
   }
 
   /** A leader leaves the name of a failure, or the record of an entry that would expire too soon. */
@@ -113,14 +118,20 @@ export class RedisCache implements SharedCache {
       generation,
       renew: () => this.#renew(keys, [token, LEASE_MS]),
       release: (args) => this.#release(keys, [epoch, token, ...args]),
-      broadcastPurge: () => invalidations.append({ kind: 'purge', ...key }),
+      broadcastPurge: () => invalidations.append([{ kind: 'cache', mode: 'hard', ...key }]),
     });
   }
 
   #formatKeys(key: CacheKey, leader: string): string[] {
     const entry = `{cache:${key.accountGroupId}}:${key.path}`;
-    const group = formatGenerationKey({ accountGroupId: key.accountGroupId, documentId: undefined });
-    const names = [entry, `${entry}:lease`, group, formatGenerationKey(key), `${entry}:result:${leader}`];
+    const group = { accountGroupId: key.accountGroupId, documentId: undefined };
+    const generations = [
+      formatGenerationKey(group, 'hard'),
+      formatGenerationKey(key, 'hard'),
+      formatGenerationKey(group, 'soft'),
+      formatGenerationKey(key, 'soft'),
+    ];
+    const names = [entry, `${entry}:lease`, `${entry}:result:${leader}`, ...generations];
     return names.map((name) => this.#options.redis.key(name));
   }
 }

@@ -40,7 +40,7 @@ export class RedisLease implements Lease {
     const ttlMs = Math.ceil(maxUsableAgeMs(lifetime) - ageMs);
     const leaderResult = lifetime.freshMs - ageMs > MIN_FRESH_FOR_WAITERS_MS ? '' : record;
     const outcome = await this.#release(leaderResult, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), ttlMs);
-    if (outcome === 'purged') return false;
+    if (outcome === 'invalidated') return false;
     // Other processes must not serve a document stale that the origin no longer has.
     if (replacesDocument && content.outcome !== 'found') await this.#options.broadcastPurge().catch(() => {});
     return true;

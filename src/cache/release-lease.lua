@@ -1,21 +1,26 @@
--- Releases a lease, and stores the entry if one is given, unless the lease was lost or a purge came after it was granted.
--- KEYS as in lookup.lua; KEYS[5] is where this lease leaves its result
+-- Releases a lease, and stores the entry if one is given, unless the lease was lost or an invalidation came after it was
+-- granted.
+-- KEYS as in lookup.lua; KEYS[3] is where this lease leaves its result
 -- ARGV[1] epoch, ARGV[2] token, ARGV[3] generation when the lease was granted, '' if unknown
 -- ARGV[4] result for the current waiters, '' for none; ARGV[5] its lifetime in milliseconds
 -- With an entry: ARGV[6] record, ARGV[7] age, ARGV[8] freshness, ARGV[9] time to live
--- Returns 'purged', 'lease_lost' or 'released'.
-local generations = redis.call('MGET', KEYS[3], KEYS[4])
-local generation = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
-if ARGV[3] ~= '' and ARGV[3] ~= generation then
-  return 'purged'
-end
+-- Returns 'invalidated', 'lease_lost' or 'released'.
+local generations = redis.call('MGET', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+local hard = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
+local generation = hard .. '/' .. (generations[3] or '') .. '/' .. (generations[4] or '')
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation', 'watched')
-if lease[1] ~= ARGV[2] or lease[2] ~= generation then
+local is_held = lease[1] == ARGV[2]
+if is_held then
+  redis.call('DEL', KEYS[2])
+end
+if (ARGV[3] ~= '' and ARGV[3] ~= generation) or (is_held and lease[2] ~= generation) then
+  return 'invalidated'
+end
+if not is_held then
   return 'lease_lost'
 end
-redis.call('DEL', KEYS[2])
 if lease[3] and ARGV[4] ~= '' then
-  redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[5])
+  redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
 end
 if not ARGV[6] then
   return 'released'

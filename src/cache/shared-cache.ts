@@ -15,7 +15,7 @@ export interface SharedEntry {
 export interface Lease {
   /**
    * Stores the entry for all gateways. `replacesDocument`: the local cache held a document, so others may too. Resolves to
-   * false if a purge came after the lease was granted: then the entry must not be stored locally either.
+   * false if an invalidation came after the lease was granted: then the entry must not be stored locally either.
    */
   commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean>;
   /** Stores nothing. Waiters get the failure, if there is one; otherwise one of them fetches. */

@@ -1,9 +1,9 @@
 import { pino } from 'pino';
-import type { PurgeScope } from '../cache/entry.ts';
 import type { CachePolicy } from '../cache/freshness.ts';
-import { purge } from '../cache/purge.ts';
+import type { Invalidate } from '../cache/invalidation.ts';
 import { RedisCache } from '../cache/redis-cache.ts';
 import { RedisInvalidationLog } from '../cache/redis-invalidation-log.ts';
+import { createRedisInvalidator } from '../cache/redis-invalidator.ts';
 import type { ApiKey } from '../keys/api-key.ts';
 import { FileKeyStore } from '../keys/file-key-store.ts';
 import type { KeyStore } from '../keys/key-store.ts';
@@ -26,7 +26,7 @@ export interface CliStores {
     | {
         readonly lastUsed: LastUsedStore;
         readonly limiter: Pick<RedisLimiter, 'peek'>;
-        purge(scope: PurgeScope): Promise<void>;
+        readonly invalidate: Invalidate;
         openCache(policy: CachePolicy): Promise<Pick<RedisCache, 'peek'>>;
       }
     | undefined;
@@ -45,7 +45,7 @@ export async function openStores(
     redis: {
       lastUsed: new LastUsedStore(redis),
       limiter: new RedisLimiter(redis),
-      purge: (scope) => purge(redis, invalidations, scope),
+      invalidate: createRedisInvalidator(redis, invalidations),
       openCache: async (policy) => {
         await invalidations.start();
         return new RedisCache({ redis, invalidations, policy, timeoutMs: TIMEOUT_MS });

@@ -1,6 +1,6 @@
 import { CorruptRecordError, StoreUnavailableError } from '../redis/store-errors.ts';
 import { SettingsError } from '../settings/load.ts';
-import { purgeCache } from './cache-purge.ts';
+import { invalidateCache, purgeCache } from './cache-invalidate.ts';
 import type { CliIo, Command } from './command.ts';
 import { CommandError, exitCodes } from './command-error.ts';
 import { explainRequest } from './explain.ts';
@@ -16,6 +16,7 @@ const commands: ReadonlyMap<string, Command> = new Map([
   ['keys show', showKey],
   ['keys rotate', rotateKey],
   ['keys revoke', revokeKey],
+  ['cache invalidate', invalidateCache],
   ['cache purge', purgeCache],
   ['config', showConfig],
   ['explain', explainRequest],
@@ -51,8 +52,8 @@ async function run(given: readonly string[], io: CliIo): Promise<string> {
 
 function formatHelp(): string {
   const lines = [...commands].flatMap(([name, { usage, summary }]) => [
-    `  ${name.padEnd(13)} ${summary}`,
-    ...(usage === '' ? [] : [`                ${usage}`]),
+    `  ${name.padEnd(16)} ${summary}`,
+    ...(usage === '' ? [] : [`                   ${usage}`]),
   ]);
   return `Usage: campaign-gateway COMMAND [OPTIONS]
 

@@ -4,3 +4,10 @@ import { isIPv6 } from 'node:net';
 export function formatHttpUrl(host: string, port: number | string): string {
   return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
+
+const LOOPBACK: Readonly<Record<string, string>> = { '': '127.0.0.1', '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/** The URL under which a process on the same machine reaches a listener. A listener on all addresses is on loopback too. */
+export function formatLocalUrl(host: string, port: number | string): string {
+  return formatHttpUrl(LOOPBACK[host] ?? host, port);
+}

@@ -1,9 +1,10 @@
 import { createServer, type Server } from 'node:http';
-import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
+import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response } from 'express';
 import { z } from 'zod';
 import { type LogLevel, logLevelSchema, logLevels } from '../telemetry/log-level.ts';
 import { prometheusContentType, prometheusText } from '../telemetry/prometheus.ts';
 import type { WorkerGroup } from '../workers/worker-group.ts';
+import { requireToken } from './require-token.ts';
 
 export interface OperationsOptions {
   isShuttingDown(): boolean;
@@ -11,10 +12,18 @@ export interface OperationsOptions {
   dependencies(): Readonly<Record<string, string>>;
   /** The processes that share the operations port. Metrics and log level are those of all of them. */
   readonly workerGroup: WorkerGroup;
+  /** Bearer token of write requests; undefined if they need none. */
+  readonly token: string | undefined;
+  /** Serve `POST /cache/invalidations`. */
+  readonly postInvalidations: readonly RequestHandler[];
 }
 
-/** The operations listener: `GET /livez`, `GET /readyz`, `GET /metrics`, and `GET` and `PUT /log-level`. */
-export function createOperations({ isShuttingDown, dependencies, workerGroup }: OperationsOptions): Server {
+/**
+ * The operations listener: `GET /livez`, `GET /readyz`, `GET /metrics`, `GET` and `PUT /log-level`, and
+ * `POST /cache/invalidations`.
+ */
+export function createOperations(options: OperationsOptions): Server {
+  const { isShuttingDown, dependencies, workerGroup } = options;
   const app = express()
     .disable('x-powered-by')
     .disable('etag')
@@ -26,6 +35,7 @@ export function createOperations({ isShuttingDown, dependencies, workerGroup }: 
     if (!server.listening) response.setHeader('connection', 'close');
     next();
   });
+  app.use(requireToken(options.token));
   app
     .route('/livez')
     .get((_request, response) => void response.json({ status: 'alive' }))
@@ -47,6 +57,10 @@ export function createOperations({ isShuttingDown, dependencies, workerGroup }: 
     .get((_request, response) => void response.json({ level: workerGroup.level() }))
     .put(express.text({ type: () => true }), (request, response) => changeLevel(workerGroup, request, response))
     .all(methodNotAllowed('GET', 'PUT'));
+  app
+    .route('/cache/invalidations')
+    .post(...options.postInvalidations)
+    .all(methodNotAllowed('POST'));
   app.use((_request, response) => void response.status(404).json({ error: 'No route matches this path.' }));
   app.use(onError);
   return server;

@@ -5,6 +5,7 @@ import { classifyRedisError, isErrorReply } from './errors.ts';
 import { ConnectionHealth, type RedisState } from './health.ts';
 import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailableError } from './store-errors.ts';
+import { subscribe } from './subscribe.ts';
 import { instrumentRedis } from './telemetry.ts';
 import { TimeoutError, withTimeout } from './timeout.ts';
 import type { RedisAddress } from './url.ts';
@@ -96,6 +97,11 @@ export class RedisClient {
         mayHaveExecuted: errorType !== 'refused',
       });
     }
+  }
+
+  /** See `subscribe.ts`. */
+  subscribe(channel: string, onMessage: () => void): () => void {
+    return subscribe(this.#client, channel, onMessage);
   }
 
   #updateHealth(error: Error, timeoutMs: number): void {

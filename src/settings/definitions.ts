@@ -31,6 +31,10 @@ export const settingDefinitions = {
   PORT: [port.default(8080), 'Port of the public listener; 0 chooses a free port.'],
   OPS_HOST: [host.default('127.0.0.1'), 'Address of the operations listener. Keep it private.'],
   OPS_PORT: [port.default(9090), 'Port of the operations listener; 0 chooses a free port.'],
+  OPS_TOKEN: [
+    printableAscii.optional(),
+    'Bearer token that write requests to the operations listener must carry; unset: they need none. Secret.',
+  ],
   WORKERS: [workerCount.default(1), 'Processes that share PORT; auto: one per CPU core. Above 1 requires REDIS_URL.'],
   CAMPAIGN_SERVICE_URL: [serviceUrl, 'Base URL of the campaign service: http(s)://host[:port][/base].'],
   CAMPAIGN_SERVICE_PATH: [
@@ -135,7 +139,7 @@ export type Settings = {
 
 export const settingNames = Object.keys(settingDefinitions) as SettingName[];
 /** Settings that may also be read from the file named by `NAME_FILE`, and whose values are never printed. */
-export const secretSettings: readonly SettingName[] = ['REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
+export const secretSettings: readonly SettingName[] = ['OPS_TOKEN', 'REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
 
 export function describeSetting(name: SettingName): string {
   return settingDefinitions[name][1];

@@ -16,7 +16,7 @@ const createEntry = (i: number, text: string): Entry => ({
   content: { outcome: 'found', data: JSON.stringify({ id: i, text }), etag: JSON.stringify(`tag ${i}`) },
   lifetime: { freshMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 },
   originatedAt: performance.now(),
-  purgeGeneration: 0,
+  generation: 0,
 });
 
 test.each([
@@ -56,13 +56,13 @@ test('100,000 purges take effect and use bounded memory', () => {
   const heapBefore = heapUsed();
   const createGroupKey = (i: number) => ({ path: '', accountGroupId: `ag_${i}`, documentId: 'cmp' });
   for (let i = 0; i < 100_000; i++) {
-    const generation = local.purges.generation;
-    local.purges.record({ accountGroupId: `ag_${i}`, documentId: undefined });
-    if (!local.purges.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
+    const generation = local.invalidations.generation;
+    local.invalidations.record({ accountGroupId: `ag_${i}`, documentId: undefined, mode: 'hard' }, 0);
+    if (!local.invalidations.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
   }
   expect(heapUsed() - heapBefore).toBeLessThan(5_000_000);
-  expect(local.purges.isPurged(createGroupKey(0), local.purges.generation)).toBe(false);
-  expect(local.purges.isPurged(createGroupKey(5), 0)).toBe(true);
+  expect(local.invalidations.isPurged(createGroupKey(0), local.invalidations.generation)).toBe(false);
+  expect(local.invalidations.isPurged(createGroupKey(5), 0)).toBe(true);
 });
 
 test.each([
@@ -75,10 +75,10 @@ test.each([
   const local = new LocalCache(10_000, () => performance.now());
   const entry = createEntry(1, '');
   local.store(createKey(1), entry);
-  local.purges.record(scope);
+  local.invalidations.record(scope === 'all' ? scope : { ...scope, mode: 'hard' }, 0);
   expect(local.get(createKey(1)) === undefined).toBe(isGone);
   expect(local.store(createKey(1), entry)).toBe(!isGone);
-  expect(local.store(createKey(1), { ...entry, purgeGeneration: local.purges.generation })).toBe(true);
+  expect(local.store(createKey(1), { ...entry, generation: local.invalidations.generation })).toBe(true);
 });
 
 describe('after a failed refresh', () => {

@@ -24,13 +24,13 @@ const held: LookupResult = { state: 'held', entry: undefined, leader: 'another g
 
 /** A lease that records what becomes of it. */
 class FakeLease implements Lease {
-  isPurged = false;
+  isInvalidated = false;
   readonly committed: SharedEntry[] = [];
   readonly releasedWith: (FailureReason | undefined)[] = [];
 
   async commit(entry: SharedEntry): Promise<boolean> {
     this.committed.push(entry);
-    return !this.isPurged;
+    return !this.isInvalidated;
   }
   async release(reason: FailureReason | undefined): Promise<void> {
     this.releasedWith.push(reason);
@@ -201,12 +201,12 @@ describe('a reader gets the result that the state of the shared cache determines
   });
 });
 
-describe('a purge', () => {
+describe('a hard invalidation', () => {
   test('during a fetch: the result is not stored, and later readers start another fetch', async () => {
     const { cache, load, nextRequest } = setUp();
     const before = load();
     const request = await nextRequest();
-    cache.invalidate({ accountGroupId: 'ag_1', documentId: undefined });
+    cache.invalidate({ accountGroupId: 'ag_1', documentId: undefined, mode: 'hard' });
     const after = load();
     (await nextRequest()).resolve(respondWith('new'));
     expect(await after).toMatchObject({ result: { data: 'new' } });
@@ -227,11 +227,78 @@ describe('a purge', () => {
 
   test('that only the lease has noticed: the result is removed from the local cache', async () => {
     const { cache, load, lease, nextRequest } = setUp();
-    lease.isPurged = true;
+    lease.isInvalidated = true;
     const loaded = load();
     (await nextRequest()).resolve(respondWith('old'));
     expect(await loaded).toMatchObject({ result: { data: 'old' } });
     await until(() => !cache.lookup(key));
+  });
+});
+
+describe('a soft invalidation', () => {
+  const invalidation = { accountGroupId: 'ag_1', documentId: undefined, mode: 'soft' } as const;
+
+  test('makes a fresh entry stale at once, and its stale windows count from the first event', async () => {
+    const { cache, clock, load, nextRequest } = setUp();
+    const loaded = load();
+    (await nextRequest()).resolve(respondWith('old'));
+    await loaded;
+    clock.advance(2000);
+    cache.invalidate(invalidation);
+    clock.advance(500);
+    const stale = { result: { data: 'old' }, outcome: { outcome: 'stale', ageMs: 2500, ttlMs: -500 } };
+    expect(cache.lookup(key)).toMatchObject(stale);
+    cache.invalidate(invalidation);
+    expect(cache.lookup(key)).toMatchObject(stale);
+    clock.advance(lifetime.staleWhileRevalidateMs);
+    expect(cache.lookup(key)).toBeUndefined();
+    const reload = load();
+    (await nextRequest()).reject(new UpstreamFailure('status', 'test'));
+    expect(await reload).toMatchObject({ outcome: { outcome: 'stale_if_error' } });
+    clock.advance(lifetime.staleIfErrorMs);
+    const afterWindow = load();
+    (await nextRequest()).reject(new UpstreamFailure('status', 'test'));
+    expect(await afterWindow).toHaveProperty('failure');
+  });
+
+  test('during a fetch: the result is not stored, and a later reader waits for a newer one', async () => {
+    const { cache, load, nextRequest } = setUp();
+    const before = load();
+    const request = await nextRequest();
+    cache.invalidate(invalidation);
+    const after = load();
+    request.resolve(respondWith('old'));
+    expect(await before).toMatchObject({ result: { data: 'old' }, outcome: { isStored: false } });
+    (await nextRequest()).resolve(respondWith('new'));
+    expect(await after).toMatchObject({ result: { data: 'new' }, outcome: { isStored: true } });
+    expect(cache.lookup(key)).toMatchObject({ result: { data: 'new' } });
+  });
+
+  test('during a refresh: the stale entry stays, and the next refresh begins after it', async () => {
+    const { cache, load, refresh, nextRequest, requests } = setUp();
+    const loaded = load();
+    (await nextRequest()).resolve(respondWith('old'));
+    await loaded;
+    cache.invalidate(invalidation);
+    await until(() => {
+      refresh();
+      return requests.length === 1;
+    });
+    const overtaken = await nextRequest();
+    for (let i = 0; i < 1000; i++) {
+      cache.invalidate(invalidation);
+      refresh();
+    }
+    expect(requests.length).toBe(0);
+    overtaken.resolve(respondWith('overtaken'));
+    await until(() => {
+      refresh();
+      return requests.length === 1;
+    });
+    expect(cache.lookup(key)).toMatchObject({ result: { data: 'old' } });
+    (await nextRequest()).resolve(respondWith('new'));
+    await until(() => cache.lookup(key)?.outcome.outcome === 'hit');
+    expect(cache.lookup(key)).toMatchObject({ result: { data: 'new' } });
   });
 });
 

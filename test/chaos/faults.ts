@@ -84,7 +84,7 @@ async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, progre
       for (const count of [10, 10, 180]) {
         await campaigns.change(
           changed.map((id) => `${accountGroupId}/${id}`),
-          async () => redis?.purge({ accountGroupId, documentId: campaignId }),
+          async () => redis?.invalidate([{ accountGroupId, documentId: campaignId, mode: 'hard' }]),
         );
         await progress.responses(count);
       }

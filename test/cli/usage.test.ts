@@ -68,6 +68,8 @@ test.each(
     [...createForAll, '--unknown'],
     ['cache'],
     ['cache', 'purge'],
+    ['cache', 'invalidate', '--hard'],
+    [...purge, 'ag_1', '--hard'],
     [...purge, 'ag_1', '--campaign', '*'],
     [...purge, 'ag_1', '--account-group', 'ag_2'],
     ['config', 'extra'],
@@ -125,7 +127,18 @@ test('config prints the settings in force with secrets masked, and exits with 78
 test.each([['--help'], ['-h'], ['help'], ['keys', 'create', '--help']])('%j prints every command', async (...args) => {
   const { code, stdout } = await cli(args, {});
   expect(code).toBe(0);
-  const commands = ['create', 'list', 'show', 'rotate', 'revoke', 'purge', 'config', 'explain', 'openapi'];
+  const commands = [
+    'create',
+    'list',
+    'show',
+    'rotate',
+    'revoke',
+    'invalidate',
+    'purge',
+    'config',
+    'explain',
+    'openapi',
+  ];
   for (const command of commands) expect(stdout).toMatch(new RegExp(`^  (keys |cache )?${command} `, 'm'));
 });
 

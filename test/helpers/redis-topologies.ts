@@ -108,8 +108,16 @@ async function startTls(): Promise<RedisTopology> {
   ];
   const redis = await RedisServer.start(...tls);
   const rights =
-    '+ping +info +get +set +del +mget +hget +hgetall +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +zadd +zmscore +zremrangebyscore +zcard +zrem';
-  await redis.client.acl('SETUSER', 'gateway', 'on', '>p@ss word', '~campaign-gateway:*', ...rights.split(' '));
+    '+ping +info +get +set +del +mget +hget +hgetall +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +zadd +zmscore +zremrangebyscore +zcard +zrem +publish +subscribe';
+  await redis.client.acl(
+    'SETUSER',
+    'gateway',
+    'on',
+    '>p@ss word',
+    '~campaign-gateway:*',
+    '&campaign-gateway:*',
+    ...rights.split(' '),
+  );
   // For connections of the test's process; other processes get it from their environment.
   const authorities = getCACertificates('default');
   setDefaultCACertificates([...authorities, await readFile(files.ca, 'utf8')]);

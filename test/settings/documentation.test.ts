@@ -12,6 +12,7 @@ const defaults: Record<SettingName, string | undefined> = {
   PORT: '8080',
   OPS_HOST: '127.0.0.1',
   OPS_PORT: '9090',
+  OPS_TOKEN: undefined,
   WORKERS: '1',
   CAMPAIGN_SERVICE_URL: undefined,
   CAMPAIGN_SERVICE_PATH: '/internal/v1/accounts/{accountGroupId}/campaigns/{campaignId}',

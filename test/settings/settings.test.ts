@@ -158,9 +158,8 @@ test('a secret may be read from a file, but not be set twice', async () => {
 });
 
 test('redacted settings contain no secret', () => {
-  const redacted = JSON.stringify(
-    redactSettings(loadSettings({ ...required, REDIS_URL: 'redis://:hunter2@a', CAMPAIGN_SERVICE_TOKEN: 'hunter2' })),
-  );
+  const secrets = { REDIS_URL: 'redis://:hunter2@a', CAMPAIGN_SERVICE_TOKEN: 'hunter2', OPS_TOKEN: 'hunter2' };
+  const redacted = JSON.stringify(redactSettings(loadSettings({ ...required, ...secrets })));
   expect(redacted).not.toContain('hunter2');
   for (const name of secretSettings) expect(redacted).toContain(`"${name}":"********"`);
 });

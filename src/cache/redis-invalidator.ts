@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto';
+import type { RedisClient } from '../redis/client.ts';
+import type { CacheInvalidation, InvalidationMode, InvalidationScope } from './entry.ts';
+import type { Invalidate } from './invalidation.ts';
+import type { RedisInvalidationLog } from './redis-invalidation-log.ts';
+
+/** Longer than the lifetime of any entry: entries of an earlier generation have expired by then. */
+const GENERATION_TTL_MS = 62 * 86_400_000;
+/** Limits how long other commands of this process wait for those of one call. */
+const BATCH_SIZE = 100;
+
+/** A generation is "TIME-ID", because the stale windows of an entry count from the time of a soft invalidation. */
+const RENEW = `
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], now .. '-' .. ARGV[1], 'PX', ARGV[2])`;
+
+const NAMES = { hard: 'generation', soft: 'soft-generation' } as const;
+
+/**
+ * Key of the generation of an account group, or of one document. Each entry stores the generations under which it was
+ * fetched, so replacing one invalidates every entry in its scope at once.
+ */
+export function formatGenerationKey({ accountGroupId, documentId }: InvalidationScope, mode: InvalidationMode): string {
+  const groupKey = `{cache:${accountGroupId}}:${NAMES[mode]}`;
+  return documentId === undefined ? groupKey : `${groupKey}:${documentId}`;
+}
+
+/**
+ * Invalidates shared entries at once, and those of each process when it reads the log. Rejects with `StoreUnavailableError`;
+ * some invalidations may then be in force, and repeating the call is safe.
+ */
+export function createRedisInvalidator(redis: RedisClient, log: Pick<RedisInvalidationLog, 'append'>): Invalidate {
+  const renew = redis.defineScript('renewGeneration', RENEW);
+  const renewGeneration = (invalidation: CacheInvalidation) =>
+    renew([redis.key(formatGenerationKey(invalidation, invalidation.mode))], [randomUUID(), GENERATION_TTL_MS]);
+  return async (invalidations) => {
+    for (let start = 0; start < invalidations.length; start += BATCH_SIZE) {
+      const batch = invalidations.slice(start, start + BATCH_SIZE);
+      await Promise.all(batch.map(renewGeneration));
+      await log.append(batch.map((invalidation) => ({ kind: 'cache', ...invalidation })));
+    }
+  };
+}
