@@ -21,12 +21,12 @@ export interface CommandOutput {
 
 interface CommandInput<Options> extends Omit<CliIo, 'stdout'> {
   readonly options: Options;
-  /** Empty unless the command takes an id. */
-  readonly id: string;
+  /** Empty unless the command takes an operand. */
+  readonly operand: string;
 }
 
 interface CommandDefinition<Shape extends z.ZodRawShape> {
-  /** Operands and options, for the help. A command whose usage starts with `ID` takes the id of a key. */
+  /** Operands and options, for the help. A command whose usage starts with `ID` takes the id of a key, with `FILE` a path. */
   readonly usage: string;
   readonly summary: string;
   /** By name. An option that accepts `true` is a flag; the others get an array of all their values. */
@@ -45,8 +45,8 @@ export function defineCommand<Shape extends z.ZodRawShape>(definition: CommandDe
     usage,
     summary,
     run: async (args, { env, stderr }) => {
-      const { json, values, id } = parseWords(args, options, usage.startsWith('ID'));
-      const output = await run({ options: validate(z.object(options), values), id, env, stderr });
+      const { json, values, operand } = parseWords(args, options, /^(ID|FILE)\b/.exec(usage)?.[0]);
+      const output = await run({ options: validate(z.object(options), values), operand, env, stderr });
       return json ? formatJson(output.json) : output.text;
     },
   };
@@ -64,22 +64,26 @@ export function formatJson(value: unknown): string {
 
 /** Aligns the columns of the first row. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = (rows[0] ?? []).map((_, column) =>
+    rows.reduce((max, row) => Math.max(max, row[column]?.length ?? 0), 0),
+  );
   const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
   return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
 }
 
-function parseWords(args: readonly string[], shape: z.ZodRawShape, takesId: boolean) {
+function parseWords(args: readonly string[], shape: z.ZodRawShape, operandName: string | undefined) {
   const types = Object.entries(shape).map(([name, schema]) => {
     const isFlag = z.safeParse(schema, true).success;
     return [name, isFlag ? { type: 'boolean' as const } : { type: 'string' as const, multiple: true }];
   });
   const options = { json: { type: 'boolean' as const }, ...Object.fromEntries(types) };
-  const parsed = parseOrReject(() => parseArgs({ args: [...args], options, allowPositionals: takesId }));
+  const parsed = parseOrReject(() =>
+    parseArgs({ args: [...args], options, allowPositionals: operandName !== undefined }),
+  );
   const { json, ...values }: Readonly<Record<string, unknown>> = parsed.values;
-  const [id = '', ...others] = parsed.positionals;
-  if (takesId && (id === '' || others.length > 0)) throw new CommandError('usage', 'Give the id of one key.');
-  return { json: json === true, values, id };
+  const [operand = '', ...others] = parsed.positionals;
+  if (operandName && (operand === '' || others.length > 0)) throw new CommandError('usage', `Give one ${operandName}.`);
+  return { json: json === true, values, operand };
 }
 
 /** Rephrases an error of `parseArgs`, whose first sentence names the argument. */

@@ -70,6 +70,8 @@ function explainAuthenticate(key: ApiKey): StageResult {
       return passed(key.expiresAt ? `The key is active until ${key.expiresAt}.` : 'The key is active.');
     case 'expired':
       return rejected('UNAUTHORIZED', `The key expired at ${key.expiresAt}.`);
+    case 'suspended':
+      return rejected('UNAUTHORIZED', `The key was suspended at ${key.suspendedAt}.`);
     case 'revoked':
       return rejected('UNAUTHORIZED', `The key was revoked at ${key.revokedAt}.`);
   }
@@ -78,7 +80,7 @@ function explainAuthenticate(key: ApiKey): StageResult {
 async function explainRateLimit(key: ApiKey, { redis, defaultLimit }: ExplainDeps): Promise<StageResult> {
   if (!redis) return unknown('Without REDIS_URL each gateway counts requests in its own memory.');
   const limits = keyRateLimits(key.rateLimits, defaultLimit);
-  const { outcome, states } = await redis.limiter.peek({ id: key.id, limits });
+  const { outcome, states } = await redis.limiter.peek({ id: key.limitId, limits });
   const details = `${states.map(describeLimit).join('; ')}.`;
   return outcome === 'allowed' ? passed(details) : rejected('RATE_LIMITED', details);
 }

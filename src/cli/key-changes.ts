@@ -1,7 +1,9 @@
 import { userInfo } from 'node:os';
 import { type ApiKey, actorSchema, type KeyChange, withChange } from '../keys/api-key.ts';
 import type { KeyStore } from '../keys/key-store.ts';
+import { compareRecords, type FieldChanges } from '../keys/record-changes.ts';
 import { once, type TextOutput } from './command.ts';
+import { CommandError } from './command-error.ts';
 import { findKey } from './open-stores.ts';
 
 /** Who changes a key, for its history and the audit log. */
@@ -15,28 +17,37 @@ export function createChange(action: KeyChange['action'], actor: string, otherKe
 export function logChange(
   stderr: TextOutput,
   keyId: string,
-  { at, actor, action, otherKey }: Omit<KeyChange, 'action'> & { readonly action: KeyChange['action'] | 'removed' },
+  change: Omit<KeyChange, 'action'> & { readonly action: KeyChange['action'] | 'removed' },
+  changed: FieldChanges = {},
 ): void {
+  const { at, actor, action, otherKey } = change;
   const fields = { level: 'info', time: at, service: 'campaign-gateway', key_id: keyId, action, actor };
-  stderr.write(`${JSON.stringify({ ...fields, other_key_id: otherKey ?? undefined, msg: 'key changed' })}\n`);
+  stderr.write(`${JSON.stringify({ ...fields, other_key_id: otherKey ?? undefined, changed, msg: 'key changed' })}\n`);
 }
 
 /**
  * Applies the fields that `update` returns, and retries until no other change interferes. Changes nothing if `update`
- * returns undefined. Returns the record in force.
+ * returns undefined. Returns the record in force and, if it changed, the changed fields.
  */
 export async function changeKey(
   keys: KeyStore,
   id: string,
   change: KeyChange,
   update: (record: ApiKey) => Partial<ApiKey> | undefined,
-): Promise<ApiKey> {
+): Promise<{ readonly record: ApiKey; readonly changed?: FieldChanges }> {
   for (;;) {
-    const record = await findKey(keys, id);
-    const fields = update(record);
-    if (!fields) return record;
-    const changed = withChange(record, fields, change);
-    if (await keys.replace(changed, record.version)) return changed;
+    const previous = await findKey(keys, id);
+    const fields = update(previous);
+    if (!fields) return { record: previous };
+    const record = withChange(previous, fields, change);
+    if (await keys.replace(record, previous.version)) return { record, changed: compareRecords(previous, record) };
+  }
+}
+
+/** Revocation is permanent. */
+export function assertNotRevoked({ id, revokedAt }: ApiKey): void {
+  if (revokedAt !== null) {
+    throw new CommandError('usage', `Key ${id} is revoked and cannot be changed. Create a new key.`);
   }
 }
 

@@ -12,15 +12,15 @@ export function formatLastUsed(lastUsed: LastUsed, id: string): string {
   return lastUsed ? (lastUsed.get(id)?.toISOString() ?? 'never') : '-';
 }
 
-/** What `keys list`, `show` and `revoke` print as JSON: the record without its hash, version and history. */
+/** What commands print as JSON about an existing key: the record without its hash, version, limit id and history. */
 export function toPublicKey(record: ApiKey, lastUsed: LastUsed) {
-  const { hash: _hash, version: _version, changes: _changes, ...fields } = record;
+  const { hash: _hash, version: _version, limitId: _limitId, changes: _changes, ...fields } = record;
   return { ...fields, status: keyStatus(record, Date.now()), lastUsedAt: lastUsed?.get(record.id) ?? null };
 }
 
 /** What `keys create` and `show` print as a table. */
 export function toTableRows(record: ApiKey): string[][] {
-  const { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt, revokedAt } = record;
+  const { id, name, permissions, accountGroupIds, rateLimits, createdAt, expiresAt, suspendedAt, revokedAt } = record;
   return [
     ['id', id],
     ['status', keyStatus(record, Date.now())],
@@ -30,10 +30,15 @@ export function toTableRows(record: ApiKey): string[][] {
     ['rate limits', rateLimits.join(' ') || 'default'],
     ['created', createdAt],
     ['expires', expiresAt ?? 'never'],
+    ...(suspendedAt === null ? [] : [['suspended', suspendedAt]]),
     ...(revokedAt === null ? [] : [['revoked', revokedAt]]),
   ];
 }
 
 export function formatAccountGroups(accountGroupIds: ApiKey['accountGroupIds']): string {
   return accountGroupIds === '*' ? 'all' : accountGroupIds.join(' ');
+}
+
+export function byCreation(a: ApiKey, b: ApiKey): number {
+  return a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id);
 }

@@ -1,10 +1,10 @@
-import { type ApiKey, keyStatus } from '../keys/api-key.ts';
+import { keyStatus } from '../keys/api-key.ts';
 import { defineCommand, formatTable } from './command.ts';
-import { formatAccountGroups, formatLastUsed, readLastUsed, toPublicKey, toTableRows } from './key-view.ts';
+import { byCreation, formatAccountGroups, formatLastUsed, readLastUsed, toPublicKey, toTableRows } from './key-view.ts';
 import { findKey, withStores } from './open-stores.ts';
 
 const listHeader = ['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'];
-const historyHeader = ['CHANGED', 'ACTION', 'ACTOR', 'OTHER KEY'];
+const historyHeader = ['CHANGED', 'ACTION', 'ACTOR', 'FIELDS', 'OTHER KEY'];
 
 export const listKeys = defineCommand({
   usage: '',
@@ -38,20 +38,22 @@ export const showKey = defineCommand({
   usage: 'ID',
   summary: 'Show a key and its history.',
   options: {},
-  run: ({ id, env }) =>
+  run: ({ operand: id, env }) =>
     withStores(env, async (stores) => {
       const record = await findKey(stores.keys, id);
       const { changes } = record;
       const lastUsed = await readLastUsed(stores, [id]);
       const table = formatTable([...toTableRows(record), ['last used', formatLastUsed(lastUsed, id)]]);
-      const history = changes.map(({ at, action, actor, otherKey }) => [at, action, actor, otherKey ?? '']);
+      const history = changes.map(({ at, action, actor, fields, otherKey }) => [
+        at,
+        action,
+        actor,
+        fields?.join(' ') ?? '',
+        otherKey ?? '',
+      ]);
       return {
         json: { ...toPublicKey(record, lastUsed), changes },
         text: changes.length === 0 ? table : `${table}\n${formatTable([historyHeader, ...history])}`,
       };
     }),
 });
-
-function byCreation(a: ApiKey, b: ApiKey): number {
-  return a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id);
-}

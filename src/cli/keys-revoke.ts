@@ -8,14 +8,14 @@ export const revokeKey = defineCommand({
   usage: 'ID [--actor NAME]',
   summary: 'Revoke a key permanently. A corrupt record is removed.',
   options: { actor: actorOption },
-  run: ({ id, options: { actor }, env, stderr }) =>
+  run: ({ operand: id, options: { actor }, env, stderr }) =>
     withStores(env, async (stores) => {
       const change = createChange('revoked', actor);
       try {
-        const record = await changeKey(stores.keys, id, change, ({ revokedAt }) =>
+        const { record, changed } = await changeKey(stores.keys, id, change, ({ revokedAt }) =>
           revokedAt === null ? { revokedAt: change.at } : undefined,
         );
-        if (record.changes.at(-1) === change) logChange(stderr, id, change);
+        if (changed) logChange(stderr, id, change, changed);
         return {
           json: toPublicKey(record, await readLastUsed(stores, [id])),
           text: `Key ${id} (${record.name}) is revoked as of ${record.revokedAt}.\n`,

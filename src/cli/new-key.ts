@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type ApiKey, hashKey, type KeyChange, newVersion } from '../keys/api-key.ts';
+import { type ApiKey, addMs, hashKey, type KeyChange, newVersion } from '../keys/api-key.ts';
 import { generateKey } from '../keys/key-format.ts';
 import { type CommandOutput, formatTable } from './command.ts';
 import { toTableRows } from './key-view.ts';
@@ -20,14 +20,14 @@ export interface NewKey {
   readonly record: ApiKey;
 }
 
-/** Generates a key. `lifetimeMs` undefined: it never expires. */
+/** Generates a key, with its own rate-limit buckets unless `limitId` names some. `lifetimeMs` undefined: it never expires. */
 export function issueKey(
-  grants: Pick<ApiKey, 'name' | 'permissions' | 'accountGroupIds' | 'rateLimits'>,
+  grants: Pick<ApiKey, 'name' | 'permissions' | 'accountGroupIds' | 'rateLimits'> & { readonly limitId?: string },
   lifetimeMs: number | undefined,
   creation: KeyChange,
 ): NewKey {
   const { name, permissions, accountGroupIds, rateLimits } = grants;
-  const { id, key } = generateKey();
+  const { id, key } = generateKey(grants.limitId);
   const record: ApiKey = {
     id,
     hash: hashKey(key),
@@ -36,8 +36,10 @@ export function issueKey(
     permissions,
     accountGroupIds,
     rateLimits,
+    limitId: grants.limitId ?? id,
     createdAt: creation.at,
-    expiresAt: lifetimeMs === undefined ? null : new Date(Date.parse(creation.at) + lifetimeMs).toISOString(),
+    expiresAt: lifetimeMs === undefined ? null : addMs(creation.at, lifetimeMs),
+    suspendedAt: null,
     revokedAt: null,
     changes: [creation],
   };

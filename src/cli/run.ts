@@ -5,17 +5,26 @@ import type { CliIo, Command } from './command.ts';
 import { CommandError, exitCodes } from './command-error.ts';
 import { explainRequest } from './explain.ts';
 import { createKey } from './keys-create.ts';
+import { exportKeys } from './keys-export.ts';
+import { importKeys } from './keys-import.ts';
 import { listKeys, showKey } from './keys-list.ts';
 import { revokeKey } from './keys-revoke.ts';
 import { rotateKey } from './keys-rotate.ts';
+import { resumeKey, suspendKey } from './keys-suspend.ts';
+import { updateKey } from './keys-update.ts';
 import { printOpenapi, showConfig } from './settings-commands.ts';
 
 const commands: ReadonlyMap<string, Command> = new Map([
   ['keys create', createKey],
   ['keys list', listKeys],
   ['keys show', showKey],
+  ['keys update', updateKey],
   ['keys rotate', rotateKey],
+  ['keys suspend', suspendKey],
+  ['keys resume', resumeKey],
   ['keys revoke', revokeKey],
+  ['keys export', exportKeys],
+  ['keys import', importKeys],
   ['cache invalidate', invalidateCache],
   ['cache purge', purgeCache],
   ['config', showConfig],

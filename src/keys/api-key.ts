@@ -2,6 +2,8 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { identifier } from '../endpoints/identifier.ts';
 import { rateLimitSchema } from '../rate-limit/rate-limiter.ts';
+import { computeHashSlot } from '../redis/hash-slot.ts';
+import { compareRecords } from './record-changes.ts';
 
 /** `resource:action`, lower case. */
 export const permissionSchema = z
@@ -18,16 +20,17 @@ export const actorSchema = z.string().regex(/^[^\p{Cc}]{1,100}$/u, 'must be 1–
 const keyChangeSchema = z.strictObject({
   at: timestamp,
   actor: actorSchema,
-  action: z.enum(['created', 'rotated', 'revoked']),
+  action: z.enum(['created', 'updated', 'rotated', 'suspended', 'resumed', 'revoked', 'imported']),
   /** The successor of a rotated key, or the predecessor of a key created by rotation. */
   otherKey: keyIdSchema.nullable(),
+  /** Names of the changed fields. */
+  fields: z.array(z.string()).optional(),
 });
 export type KeyChange = z.infer<typeof keyChangeSchema>;
 
 const MAX_CHANGES = 100;
 
-/** The stored record of a key. It holds the SHA-256 of the key, never the key itself. */
-export const apiKeySchema = z.strictObject({
+const storedKeySchema = z.strictObject({
   id: keyIdSchema,
   hash: z.string().regex(/^[0-9a-f]{64}$/),
   /** Changes with every update of the record. */
@@ -36,12 +39,23 @@ export const apiKeySchema = z.strictObject({
   permissions: z.array(permissionSchema).min(1).max(100),
   accountGroupIds: z.union([z.literal('*'), z.array(identifier).min(1).max(10_000)]),
   rateLimits: z.array(rateLimitSchema).max(5),
+  /** Names the rate-limit buckets: the id of the first key in a chain of rotated keys. Missing in records of earlier versions. */
+  limitId: keyIdSchema.optional(),
   createdAt: timestamp,
   expiresAt: timestamp.nullable(),
+  suspendedAt: timestamp.nullable().default(null),
   revokedAt: timestamp.nullable(),
   /** The last 100 changes, oldest first. Stored in the record so that a change and its history entry are one write. */
   changes: z.array(keyChangeSchema).max(MAX_CHANGES).default([]),
 });
+
+/** The stored record of a key. It holds the SHA-256 of the key, never the key itself. */
+export const apiKeySchema = storedKeySchema
+  .transform((record) => ({ ...record, limitId: record.limitId ?? record.id }))
+  .refine(({ id, limitId }) => computeHashSlot(id) === computeHashSlot(limitId), {
+    path: ['limitId'],
+    error: 'must be in the hash slot of the id: one script uses the record and the buckets',
+  });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 
 /** Plain SHA-256: the secret is 256 random bits, so a slow password hash would add nothing. */
@@ -54,17 +68,24 @@ export function verifyHash(key: string, record: ApiKey): boolean {
   return timingSafeEqual(Buffer.from(hashKey(key)), Buffer.from(record.hash));
 }
 
-export type KeyStatus = 'active' | 'expired' | 'revoked';
+export type KeyStatus = 'active' | 'expired' | 'suspended' | 'revoked';
 
 /** `now` is wall-clock time in milliseconds. */
 export function keyStatus(record: ApiKey, now: number): KeyStatus {
   if (record.revokedAt !== null) return 'revoked';
-  return record.expiresAt !== null && Date.parse(record.expiresAt) <= now ? 'expired' : 'active';
+  if (record.expiresAt !== null && Date.parse(record.expiresAt) <= now) return 'expired';
+  return record.suspendedAt === null ? 'active' : 'suspended';
 }
 
 /** Returns the updated record, with a new version and with `change` in its history. */
 export function withChange(record: ApiKey, fields: Partial<ApiKey>, change: KeyChange): ApiKey {
-  return { ...record, ...fields, version: newVersion(), changes: [...record.changes, change].slice(-MAX_CHANGES) };
+  const changed = { ...record, ...fields };
+  const entry = { ...change, fields: Object.keys(compareRecords(record, changed)) };
+  return { ...changed, version: newVersion(), changes: [...record.changes, entry].slice(-MAX_CHANGES) };
+}
+
+export function addMs(timestamp: string, ms: number): string {
+  return new Date(Date.parse(timestamp) + ms).toISOString();
 }
 
 export function newVersion(): string {

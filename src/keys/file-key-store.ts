@@ -1,12 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { type ApiKey, apiKeySchema } from './api-key.ts';
+import type { ApiKey } from './api-key.ts';
 import { updateFile } from './atomic-file.ts';
-import type { CountKeyLookup, KeyLookup, KeyStore } from './key-store.ts';
-
-const fileSchema = z.strictObject({ format: z.literal(1), keys: z.array(apiKeySchema) });
+import type { CountKeyLookup, KeyLookup, KeyReplacement, KeyStore } from './key-store.ts';
+import { formatKeysDocument, parseKeysDocument } from './keys-document.ts';
 
 type Keys = ReadonlyMap<string, ApiKey>;
 
@@ -52,6 +50,16 @@ export class FileKeyStore implements KeyStore, KeyLookup {
     return this.#update((keys) => keys.get(record.id)?.version === version && keys.set(record.id, record));
   }
 
+  async replaceAll(replacements: readonly KeyReplacement[]): Promise<boolean> {
+    return this.#update((keys) => {
+      const isCurrent = replacements.every(
+        ({ record, previous }) => keys.get(record.id)?.version === previous?.version,
+      );
+      if (isCurrent) for (const { record } of replacements) keys.set(record.id, record);
+      return isCurrent;
+    });
+  }
+
   async remove(id: string): Promise<void> {
     await this.#update((keys) => keys.delete(id));
   }
@@ -62,7 +70,8 @@ export class FileKeyStore implements KeyStore, KeyLookup {
       const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
       const fingerprint = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'missing';
       if (fingerprint !== this.#fingerprint) {
-        this.#keys = stats ? parseKeys(readFileSync(this.#path, 'utf8')) : new Map();
+        const records = stats ? parseKeysDocument(readFileSync(this.#path, 'utf8')) : [];
+        this.#keys = new Map(records.map((record) => [record.id, record]));
         this.#fingerprint = fingerprint;
       }
       return this.#keys;
@@ -77,7 +86,7 @@ export class FileKeyStore implements KeyStore, KeyLookup {
     await updateFile(this.#path, () => {
       const keys = new Map(this.#read());
       isChanged = Boolean(change(keys));
-      return isChanged ? `${JSON.stringify({ format: 1, keys: [...keys.values()] }, null, 2)}\n` : undefined;
+      return isChanged ? formatKeysDocument([...keys.values()]) : undefined;
     }).catch((error: Error) => {
       throw error instanceof StoreUnavailableError ? error : this.#unavailable('written', error);
     });
@@ -87,20 +96,5 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   #unavailable(verb: 'read' | 'written', cause: NodeJS.ErrnoException): StoreUnavailableError {
     const reason = cause.code ?? cause.message;
     return new StoreUnavailableError(`the keys file ${this.#path} cannot be ${verb} (${reason})`, { cause });
-  }
-}
-
-/** Throws an error that names what is wrong without quoting any content. */
-function parseKeys(text: string): Keys {
-  const { data, error } = fileSchema.safeParse(parseJson(text));
-  if (data) return new Map(data.keys.map((record) => [record.id, record]));
-  throw new Error(`invalid fields: ${error.issues.map((issue) => issue.path.join('.') || 'the document').join(', ')}`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Error('not valid JSON');
   }
 }

@@ -1,6 +1,12 @@
 import { counter } from '../telemetry/instruments.ts';
 import type { ApiKey } from './api-key.ts';
 
+export interface KeyReplacement {
+  readonly record: ApiKey;
+  /** Undefined for a new key. */
+  readonly previous: ApiKey | undefined;
+}
+
 /** Stores key records. Every method rejects with `StoreUnavailableError` while the store is unavailable. */
 export interface KeyStore {
   /** Rejects with `CorruptRecordError` if the record cannot be parsed, so that the key counts as neither valid nor unknown. */
@@ -10,6 +16,11 @@ export interface KeyStore {
   create(record: ApiKey): Promise<void>;
   /** Compare-and-set: returns false, and changes nothing, unless the stored record has this `version`. */
   replace(record: ApiKey, version: string): Promise<boolean>;
+  /**
+   * Compare-and-set of all records or none: returns false, and changes nothing, unless every stored record has the version of
+   * `previous`.
+   */
+  replaceAll(replacements: readonly KeyReplacement[]): Promise<boolean>;
   /** Deletes the record, corrupt or not. Deleting an unknown id is not an error. */
   remove(id: string): Promise<void>;
 }

@@ -1,13 +1,24 @@
-import type { RedisClient } from '../redis/client.ts';
+import type { RedisClient, Script } from '../redis/client.ts';
 import { isWrongType } from '../redis/errors.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
-import type { KeyStore } from './key-store.ts';
+import type { KeyReplacement, KeyStore } from './key-store.ts';
 
+/** KEYS: records. ARGV, per record: the expected version or '' for none, the new version, the new record. */
 const REPLACE = `
-if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'record', ARGV[3])
+for i, key in ipairs(KEYS) do
+  if (redis.call('HGET', key, 'version') or '') ~= ARGV[3 * i - 2] then return 0 end
+end
+for i, key in ipairs(KEYS) do
+  redis.call('HSET', key, 'version', ARGV[3 * i - 1], 'record', ARGV[3 * i])
+end
 return 1`;
+
+/** An import of 100,000 keys takes about a second. */
+const REPLACE_TIMEOUT_MS = 30_000;
+
+/** Bounds how long one call blocks Redis. */
+const PAGE_SIZE = 500;
 
 /** Longer than other calls: a lookup has no fallback, so its timeout is a 500. */
 const MIN_LOOKUP_TIMEOUT_MS = 500;
@@ -20,14 +31,14 @@ export class RedisKeyStore implements KeyStore {
   readonly #redis: RedisClient;
   readonly #idSet: string;
   readonly #publishChange: (id: string) => Promise<void>;
-  readonly #replace: (keys: [string], args: [string, string, string]) => Promise<unknown>;
+  readonly #replace: Script;
 
   /** `publishChange` notifies processes that are about to lose Redis. It may fail: the rate limiter notices changes too. */
   constructor(redis: RedisClient, publishChange: (id: string) => Promise<void>) {
     this.#redis = redis;
     this.#idSet = redis.key('keys');
     this.#publishChange = publishChange;
-    this.#replace = redis.defineScript('replaceKey', REPLACE);
+    this.#replace = redis.defineScript('replaceKeys', REPLACE, REPLACE_TIMEOUT_MS);
   }
 
   async find(id: string): Promise<ApiKey | undefined> {
@@ -44,30 +55,82 @@ export class RedisKeyStore implements KeyStore {
   }
 
   async list(): Promise<{ records: ApiKey[]; corruptIds: string[] }> {
-    const ids = await this.#redis.command('SMEMBERS', (client) => client.smembers(this.#idSet));
+    const records = new Map<string, ApiKey | undefined>();
     const corruptIds: string[] = [];
-    const findOrCollect = (id: string) =>
-      this.find(id).catch((error: unknown) => {
+    const read = async (id: string) => {
+      const record = await this.find(id).catch((error: unknown) => {
         if (!(error instanceof CorruptRecordError)) throw error;
         corruptIds.push(id);
         return undefined;
       });
-    const records = await Promise.all(ids.map(findOrCollect));
-    return { records: records.filter((record) => record !== undefined), corruptIds };
+      records.set(id, record);
+    };
+    let cursor = '0';
+    do {
+      const [next, ids] = await this.#scanIds(cursor);
+      // A scan may return an id twice.
+      await Promise.all([...new Set(ids)].filter((id) => !records.has(id)).map(read));
+      cursor = next;
+    } while (cursor !== '0');
+    return { records: [...records.values()].filter((record) => record !== undefined), corruptIds };
+  }
+
+  #scanIds(cursor: string): Promise<[next: string, ids: string[]]> {
+    return this.#redis.command('SSCAN', (client) => client.sscan(this.#idSet, cursor, 'COUNT', PAGE_SIZE));
   }
 
   async create(record: ApiKey): Promise<void> {
-    // The id first: list() skips an id without a record, but would never find a record without its id.
-    await this.#redis.command('SADD', (client) => client.sadd(this.#idSet, record.id));
+    await this.#addIds([record.id]);
     const fields = { version: record.version, record: JSON.stringify(record) };
     await this.#redis.command('HSET', (client) => client.hset(this.#recordKey(record.id), fields));
   }
 
   async replace(record: ApiKey, version: string): Promise<boolean> {
-    const args: [string, string, string] = [version, record.version, JSON.stringify(record)];
-    const isReplaced = (await this.#replace([this.#recordKey(record.id)], args)) === 1;
+    const isReplaced = await this.#write([{ record, version }]);
     if (isReplaced) await this.#publishChange(record.id).catch(() => {});
     return isReplaced;
+  }
+
+  /** One script, except in a cluster: there each record is written alone, and an interrupted call leaves a part of them. */
+  async replaceAll(replacements: readonly KeyReplacement[]): Promise<boolean> {
+    await this.#addIds(replacements.map(({ record }) => record.id));
+    const groups = this.#redis.isCluster ? replacements.map((each) => [each]) : [replacements];
+    const written: KeyReplacement[] = [];
+    try {
+      for (const group of groups) {
+        const isWritten = await this.#write(
+          group.map(({ record, previous }) => ({ record, version: previous?.version })),
+        );
+        if (!isWritten) break;
+        written.push(...group);
+      }
+    } finally {
+      if (written.length < replacements.length) await this.#undo(written);
+    }
+    if (written.length < replacements.length) return false;
+    for (const { record, previous } of written) if (previous) await this.#publishChange(record.id).catch(() => {});
+    return true;
+  }
+
+  async #undo(written: readonly KeyReplacement[]): Promise<void> {
+    for (const { record, previous } of written) {
+      if (previous) await this.replace(previous, record.version);
+      else await this.remove(record.id);
+    }
+  }
+
+  /** The ids first: list() skips an id without a record, but would never find a record without its id. */
+  async #addIds(ids: readonly string[]): Promise<void> {
+    for (let i = 0; i < ids.length; i += PAGE_SIZE) {
+      await this.#redis.command('SADD', (client) => client.sadd(this.#idSet, ids.slice(i, i + PAGE_SIZE)));
+    }
+  }
+
+  /** `version` is the expected one, or undefined for none. */
+  async #write(records: readonly { record: ApiKey; version: string | undefined }[]): Promise<boolean> {
+    const keys = records.map(({ record }) => this.#recordKey(record.id));
+    const args = records.flatMap(({ record, version = '' }) => [version, record.version, JSON.stringify(record)]);
+    return (await this.#replace(keys, args)) === 1;
   }
 
   async remove(id: string): Promise<void> {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { throttlingNetwork } from '../http/client-address.ts';
 import { GatewayError } from '../http/errors.ts';
-import { type ApiKey, keyStatus, verifyHash } from '../keys/api-key.ts';
+import { type ApiKey, type KeyStatus, keyStatus, verifyHash } from '../keys/api-key.ts';
 import { parseKeyId } from '../keys/key-format.ts';
 import type { KeyLookup } from '../keys/key-store.ts';
 import { rateLimitedError, rateLimitHeaders } from '../rate-limit/headers.ts';
@@ -18,7 +18,7 @@ export interface AuthenticateOptions {
   readonly now: () => number;
 }
 
-type AuthFailureReason = CredentialsError | 'unknown' | 'expired' | 'revoked';
+type AuthFailureReason = CredentialsError | 'unknown' | Exclude<KeyStatus, 'active'>;
 
 /** Sets the key of a request, or throws. Returns a promise only if it has to wait. */
 export type Authenticator = (request: IncomingMessage, context: RequestContext) => void | Promise<void>;

@@ -30,7 +30,7 @@ const MAX_REAUTHENTICATIONS = 3;
 
 /**
  * Counts the request once against its key, whatever its response. The same call reports whether the key's record has
- * changed since it was cached, so that a revoked key is rejected here.
+ * changed since it was cached, so that a suspended or revoked key is rejected here.
  */
 export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator }: RateLimitOptions): Handler {
   const subjects = new WeakMap<ApiKey, RateLimitSubject>();
@@ -38,7 +38,8 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator
   function subjectFor(key: ApiKey): RateLimitSubject {
     const cached = subjects.get(key);
     if (cached) return cached;
-    const subject = { id: key.id, keyVersion: key.version, limits: keyRateLimits(key.rateLimits, defaultLimit) };
+    const { limitId, id: keyId, version: keyVersion } = key;
+    const subject = { id: limitId, keyId, keyVersion, limits: keyRateLimits(key.rateLimits, defaultLimit) };
     subjects.set(key, subject);
     return subject;
   }

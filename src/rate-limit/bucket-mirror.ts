@@ -27,11 +27,11 @@ export class BucketMirror {
   }
 
   /** Copies a decision of Redis. The buckets leak from `sentAt`: from the reply on, a wait would be longer than announced. */
-  update({ id, keyVersion }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
+  update({ id, limits, keyVersion }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
     if (this.isShareEnforced(id)) return;
     const isOverLimit = decision.outcome === 'limited';
     const levels = toLevels(decision);
-    this.#buckets.set(id, { keyVersion, levels, updatedAt: sentAt, isOverLimit, shareEnforcedUntil: 0 });
+    this.#buckets.set(id, { keyVersion, limits, levels, updatedAt: sentAt, isOverLimit, shareEnforcedUntil: 0 });
   }
 
   /**

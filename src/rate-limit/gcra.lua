@@ -1,5 +1,6 @@
 -- GCRA on the clock of Redis (see gcra.ts). Applies each request to all limits of its subject, or to none.
--- KEYS, per request: the API key's record, and the bucket levels as "UPDATED_AT LEVEL LEVEL …", UPDATED_AT in milliseconds
+-- KEYS, per request: the API key's record, and the buckets as "UPDATED_AT LEVEL LEVEL … ; QUOTA WINDOW QUOTA WINDOW …", in
+-- milliseconds
 -- ARGV, per request:
 --   the version of the key record that the caller relies on, or '' for a subject that is not an API key
 --   1 to consume, or 0 only to read and to report
@@ -9,39 +10,65 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- A value of another type or format counts as empty and is overwritten.
-local function read_numbers(key)
-  local text = redis.pcall('GET', key)
+local function parse_numbers(text)
   local numbers = {}
-  for number in string.gmatch(type(text) == 'string' and text or '', '%d+') do
+  for number in string.gmatch(text, '%d+') do
     numbers[#numbers + 1] = tonumber(number)
   end
   return numbers
 end
 
+-- A value of another type or format counts as empty and is overwritten.
+local function read_buckets(key)
+  local text = redis.pcall('GET', key)
+  local levels, limits = string.match(type(text) == 'string' and text or '', '^([^;]*);?(.*)$')
+  return parse_numbers(levels), parse_numbers(limits)
+end
+
 -- Expires when the fullest bucket has drained.
-local function write_levels(key, levels, first)
-  local text, drain = string.format('%.0f', now), 1
+local function write_buckets(key, levels, first)
+  local text, limits, drain = string.format('%.0f', now), ' ;', 1
   for i, level in ipairs(levels) do
+    local quota, window = ARGV[first + 4 * (i - 1)], ARGV[first + 4 * (i - 1) + 1]
     text = text .. ' ' .. string.format('%.0f', level)
-    drain = math.max(drain, math.ceil(level / ARGV[first + 4 * (i - 1)]))
+    limits = limits .. ' ' .. quota .. ' ' .. window
+    drain = math.max(drain, math.ceil(level / quota))
   end
-  redis.call('SET', key, text, 'PX', string.format('%.0f', drain))
+  redis.call('SET', key, text .. limits, 'PX', string.format('%.0f', drain))
+end
+
+-- The level of the bucket i, with this window, from buckets with the previous limits (see carryOver in gcra.ts).
+local function carry_over(i, window, previous, levels)
+  if previous[2 * i] == window then return levels[i] or 0 end
+  local requests = 0
+  for j = 1, #previous / 2 do
+    if previous[2 * j] == window then return levels[j] or 0 end
+    requests = math.max(requests, (levels[j] or 0) / previous[2 * j])
+  end
+  return math.ceil(requests * window)
 end
 
 local function consume(record, buckets, version, allowed, first, last)
   if version ~= '' and redis.pcall('HGET', record, 'version') ~= version then
     return { -1 }
   end
-  local stored = read_numbers(buckets)
+  local stored, previous = read_buckets(buckets)
+  if #previous == 0 then -- Stored by an earlier version.
+    for i = first, last, 4 do
+      previous[#previous + 1], previous[#previous + 2] = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    end
+  end
   local updated_at = stored[1] or now
   -- If the clock was set back nothing leaks, and the levels are stored with the new time.
   local elapsed, is_changed = math.max(0, now - updated_at), now < updated_at
-  local levels = {}
+  local drained, levels = {}, {}
+  for i = 1, #previous / 2 do
+    drained[i] = math.max(0, (stored[i + 1] or 0) - elapsed * previous[2 * i - 1])
+  end
   for i = first, last, 4 do
-    local quota, window, unreported = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
+    local window, unreported = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
     local capacity = ARGV[i + 2] * window
-    local level = math.max(0, math.min(stored[#levels + 2] or 0, capacity) - elapsed * quota)
+    local level = math.min(capacity, carry_over(#levels + 1, window, previous, drained))
     level = math.min(capacity, level + unreported * window)
     levels[#levels + 1] = level
     if level + window > capacity then allowed = 0 end
@@ -50,7 +77,7 @@ local function consume(record, buckets, version, allowed, first, last)
   for i in ipairs(levels) do
     levels[i] = levels[i] + allowed * ARGV[first + 4 * (i - 1) + 1]
   end
-  if allowed > 0 or is_changed then write_levels(buckets, levels, first) end
+  if allowed > 0 or is_changed then write_buckets(buckets, levels, first) end
   return { allowed, unpack(levels) }
 end
 

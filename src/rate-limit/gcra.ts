@@ -9,6 +9,8 @@ import type { LimitState, RateLimit, RateLimitDecision } from './rate-limiter.ts
  * share is at least one request.
  */
 export interface Buckets {
+  /** Those that the levels belong to: an update of a key may replace its limits. */
+  readonly limits: readonly RateLimit[];
   /** One for each limit, at `updatedAt`. */
   readonly levels: readonly number[];
   readonly updatedAt: number;
@@ -18,17 +20,28 @@ const capacity = ({ burst, windowMs }: RateLimit, processes: number): number => 
 
 const requestSize = ({ windowMs }: RateLimit, processes: number): number => windowMs * processes;
 
-/** A level above the capacity, from a larger limit in the past, counts as full. */
+/** The levels for `limits` at `now`. If `limits` are new, the previous ones have applied until now, and what was used is kept. */
 export function currentLevels(
   limits: readonly RateLimit[],
   buckets: Buckets | undefined,
   now: number,
   processes = 1,
 ): number[] {
-  const elapsedMs = now - (buckets?.updatedAt ?? now);
-  return limits.map((limit, i) =>
-    Math.max(0, Math.min(buckets?.levels[i] ?? 0, capacity(limit, processes)) - elapsedMs * limit.quota),
+  if (!buckets) return limits.map(() => 0);
+  const elapsedMs = now - buckets.updatedAt;
+  const levels = buckets.limits.map((limit, i) =>
+    Math.max(0, Math.min(buckets.levels[i] ?? 0, capacity(limit, processes)) - elapsedMs * limit.quota),
   );
+  return limits.map((limit, i) => Math.min(capacity(limit, processes), carryOver(limit, i, buckets.limits, levels)));
+}
+
+/** A limit with a new window starts with the highest number of requests in the previous buckets. */
+function carryOver(limit: RateLimit, i: number, previous: readonly RateLimit[], levels: readonly number[]): number {
+  const hasSameWindow = ({ windowMs }: RateLimit) => windowMs === limit.windowMs;
+  const index = previous[i] && hasSameWindow(previous[i]) ? i : previous.findIndex(hasSameWindow);
+  if (index >= 0) return levels[index] ?? 0;
+  const requests = previous.map(({ windowMs }, j) => (levels[j] ?? 0) / windowMs);
+  return Math.ceil(Math.max(0, ...requests) * limit.windowMs);
 }
 
 /** Whether every bucket has room for one more request. */
@@ -50,7 +63,7 @@ export function consume(
     : current;
   return {
     decision: toDecision(isAllowed ? 'allowed' : 'limited', limits, levels, processes),
-    buckets: { levels, updatedAt: now },
+    buckets: { limits, levels, updatedAt: now },
   };
 }
 

@@ -48,10 +48,14 @@ export function keyRateLimits(texts: readonly string[], defaultLimit: RateLimit)
   return limits.map((limit) => ({ ...limit, name: `per-${limit.windowMs / 1000}s` }));
 }
 
-/** What a request counts against. `keyVersion` is the version of the cached key record, for a subject that is an API key. */
+/**
+ * What a request counts against. `id` names the buckets. `keyId`, by default the same, and `keyVersion` identify the cached key
+ * record, for a subject that is an API key.
+ */
 export interface RateLimitSubject {
   readonly id: string;
   readonly limits: readonly RateLimit[];
+  readonly keyId?: string;
   readonly keyVersion?: string;
 }
 

@@ -78,8 +78,9 @@ export class RedisLimiter implements RateLimiter {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const { subject, isConsuming, unreported = [] } of requests) {
-      const { id, keyVersion = '', limits } = subject;
-      keys.push(this.#redis.key(`{${id}}:key`), this.#redis.key(`{${id}}:limit`));
+      const { id, keyId = id, keyVersion = '', limits } = subject;
+      // In a cluster, both ids are in one slot.
+      keys.push(this.#redis.key(`{${keyId}}:key`), this.#redis.key(`{${id}}:limit`));
       args.push(keyVersion, Number(isConsuming), limits.length);
       for (const [i, { quota, windowMs, burst }] of limits.entries()) {
         args.push(quota, windowMs, burst, unreported[i] ?? 0);

@@ -27,11 +27,12 @@ describe.each(redisTopologies)('with Redis as %s', (_topology, startRedis) => {
   const read = (path: string, headers: Record<string, string>, method = 'GET') =>
     get(gateway.url + path, headers, method);
 
-  test('missing, malformed, unknown, expired and revoked keys get one indistinguishable 401', async () => {
+  test('missing, malformed, unknown, expired, suspended and revoked keys get one indistinguishable 401', async () => {
     const expired = await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' });
     const revoked = await stack.key({ revokedAt: '2026-01-01T00:00:00.000Z' });
+    const suspended = await stack.key({ suspendedAt: '2026-01-01T00:00:00.000Z' });
     const mistyped = (await stack.key()).replace(/^cgw_.{16}/, 'cgw_0000000000000000');
-    const keys = [undefined, '', 'cgw_nonsense', mistyped, makeKey().key, expired, revoked];
+    const keys = [undefined, '', 'cgw_nonsense', mistyped, makeKey().key, expired, suspended, revoked];
     const responses = await Promise.all(
       keys.map((it) => read(campaignPath, it === undefined ? {} : { 'x-api-key': it })),
     );

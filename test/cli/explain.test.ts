@@ -88,6 +88,7 @@ const keyCases: [name: string, rights: KeyRights, requestsBefore: number][] = [
   ['another permission', { permissions: ['campaigns:write'] }, 0],
   ['another permission and account group', { permissions: ['campaigns:write'], accountGroupIds: ['ag_9'] }, 0],
   ['expired', { expiresAt: yesterday }, 0],
+  ['suspended', { suspendedAt: yesterday }, 0],
   ['revoked', { revokedAt: yesterday }, 0],
   ['revoked, expired, another permission', { revokedAt: yesterday, expiresAt: yesterday, permissions: ['a:b'] }, 0],
   ['limit exhausted', { rateLimits: ['2/1d'] }, 2],

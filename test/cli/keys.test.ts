@@ -51,7 +51,7 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     });
     expect(getLifetimeMs(created)).toBe(90 * DAY_MS);
 
-    const listed = { ...record, revokedAt: null, status: 'active', lastUsedAt: null };
+    const listed = { ...record, suspendedAt: null, revokedAt: null, status: 'active', lastUsedAt: null };
     expect(await json('keys', 'list')).toEqual([listed]);
     expect(await json('keys', 'show', created.id)).toMatchObject(listed);
     const tables = (await run('keys', 'list')).stdout + (await run('keys', 'show', created.id)).stdout;
@@ -118,31 +118,129 @@ describe.each(stores)('keys in %s', (_name, environment) => {
       const { stdout, stderr } = await cli([...args, '--json'], { ...environment(), LOG_LEVEL: 'silent' });
       const lines = stderr.split('\n').filter(Boolean);
       log.push(
-        ...lines.map((line) => JSON.parse(line)).map(({ msg, action, actor, key_id }) => [msg, action, actor, key_id]),
+        ...lines
+          .map((line) => JSON.parse(line))
+          .map(({ msg, action, actor, key_id, changed }) => [msg, action, actor, key_id, Object.keys(changed).join()]),
       );
       return JSON.parse(stdout);
     };
     const first = await change(...create, '--all-account-groups');
     const second = await change('keys', 'rotate', first.id, '--actor', 'Ada (on call)');
+    await change('keys', 'suspend', first.id, '--actor', 'Ada (on call)');
+    await change('keys', 'suspend', first.id);
+    await change('keys', 'resume', first.id);
+    await change('keys', 'resume', first.id);
     await change('keys', 'revoke', first.id, '--actor', 'ci/42');
     await change('keys', 'revoke', first.id, '--actor', 'too late');
     const user = userInfo().username;
     expect(log).toEqual([
-      ['key changed', 'created', user, first.id],
-      ['key changed', 'created', 'Ada (on call)', second.id],
-      ['key changed', 'rotated', 'Ada (on call)', first.id],
-      ['key changed', 'revoked', 'ci/42', first.id],
+      ['key changed', 'created', user, first.id, 'name,permissions,accountGroupIds,rateLimits,createdAt'],
+      ['key changed', 'created', 'Ada (on call)', second.id, 'name,permissions,accountGroupIds,rateLimits,createdAt'],
+      ['key changed', 'rotated', 'Ada (on call)', first.id, 'expiresAt'],
+      ['key changed', 'suspended', 'Ada (on call)', first.id, 'suspendedAt'],
+      ['key changed', 'resumed', user, first.id, 'suspendedAt'],
+      ['key changed', 'revoked', 'ci/42', first.id, 'revokedAt'],
     ]);
     const { changes, revokedAt, createdAt } = await json('keys', 'show', first.id);
     expect(changes).toEqual([
       { at: createdAt, actor: user, action: 'created', otherKey: null },
-      { at: expect.stringMatching(/Z$/), actor: 'Ada (on call)', action: 'rotated', otherKey: second.id },
-      { at: revokedAt, actor: 'ci/42', action: 'revoked', otherKey: null },
+      {
+        at: expect.stringMatching(/Z$/),
+        actor: 'Ada (on call)',
+        action: 'rotated',
+        fields: ['expiresAt'],
+        otherKey: second.id,
+      },
+      expect.objectContaining({ action: 'suspended', actor: 'Ada (on call)' }),
+      expect.objectContaining({ action: 'resumed', actor: user }),
+      { at: revokedAt, actor: 'ci/42', action: 'revoked', fields: ['revokedAt'], otherKey: null },
     ]);
     expect((await json('keys', 'show', second.id)).changes).toMatchObject([{ action: 'created', otherKey: first.id }]);
     const { stdout, stderr } = await run('keys', 'show', first.id);
-    expect(stdout).toMatch(new RegExp(`^\\S+Z +rotated +Ada \\(on call\\) +${second.id}$`, 'm'));
+    expect(stdout).toMatch(new RegExp(`^\\S+Z +rotated +Ada \\(on call\\) +expiresAt +${second.id}$`, 'm'));
     expect(stderr).toBe('');
+  });
+
+  test('a suspended key is listed as suspended until it is resumed, and the audit log has the values before and after', async () => {
+    const { id } = await json(...create, ...grants);
+    const suspended = await run('keys', 'suspend', id, '--json');
+    const { suspendedAt, status } = JSON.parse(suspended.stdout);
+    expect([status, suspendedAt]).toEqual(['suspended', expect.stringMatching(/Z$/)]);
+    expect(JSON.parse(suspended.stderr).changed).toEqual({ suspendedAt: { before: null, after: suspendedAt } });
+    expect(await json('keys', 'list')).toMatchObject([{ id, status: 'suspended', suspendedAt }]);
+    expect((await run('keys', 'show', id)).stdout).toMatch(/^status +suspended$/m);
+    const rotated = await run('keys', 'rotate', id);
+    const problem = `Error: Key ${id} is suspended. Resume it before its rotation.\n`;
+    expect([rotated.code, rotated.stderr]).toEqual([64, problem]);
+
+    const resumed = await run('keys', 'resume', id);
+    expect(resumed.stdout).toBe(`Key ${id} (Acme) is not suspended.\n`);
+    expect(JSON.parse(resumed.stderr).changed).toEqual({ suspendedAt: { before: suspendedAt, after: null } });
+    expect(await json('keys', 'list')).toMatchObject([{ id, status: 'active', suspendedAt: null }]);
+  });
+
+  test('keys update replaces what its options name and nothing else, and the audit log has the values before and after', async () => {
+    const { key: _key, ...created } = await json(...create, ...grants);
+    const { id } = created;
+    const renamed = await run('keys', 'update', id, '--name', 'Acme 2', '--rate-limit', '20/1m', '--json');
+    const unchanged = { permissions: created.permissions, accountGroupIds: ['ag_1'], expiresAt: created.expiresAt };
+    expect(JSON.parse(renamed.stdout)).toMatchObject({ id, name: 'Acme 2', rateLimits: ['20/1m'], ...unchanged });
+    const { action, changed } = JSON.parse(renamed.stderr);
+    expect([action, changed]).toEqual([
+      'updated',
+      {
+        name: { before: 'Acme', after: 'Acme 2' },
+        rateLimits: { before: ['10/1s', '5000/1h'], after: ['20/1m'] },
+      },
+    ]);
+    const rights = ['--permission', 'a:b', '--permission', 'c:d', '--all-account-groups', '--no-expiry'];
+    const updated = await json('keys', 'update', id, ...rights);
+    expect(updated).toMatchObject({ permissions: ['a:b', 'c:d'], accountGroupIds: '*', expiresAt: null });
+    const shown = await json('keys', 'show', id);
+    expect(shown).toMatchObject(updated);
+    expect(shown.changes.map(({ fields }: { fields?: string[] }) => fields)).toEqual([
+      undefined,
+      ['name', 'rateLimits'],
+      ['permissions', 'accountGroupIds', 'expiresAt'],
+    ]);
+
+    const again = await run('keys', 'update', id, ...rights);
+    expect([again.stdout.split('\n')[0], again.stderr]).toEqual([`Key ${id} is unchanged.`, '']);
+    expect(await json('keys', 'show', id)).toEqual(shown);
+  });
+
+  test('keys update counts a new expiry from now, and a successor has the new lifetime', async () => {
+    const { id } = await json(...create, ...grants);
+    const { expiresAt } = await json('keys', 'update', id, '--expires-in', '10d');
+    const untilExpiryMs = Date.parse(expiresAt) - Date.now();
+    expect([untilExpiryMs <= 10 * DAY_MS, untilExpiryMs > 9 * DAY_MS]).toEqual([true, true]);
+    expect(getLifetimeMs(await json('keys', 'rotate', id))).toBe(10 * DAY_MS);
+  });
+
+  test('concurrent changes of one key lose none of one another', async () => {
+    const { id } = await json(...create, ...grants);
+    await Promise.all([
+      json('keys', 'update', id, '--name', 'Acme 2'),
+      json('keys', 'update', id, '--permission', 'a:b'),
+      json('keys', 'update', id, '--no-expiry'),
+      json('keys', 'suspend', id),
+    ]);
+    const shown = await json('keys', 'show', id);
+    expect(shown).toMatchObject({ name: 'Acme 2', permissions: ['a:b'], expiresAt: null, status: 'suspended' });
+    expect(shown.changes).toHaveLength(5);
+  });
+
+  test.each([
+    ['suspend', []],
+    ['resume', []],
+    ['update', ['--name', 'b']],
+  ])('keys %s of a revoked key exits with 64 and changes nothing', async (action, options) => {
+    const { id } = await json(...create, ...grants);
+    const revoked = await json('keys', 'revoke', id);
+    const { code, stderr } = await run('keys', action, id, ...options);
+    const problem = `Error: Key ${id} is revoked and cannot be changed. Create a new key.\n`;
+    expect([code, stderr]).toEqual([64, problem]);
+    expect(await json('keys', 'show', id)).toMatchObject(revoked);
   });
 
   test('the history of a key holds its last 100 changes', async () => {
@@ -159,9 +257,16 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect([changes.length, changes[0].actor, changes[99].actor]).toEqual([100, 'number 5', 'number 104']);
   });
 
-  test.each(['show', 'revoke', 'rotate'])('keys %s exits with 66 if the key does not exist', async (action) => {
+  test.each([
+    ['show', []],
+    ['update', ['--name', 'b']],
+    ['suspend', []],
+    ['resume', []],
+    ['revoke', []],
+    ['rotate', []],
+  ])('keys %s exits with 66 if the key does not exist', async (action, options) => {
     for (const id of ['0000000000000000', 'nonsense', '../../etc/passwd']) {
-      const { code, stdout, stderr } = await run('keys', action, id, '--json');
+      const { code, stdout, stderr } = await run('keys', action, id, ...options, '--json');
       expect([code, stdout, stderr]).toEqual([66, '', 'Error: There is no key with this id.\n']);
     }
   });

@@ -108,7 +108,7 @@ async function startTls(): Promise<RedisTopology> {
   ];
   const redis = await RedisServer.start(...tls);
   const rights =
-    '+ping +info +get +set +del +mget +hget +hgetall +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +smembers +zadd +zmscore +zremrangebyscore +zcard +zrem +publish +subscribe';
+    '+ping +info +get +set +del +mget +hget +hgetall +hset +hsetnx +hmget +hincrby +hdel +pexpire +pttl +time +evalsha +eval +sadd +srem +sscan +zadd +zmscore +zremrangebyscore +zcard +zrem +publish +subscribe';
   await redis.client.acl(
     'SETUSER',
     'gateway',

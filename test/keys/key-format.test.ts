@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { verifyHash } from '../../src/keys/api-key.ts';
 import { generateKey, parseKeyId } from '../../src/keys/key-format.ts';
+import { computeHashSlot } from '../../src/redis/hash-slot.ts';
 import { makeKey } from '../helpers/keys.ts';
 
 test('a generated key has the documented format and contains its id', () => {
@@ -10,6 +11,14 @@ test('a generated key has the documented format and contains its id', () => {
     expect(key).toMatch(/^cgw_[0-9a-z]{16}_[0-9A-Za-z]{49}$/);
     expect(parseKeyId(key)).toBe(id);
   }
+});
+
+test('the hash slot is that of the Redis Cluster specification, and a successor has the slot of its limit id', () => {
+  expect(computeHashSlot('123456789')).toBe(0x31c3);
+  const { id: limitId } = generateKey();
+  const { id, key } = generateKey(limitId);
+  expect([parseKeyId(key), computeHashSlot(id)]).toEqual([id, computeHashSlot(limitId)]);
+  expect(id).not.toBe(limitId);
 });
 
 test('text that is not a key has no id', () => {

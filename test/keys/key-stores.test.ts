@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { hashKey } from '../../src/keys/api-key.ts';
+import { type ApiKey, hashKey } from '../../src/keys/api-key.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
 import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
@@ -80,6 +80,28 @@ describe.each(stores)('the %s key store', (_name, open) => {
     expect(await store.replace(makeKey().record, 'v1')).toBe(false);
   });
 
+  test('replaces and adds several records together, or none if one has another version or exists', async () => {
+    const store = open();
+    const [first, second, third] = [makeKey().record, makeKey().record, makeKey().record];
+    await store.create(first);
+    await store.create(second);
+    const update = (record: ApiKey) => ({ ...record, version: 'v2' });
+    const stale = { previous: { ...second, version: 'v0' }, record: update(second) };
+    expect(await store.replaceAll([{ previous: first, record: update(first) }, stale])).toBe(false);
+    const exists = { previous: undefined, record: update(second) };
+    expect(await store.replaceAll([{ previous: undefined, record: third }, exists])).toBe(false);
+    expect(await store.find(first.id)).toEqual(first);
+    expect(await store.find(third.id)).toBeUndefined();
+    const replacements = [
+      { previous: first, record: update(first) },
+      { previous: second, record: update(second) },
+      { previous: undefined, record: third },
+    ];
+    expect(await store.replaceAll(replacements)).toBe(true);
+    const records = [update(first), update(second), third];
+    expect((await store.list()).records).toEqual(expect.arrayContaining(records));
+  });
+
   test('shows a change to other instances on their next lookup', async () => {
     const [reader, writer] = [open(), open()];
     for (let i = 0; i < 20; i++) {
@@ -106,12 +128,12 @@ describe.each(stores)('the %s key store', (_name, open) => {
     expect([await store.find(record.id), (await store.list()).records]).toEqual([undefined, []]);
   });
 
-  test('reads a record without a history', async () => {
+  test('reads a record of an earlier version, without a history, a suspension and a limit id', async () => {
     const store = open();
     const { record } = makeKey();
-    const { changes: _changes, ...earlier } = record;
-    await store.create(earlier as typeof record);
-    expect(await store.find(record.id)).toEqual({ ...earlier, changes: [] });
+    const { changes: _changes, suspendedAt: _suspendedAt, limitId: _limitId, ...earlier } = record;
+    await store.create(earlier as ApiKey);
+    expect(await store.find(record.id)).toEqual({ ...earlier, limitId: record.id, suspendedAt: null, changes: [] });
   });
 
   test('holds the hash of a key, but not the key', async () => {
@@ -201,6 +223,21 @@ describe('the Redis key store', () => {
     await store.remove(record.id);
     expect(await store.find(record.id)).toBeUndefined();
     expect(await store.list()).toEqual({ records: [valid], corruptIds: [] });
+  });
+
+  test('lists 20,000 keys in pages', async () => {
+    const pipeline = redis.client.pipeline();
+    const ids = Array.from({ length: 20_000 }, (_, i) => String(i).padStart(16, '0'));
+    const { record } = makeKey();
+    for (const id of ids) {
+      const text = JSON.stringify({ ...record, id, limitId: id });
+      pipeline.sadd('test:keys', id).hset(recordName(id), { version: record.version, record: text });
+    }
+    await pipeline.exec();
+    const { records, corruptIds } = await openRedisStore().list();
+    expect(records.map(({ id }) => id).sort()).toEqual(ids);
+    expect(corruptIds).toEqual([]);
+    expect(await redis.client.info('commandstats')).not.toContain('cmdstat_smembers');
   });
 
   test('ignores an id without a hash, which an interrupted creation leaves', async () => {

@@ -50,7 +50,7 @@ class ReferenceBucket {
 /** A bucket on a clock that the test advances. */
 function openBucket(limit: RateLimit, level: number) {
   const clock = new Clock();
-  let buckets: Buckets = { levels: [level], updatedAt: clock.now() };
+  let buckets: Buckets = { limits: [limit], levels: [level], updatedAt: clock.now() };
   const consumeOne = () => {
     const result = consume([limit], buckets, clock.now());
     ({ buckets } = result);

@@ -4,7 +4,7 @@ import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
 import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
 import { RedisServer } from '../helpers/redis.ts';
-import { consumeTimes, countAllowed, getRemaining, newSubject, openClient } from './helpers.ts';
+import { consumeTimes, countAllowed, getRemaining, newSubject, openClient, parseLimits } from './helpers.ts';
 
 let redis: RedisServer;
 beforeAll(async () => {
@@ -71,6 +71,34 @@ describe.each(implementations)('%s', (_name, open) => {
     expect(countAllowed(results)).toBe(2);
     expect(results.map(getRemaining).at(-1)).toEqual([0, 998]);
   });
+
+  test.each<[before: string[], after: string[], remaining: number[]]>([
+    [['10/20d'], ['30/20d'], [23]],
+    [['30/20d'], ['10/20d'], [3]],
+    [['10/20d'], ['5/20d'], [0]],
+    [['10/20d'], ['10/90d'], [3]],
+    [['10/90d'], ['10/20d'], [3]],
+    [['10/20d'], ['10/20d,burst=20'], [13]],
+    [
+      ['100/20d', '50/90d'],
+      ['50/90d', '10/7d'],
+      [43, 3],
+    ],
+    [['50/90d'], ['100/20d', '50/90d'], [93, 43]],
+    [['100/20d', '50/90d'], ['50/20d'], [43]],
+  ])(
+    'after 6 requests under %j, a 7th under %j leaves %j: an update keeps what was used',
+    async (before, after, left) => {
+      const limiter = await open();
+      const subject = newSubject(...before);
+      await consumeTimes(limiter, subject, 6);
+      const updated = await limiter.consume({ ...subject, limits: parseLimits(...after) });
+      expect(getRemaining(updated)).toEqual(left);
+      for (const state of 'states' in updated ? updated.states : []) {
+        expect(state.nextAvailableMs).toBeLessThanOrEqual(state.limit.windowMs);
+      }
+    },
+  );
 
   test('limits every subject separately', async () => {
     const limiter = await open();
