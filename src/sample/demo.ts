@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -25,19 +25,26 @@ let isStopping = false;
 process.on('SIGINT', () => stop(0));
 process.on('SIGTERM', () => stop(0));
 
-const service = await start('src/sample/campaign-service.ts', { SAMPLE_PORT: '0' }, /^sample campaign service: (\S+)/);
+const [service = ''] = await start(
+  'src/sample/campaign-service.ts',
+  { SAMPLE_PORT: '0' },
+  /^sample campaign service: (\S+)/,
+);
 const settings = {
-  PORT: String(await freePort(Number(process.env['PORT'] || 8080))),
-  OPS_PORT: String(await freePort(Number(process.env['OPS_PORT'] || 9090))),
+  PORT: String(await preferPort(Number(process.env['PORT'] || 8080))),
+  OPS_PORT: String(await preferPort(Number(process.env['OPS_PORT'] || 9090))),
   HOST: '127.0.0.1',
   LOG_LEVEL: 'info',
   CAMPAIGN_SERVICE_URL: service,
   KEYS_FILE: path.join(folder, 'keys.json'),
 };
 const key = await createDemoKey();
-await start('src/main.ts', settings, /"msg":"listening"/);
+const [gateway = '', operations = ''] = await start(
+  'src/main.ts',
+  settings,
+  /"public":"([^"]+)","operations":"([^"]+)"/,
+);
 
-const gateway = `http://127.0.0.1:${settings.PORT}`;
 const examples = [
   ['A campaign, without its workflow definitions', 'ag_north/campaigns/cmp_3'],
   ['A campaign that does not exist', 'ag_north/campaigns/cmp_999'],
@@ -54,7 +61,7 @@ for (const [title, target] of examples) {
 console.log(`
 Gateway             ${gateway}
 Reference page      ${gateway}/docs
-Operations          http://127.0.0.1:${settings.OPS_PORT}/readyz
+Operations          ${operations}/readyz
 Campaign service    ${service}
 Demo key            ${key}  (ag_north and ag_south)
 
@@ -62,8 +69,8 @@ Other campaigns: cmp_1 … cmp_10 in ag_north, cmp_11 … cmp_20 in ag_south.
 With faults: ${Object.keys(faults).join(', ')}.
 Press Ctrl-C to stop.`);
 
-/** Starts a program of this repository, waits for a line that matches `ready`, and returns its first capture group. */
-async function start(program: string, environment: Record<string, string>, ready: RegExp): Promise<string> {
+/** Starts a program of this repository, waits for a line that matches `ready`, and returns its capture groups. */
+async function start(program: string, environment: Record<string, string>, ready: RegExp): Promise<string[]> {
   const child = spawn(process.execPath, [path.join(root, program)], {
     env: { PATH: process.env['PATH'], ...environment }, // Without the settings of the shell, which may name a real Redis.
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -78,7 +85,7 @@ async function start(program: string, environment: Record<string, string>, ready
     const match = ready.exec(line);
     if (!match) continue;
     child.stdout.resume();
-    return match[1] ?? '';
+    return match.slice(1);
   }
   return new Promise(() => {}); // The process has exited; its `exit` listener stops the demo.
 }
@@ -93,17 +100,16 @@ async function createDemoKey(): Promise<string> {
   return JSON.parse(stdout).key;
 }
 
-/** Returns `preferred` if it is free, otherwise any free port. */
-async function freePort(preferred: number): Promise<number> {
+/** Returns `preferred` if it is free, otherwise 0: the gateway then takes any free port. */
+async function preferPort(preferred: number): Promise<number> {
   const probe = createServer().listen(preferred, '127.0.0.1');
   try {
     await once(probe, 'listening');
   } catch {
-    return freePort(0);
+    return 0;
   }
-  const { port } = probe.address() as AddressInfo;
   await once(probe.close(), 'close');
-  return port;
+  return preferred;
 }
 
 async function stop(code: number): Promise<void> {

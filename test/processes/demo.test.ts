@@ -3,15 +3,13 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { runProgram } from '../helpers/gateway.ts';
-import { freePort } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
 
 const demo = path.resolve(import.meta.dirname, '../../src/sample/demo.ts');
 
 test('the demo prints four responses and working curl lines, and Ctrl-C stops all its processes', async () => {
-  const ports = { PORT: String(await freePort()), OPS_PORT: String(await freePort()) };
   const child = spawn(process.execPath, [demo], {
-    env: { PATH: process.env['PATH'] ?? '', ...ports },
+    env: { PATH: process.env['PATH'] ?? '', PORT: '0', OPS_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';
@@ -28,13 +26,15 @@ test('the demo prints four responses and working curl lines, and Ctrl-C stops al
     statuses.push((await fetch(url, { headers: { 'x-api-key': key } })).status);
   }
   expect(statuses).toEqual([200, 404, 403, 502]);
-  const service = /Campaign service +(\S+)/.exec(output)?.[1] ?? '';
-  expect(service).toMatch(/^http/);
+  const [service = '', gateway = ''] = ['Campaign service', 'Gateway'].map(
+    (name) => new RegExp(`^${name} +(\\S+)`, 'm').exec(output)?.[1],
+  );
+  expect([service, gateway]).toEqual([expect.stringMatching(/^http/), expect.stringMatching(/^http/)]);
 
   child.kill('SIGINT');
   const [code] = await once(child, 'exit');
   expect(code).toBe(0);
-  for (const url of [service, `http://127.0.0.1:${ports.PORT}`]) await expect(fetch(url)).rejects.toThrow();
+  for (const url of [service, gateway]) await expect(fetch(url)).rejects.toThrow();
 });
 
 test('the demo refuses to run with NODE_ENV=production', async () => {
