@@ -1,12 +1,13 @@
 -- GCRA on the clock of Redis (see gcra.ts). Applies each request to all limits of its subject, or to none.
--- KEYS, per request: the API key's record, and the buckets as "UPDATED_AT LEVEL LEVEL … ; QUOTA WINDOW QUOTA WINDOW …", in
+-- KEYS, per subject: the API key's record, and the buckets as "UPDATED_AT LEVEL LEVEL … ; QUOTA WINDOW QUOTA WINDOW …", in
 -- milliseconds
--- ARGV, per request:
+-- ARGV, per subject:
 --   the version of the key record that the caller relies on, or '' for a subject that is not an API key
---   1 to consume, or 0 only to read and to report
+--   the number of requests to consume, or 0 only to read and to report
 --   the number of limits, and for each limit: the quota, the window in milliseconds, the burst, and the number of unreported
 --   requests. Those were admitted while Redis was unavailable. They are added first, up to the capacity.
--- Returns, per request, { allowed, level, level, … }: 1 or 0 and the levels afterwards, or { -1 } if the key record has changed.
+-- Returns, per subject, { allowed, level, level, … }: how many of the requests are allowed and the levels after them, or { -1 } if
+-- the key record has changed.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -71,7 +72,7 @@ local function consume(record, buckets, version, allowed, first, last)
     local level = math.min(capacity, carry_over(#levels + 1, window, previous, drained))
     level = math.min(capacity, level + unreported * window)
     levels[#levels + 1] = level
-    if level + window > capacity then allowed = 0 end
+    allowed = math.min(allowed, math.floor((capacity - level) / window))
     is_changed = is_changed or unreported > 0
   end
   for i in ipairs(levels) do
