@@ -4,6 +4,7 @@ import type { Origin } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry, toCollapsed } from './cache-result.ts';
 import type { CacheInvalidation, CacheKey } from './entry.ts';
 import { Flight, type FlightOptions } from './flight.ts';
+import { computeFreshness } from './freshness.ts';
 import { LocalCache } from './local-cache.ts';
 
 export interface CacheOptions extends Omit<FlightOptions, 'local' | 'random'> {
@@ -47,11 +48,12 @@ export class Cache {
   lookup(key: CacheKey): CacheResult | undefined {
     const entry = this.#local.get(key);
     if (!entry) return undefined;
-    const freshness = this.#local.getFreshness(entry);
+    const ageMs = this.#local.getAgeMs(entry);
+    const freshness = computeFreshness(entry.lifetime, ageMs);
     if (freshness === 'expired') return undefined;
-    if (freshness !== 'stale_if_error') return fromEntry(entry, this.#local.getAgeMs(entry));
+    if (freshness !== 'stale_if_error') return fromEntry(entry, ageMs);
     const failure = this.#local.getRecentFailure(entry);
-    return failure && fromEntry(entry, this.#local.getAgeMs(entry), { reason: failure.reason, wasForwarded: false });
+    return failure && fromEntry(entry, ageMs, { reason: failure.reason, wasForwarded: false });
   }
 
   /** Refreshes a stale entry in the background, unless a refresh is in flight or has recently failed. */

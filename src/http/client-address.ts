@@ -26,7 +26,7 @@ export function isValidTrustProxy(value: TrustProxy): boolean {
 export function getClientAddress(request: Pick<Request, 'ip' | 'socket'>): string {
   const { ip } = request;
   const address = ip !== undefined && isIP(ip) ? ip : (request.socket.remoteAddress ?? 'unknown');
-  return address.replace(/^::ffff:(?=\d+\.)/i, '');
+  return address.startsWith('::') ? address.replace(/^::ffff:(?=\d+\.)/i, '') : address;
 }
 
 /** The unit that the failed-key limit counts: an IPv4 address, or the /64 network of an IPv6 address, usually one customer. */

@@ -33,7 +33,7 @@ export class Connections {
     const current = { request, response };
     connection.current = current;
     connection.pendingResponses++;
-    response.once('close', () => {
+    response.on('close', () => {
       connection.pendingResponses--;
       connection.completedResponses++;
       if (connection.current === current && request.complete) connection.current = undefined;

@@ -7,19 +7,9 @@ import type { Express } from 'express';
  * perf: Express then costs a cached read 5 % instead of 14 %.
  */
 export function createMessageClasses(app: Express): Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'> {
-  return {
-    IncomingMessage: withPrototype(IncomingMessage, app.request),
-    ServerResponse: withPrototype(ServerResponse, app.response),
-  };
-}
-
-function withPrototype<Class extends typeof IncomingMessage | typeof ServerResponse>(
-  base: Class,
-  prototype: object,
-): Class {
-  function Message(...args: unknown[]): object {
-    return Reflect.construct(base, args, Message);
-  }
-  Message.prototype = prototype;
-  return Message as unknown as Class;
+  class Request extends IncomingMessage {}
+  class Response<R extends IncomingMessage = IncomingMessage> extends ServerResponse<R> {}
+  app.request = Object.setPrototypeOf(Request.prototype, app.request);
+  app.response = Object.setPrototypeOf(Response.prototype, app.response);
+  return { IncomingMessage: Request, ServerResponse: Response };
 }

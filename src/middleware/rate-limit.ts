@@ -45,18 +45,22 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator
   }
 
   async function consume(request: IncomingMessage, context: RequestContext): Promise<RateLimitDecision> {
-    for (let attempt = 0; attempt <= MAX_REAUTHENTICATIONS; attempt++) {
-      const result = await limiter.consume(subjectFor(context.authenticatedKey));
-      if (result.outcome !== 'key_changed') return result;
-      keys.invalidate(context.authenticatedKey.id);
-      await authenticator(request, context);
+    try {
+      for (let attempt = 0; attempt <= MAX_REAUTHENTICATIONS; attempt++) {
+        const result = await limiter.consume(subjectFor(context.authenticatedKey));
+        if (result.outcome !== 'key_changed') return result;
+        keys.invalidate(context.authenticatedKey.id);
+        await authenticator(request, context);
+      }
+    } catch (error) {
+      throw error instanceof StoreUnavailableError ? limitStoreUnavailable(error) : error;
     }
-    throw new StoreUnavailableError('the key record keeps changing');
+    throw limitStoreUnavailable(new Error('the key record keeps changing'));
   }
 
   return async function rateLimit(request, response, next) {
     const context = response.locals;
-    const decision = await consume(request, context).catch(throwLimiterError);
+    const decision = await consume(request, context);
     context.rateLimit = decision;
     context.span?.addEvent('rate_limit', {
       outcome: decision.outcome,
@@ -75,10 +79,9 @@ export function keyRateLimited(decision: RateLimitDecision): GatewayError {
   });
 }
 
-function throwLimiterError(error: unknown): never {
-  if (!(error instanceof StoreUnavailableError)) throw error;
-  throw new GatewayError('INTERNAL_ERROR', 'Rate limits cannot be checked right now. Try again shortly.', {
+function limitStoreUnavailable(cause: Error): GatewayError {
+  return new GatewayError('INTERNAL_ERROR', 'Rate limits cannot be checked right now. Try again shortly.', {
     reason: 'limit_store_unavailable',
-    cause: error,
+    cause,
   });
 }

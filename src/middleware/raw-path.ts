@@ -7,6 +7,7 @@ import { pathFromTarget } from '../http/path-template.ts';
  */
 export const matchRawPath: RequestHandler = function matchRawPath(request, _response, next) {
   request.originalUrl = request.url;
-  request.url = pathFromTarget(request.url).replace(/[%#]/g, (character) => (character === '%' ? '%25' : '%23'));
+  const path = pathFromTarget(request.url).replace(/[%#]/g, (character) => (character === '%' ? '%25' : '%23'));
+  if (path !== request.url) request.url = path; // Express parses a changed URL again.
   next();
 };

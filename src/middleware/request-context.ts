@@ -33,7 +33,8 @@ export class RequestContext {
   /** Set by the error handler. */
   error: GatewayError | undefined;
 
-  readonly #abortController = new AbortController();
+  /** Created on demand: a cached read needs none. */
+  #abortController: AbortController | undefined;
 
   constructor(trace: TraceContext, span: Span | undefined, clientAddress: string, mustClose: boolean) {
     this.trace = trace;
@@ -44,6 +45,7 @@ export class RequestContext {
 
   /** Aborted when the client disconnects before its response. */
   get signal(): AbortSignal {
+    this.#abortController ??= new AbortController();
     return this.#abortController.signal;
   }
 
@@ -53,7 +55,7 @@ export class RequestContext {
   }
 
   abort(): void {
-    this.#abortController.abort();
+    this.#abortController?.abort();
   }
 
   /** The key of an authenticated request. Throws if a stage reads it before `authenticate` has run. */

@@ -4,7 +4,10 @@ import { writeFields } from '../telemetry/log.ts';
 import type { CompletedRequest } from './request-telemetry.ts';
 
 /** One line per request. The path and the headers are not logged: they may contain anything, a key included. */
-export function logRequest(log: Logger, { request, context, route, status, code, reason }: CompletedRequest): void {
+export function logRequest(
+  log: Logger,
+  { request, context, route, status, durationMs, code, reason }: CompletedRequest,
+): void {
   const { trace, error, cache, upstreamMs } = context;
   const fields = {
     trace_id: trace.traceId,
@@ -13,14 +16,14 @@ export function logRequest(log: Logger, { request, context, route, status, code,
     method: request.method,
     route,
     status,
-    duration_ms: roundToMicroseconds(performance.now() - context.startedAt),
+    duration_ms: roundToMicroseconds(durationMs),
     upstream_ms: upstreamMs === undefined ? undefined : roundToMicroseconds(upstreamMs),
     cache: cache?.outcome,
     client_address: context.clientAddress,
-    ...toLogFields(context.parameters),
     code,
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
+    ...toLogFields(context.parameters),
   };
   writeFields(log, levelFor(status, cache?.outcome), fields, 'request completed');
 }

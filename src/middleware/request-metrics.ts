@@ -21,10 +21,9 @@ export function createRequestMetrics() {
   return {
     countCompleted(completed: CompletedRequest): void {
       countRequest(completed);
-      const { request, context, route = '', status, reason } = completed;
-      const seconds = (performance.now() - context.startedAt) / 1000;
+      const { request, route = '', status, durationMs, reason } = completed;
       const errorType = status >= 500 ? (reason ?? 'unknown') : '';
-      measure(seconds, telemetryMethod(request), route, status, 'http', errorType);
+      measure(durationMs / 1000, telemetryMethod(request), route, status, 'http', errorType);
     },
     /** A request that was rejected before it reached Express has no duration. */
     countRejected: (error: GatewayError): void => countRequest(error),

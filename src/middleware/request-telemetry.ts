@@ -18,6 +18,7 @@ export interface CompletedRequest {
   /** The path template of the route that matched. */
   readonly route: string | undefined;
   readonly status: number;
+  readonly durationMs: number;
   readonly code: ErrorCode | undefined;
   /** One word: why the request failed, or why a stale response replaced a failure. */
   readonly reason: string | undefined;
@@ -37,6 +38,7 @@ export function createRequestTelemetry(log: Logger) {
         context,
         route: request.route && toPathTemplate(request.route.path),
         status: response.writableFinished ? response.statusCode : CLIENT_CLOSED_REQUEST,
+        durationMs: performance.now() - context.startedAt,
         code: error?.code,
         reason: cache?.outcome === 'stale_if_error' ? cache.reason : error?.reason,
       };

@@ -17,7 +17,7 @@ export function startRequest({ trustSampled, onCompleted }: StartRequestOptions)
     const { trace, span } = startServerSpan(extractTraceContext(request.headers, trustSampled));
     const context = new RequestContext(trace, span, getClientAddress(request), mustCloseAfter(request));
     response.locals = context;
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) context.abort();
       onCompleted(request, response, context);
     });

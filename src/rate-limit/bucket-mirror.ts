@@ -1,70 +1,73 @@
 import { LRUCache } from 'lru-cache';
 import { type Buckets, consume, countRequests, currentLevels, hasRoom, toDecision, toLevels } from './gcra.ts';
-import type { RateLimitDecision, RateLimitSubject } from './rate-limiter.ts';
-
-interface MirroredBuckets extends Buckets {
-  readonly keyVersion: string | undefined;
-  /** Whether the last decision was a rejection by Redis. */
-  readonly isOverLimit: boolean;
-  readonly shareEnforcedUntil: number;
-}
+import type { RateLimit, RateLimitDecision, RateLimitSubject } from './rate-limiter.ts';
 
 /** The share is enforced this long after a local decision or a report, so that other processes report as well. */
 const SHARE_OVERLAP_MS = 2000;
 
 /**
- * This process's copy of the buckets in Redis, as of the last decision on each subject. While Redis is unavailable, the process
- * enforces its share on it: a request counts as one in every live process.
+ * This process's copy of one subject's buckets in Redis, as of the last decision. While Redis is unavailable, the process
+ * enforces its share on it: a request counts as one in every live process. `now` is in milliseconds on a monotonic clock.
  */
-export class BucketMirror {
-  readonly #buckets = new LRUCache<string, MirroredBuckets>({ max: 100_000 });
-  readonly #now: () => number;
-  readonly #liveProcesses: () => number;
-
-  constructor(now: () => number, liveProcesses: () => number) {
-    this.#now = now;
-    this.#liveProcesses = liveProcesses;
-  }
+export class MirroredBuckets implements Buckets {
+  limits: readonly RateLimit[] = [];
+  levels: readonly number[] = [];
+  updatedAt = 0;
+  #keyVersion: string | undefined;
+  /** Whether the last decision was a rejection by Redis. */
+  #isOverLimit = false;
+  #shareEnforcedUntil = 0;
 
   /** Copies a decision of Redis. The buckets leak from `sentAt`: from the reply on, a wait would be longer than announced. */
-  update({ id, limits, keyVersion }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
-    if (this.isShareEnforced(id)) return;
-    const isOverLimit = decision.outcome === 'limited';
-    const levels = toLevels(decision);
-    this.#buckets.set(id, { keyVersion, limits, levels, updatedAt: sentAt, isOverLimit, shareEnforcedUntil: 0 });
+  update({ limits, keyVersion }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
+    this.limits = limits;
+    this.levels = toLevels(decision);
+    this.updatedAt = sentAt;
+    this.#keyVersion = keyVersion;
+    this.#isOverLimit = decision.outcome === 'limited';
   }
 
   /**
    * The rejection of a subject that Redis has rejected and whose next request is not available yet. The other processes can only
    * fill its buckets further, so Redis would decide the same.
    */
-  findOverLimit({ id, limits, keyVersion }: RateLimitSubject): RateLimitDecision | undefined {
-    const buckets = this.#buckets.get(id);
-    if (!buckets?.isOverLimit || buckets.keyVersion !== keyVersion) return undefined;
-    const levels = currentLevels(limits, buckets, this.#now());
+  findOverLimit({ limits, keyVersion }: RateLimitSubject, now: number): RateLimitDecision | undefined {
+    if (!this.#isOverLimit || this.#keyVersion !== keyVersion) return undefined;
+    const levels = currentLevels(limits, this, now);
     return hasRoom(limits, levels) ? undefined : toDecision('limited', limits, levels);
   }
 
-  consumeShare({ id, limits, keyVersion }: RateLimitSubject): RateLimitDecision {
-    const previous = this.#buckets.get(id);
-    const { decision, buckets } = consume(limits, previous, this.#now(), this.#liveProcesses());
-    const shareEnforcedUntil = previous?.shareEnforcedUntil ?? 0;
-    this.#buckets.set(id, { ...buckets, keyVersion, isOverLimit: false, shareEnforcedUntil });
+  consumeShare({ limits, keyVersion }: RateLimitSubject, now: number, processes: number): RateLimitDecision {
+    const { decision, buckets } = consume(limits, this, now, processes);
+    Object.assign(this, buckets);
+    this.#keyVersion = keyVersion;
+    this.#isOverLimit = false;
     return decision;
   }
 
-  isShareEnforced(id: string): boolean {
-    return this.#now() < (this.#buckets.get(id)?.shareEnforcedUntil ?? 0);
+  isShareEnforced(now: number): boolean {
+    return now < this.#shareEnforcedUntil;
   }
 
-  enforceShare(id: string): void {
-    const buckets = this.#buckets.get(id);
-    if (buckets) this.#buckets.set(id, { ...buckets, shareEnforcedUntil: this.#now() + SHARE_OVERLAP_MS });
+  enforceShare(now: number): void {
+    this.#shareEnforcedUntil = now + SHARE_OVERLAP_MS;
   }
 
   /** For each limit, the requests of this process that have not leaked out yet. */
-  countOutstanding({ id, limits }: RateLimitSubject): number[] {
-    const processes = this.#liveProcesses();
-    return countRequests(limits, currentLevels(limits, this.#buckets.get(id), this.#now(), processes), processes);
+  countOutstanding({ limits }: RateLimitSubject, now: number, processes: number): number[] {
+    return countRequests(limits, currentLevels(limits, this, now, processes), processes);
+  }
+}
+
+/** The mirrored buckets of the subjects seen last. */
+export class BucketMirror {
+  readonly #buckets = new LRUCache<string, MirroredBuckets>({ max: 100_000 });
+
+  get(id: string): MirroredBuckets {
+    const existing = this.#buckets.get(id);
+    if (existing) return existing;
+    const buckets = new MirroredBuckets();
+    this.#buckets.set(id, buckets);
+    return buckets;
   }
 }

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
-import { BucketMirror } from './bucket-mirror.ts';
+import { BucketMirror, type MirroredBuckets } from './bucket-mirror.ts';
 import { monotonicNow } from './memory-limiter.ts';
 import type { CountDecision, DecisionSource } from './metrics.ts';
 import type { ConsumeResult, RateLimitDecision, RateLimiter, RateLimitSubject } from './rate-limiter.ts';
@@ -28,7 +28,7 @@ const REPORT_BATCH = 100;
 export class FallbackLimiter implements RateLimiter {
   readonly #options: FallbackLimiterOptions;
   readonly #now: () => number;
-  readonly #mirror: BucketMirror;
+  readonly #mirror = new BucketMirror();
   /** Requests admitted locally that Redis has not counted. */
   readonly #unreported = new LRUCache<string, { readonly subject: RateLimitSubject; readonly requests: number }>({
     max: 100_000,
@@ -38,30 +38,30 @@ export class FallbackLimiter implements RateLimiter {
   constructor(options: FallbackLimiterOptions) {
     this.#options = options;
     this.#now = options.now ?? monotonicNow;
-    this.#mirror = new BucketMirror(this.#now, options.liveProcesses);
     // Subjects are not only reported with their next request, because that may reach another process.
     this.#timer = setInterval(() => void this.#reportAll(), REPORT_INTERVAL_MS).unref();
   }
 
   async consume(subject: RateLimitSubject): Promise<ConsumeResult> {
     const { remote, mode, isRedisDown } = this.#options;
-    const overLimit = this.#mirror.findOverLimit(subject);
+    const mirrored = this.#mirror.get(subject.id);
+    const overLimit = mirrored.findOverLimit(subject, this.#now());
     if (overLimit) return this.#count(overLimit, 'memory');
-    if (mode === 'local' && isRedisDown()) return this.#consumeLocally(subject, false);
+    if (mode === 'local' && isRedisDown()) return this.#consumeLocally(subject, mirrored, false);
 
     if (this.#unreported.has(subject.id)) await this.#report(subject.id);
-    const ownShare = this.#mirror.isShareEnforced(subject.id) ? this.#mirror.consumeShare(subject) : undefined;
-    if (ownShare?.outcome === 'limited') return this.#count(ownShare, 'fallback');
     const sentAt = this.#now();
+    const ownShare = mirrored.isShareEnforced(sentAt) ? this.#consumeShare(subject, mirrored) : undefined;
+    if (ownShare?.outcome === 'limited') return this.#count(ownShare, 'fallback');
     try {
       const result = await remote.consume(subject);
       if (result.outcome === 'key_changed') return result;
-      this.#mirror.update(subject, result, sentAt);
+      if (!ownShare && !mirrored.isShareEnforced(sentAt)) mirrored.update(subject, result, sentAt);
       return this.#count(result, 'redis');
     } catch (error) {
       if (!(error instanceof StoreUnavailableError) || mode === 'closed') throw error;
       if (mode === 'open') return this.#count({ outcome: 'allowed', states: [] }, 'fallback');
-      return this.#consumeLocally(subject, error.mayHaveExecuted, ownShare);
+      return this.#consumeLocally(subject, mirrored, error.mayHaveExecuted, ownShare);
     }
   }
 
@@ -69,13 +69,18 @@ export class FallbackLimiter implements RateLimiter {
     clearInterval(this.#timer);
   }
 
+  #consumeShare(subject: RateLimitSubject, mirrored: MirroredBuckets): RateLimitDecision {
+    return mirrored.consumeShare(subject, this.#now(), this.#options.liveProcesses());
+  }
+
   /** `decision` is that of the share for this request, if it has been made. */
   #consumeLocally(
     subject: RateLimitSubject,
+    mirrored: MirroredBuckets,
     mayBeCounted: boolean,
-    decision = this.#mirror.consumeShare(subject),
+    decision = this.#consumeShare(subject, mirrored),
   ): RateLimitDecision {
-    this.#mirror.enforceShare(subject.id);
+    mirrored.enforceShare(this.#now());
     // A request that Redis may have counted is not reported: undercount rather than count twice.
     if (decision.outcome === 'allowed' && !mayBeCounted) this.#addUnreported(subject, 1);
     return this.#count(decision, 'fallback');
@@ -99,8 +104,11 @@ export class FallbackLimiter implements RateLimiter {
     this.#unreported.delete(id);
     const { subject, requests } = unreported;
     // What has leaked out in the meantime no longer counts.
-    const counts = this.#mirror.countOutstanding(subject).map((outstanding) => Math.min(outstanding, requests));
-    this.#mirror.enforceShare(id);
+    const mirrored = this.#mirror.get(id);
+    const now = this.#now();
+    const outstanding = mirrored.countOutstanding(subject, now, this.#options.liveProcesses());
+    const counts = outstanding.map((count) => Math.min(count, requests));
+    mirrored.enforceShare(now);
     try {
       await this.#options.remote.reconcile(id, subject.limits, counts);
     } catch (error) {

@@ -10,6 +10,7 @@ type Level = 'error' | 'warn' | 'info';
 type Fields = Readonly<Record<string, string | number | undefined>>;
 
 const base = { service: 'campaign-gateway', pid: process.pid };
+const baseJson = JSON.stringify(base).slice(1, -1);
 
 /** The destinations of the logs that `createLog` made. */
 const destinations = new WeakMap<Logger, DestinationStream>();
@@ -38,7 +39,10 @@ export function writeFields(log: Logger, level: Level, fields: Fields, message: 
   if (!log.isLevelEnabled(level)) return;
   const destination = destinations.get(log);
   if (!destination) log[level](fields, message);
-  else destination.write(`${JSON.stringify({ level, time: isoTime(), ...base, ...fields, msg: message })}\n`);
+  else {
+    const fieldsJson = JSON.stringify(fields).slice(1, -1);
+    destination.write(`{"level":"${level}","time":"${isoTime()}",${baseJson},${fieldsJson},"msg":"${message}"}\n`);
+  }
 }
 
 function openDestination(name: 'stdout' | 'stderr'): DestinationStream {
