@@ -1,5 +1,6 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import { type BatchedScript, createBatchedScript, toBatchScript } from './batched-script.ts';
 import { connect, connectionOptions, corkUntilNextTick } from './connect.ts';
 import { classifyRedisError, isErrorReply } from './errors.ts';
 import { ConnectionHealth, type RedisState } from './health.ts';
@@ -19,7 +20,8 @@ export interface RedisClientOptions {
   readonly timeoutMs?: number;
 }
 
-export type Script = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+export type ScriptArgs = readonly (string | number)[];
+export type Script = (keys: readonly string[], args: ScriptArgs) => Promise<unknown>;
 
 /** Thrown while Redis is down. One instance, because capturing a stack for every request costs more than the request. */
 const redisDown = new StoreUnavailableError('Redis is unavailable');
@@ -70,6 +72,12 @@ export class RedisClient {
     this.#client.defineCommand(name, { lua });
     return (keys, args) =>
       this.command(name, (client) => Reflect.get(client, name).call(client, keys.length, ...keys, ...args), timeoutMs);
+  }
+
+  /** A script that runs for many requests: its runs of one turn of the event loop share a call. See `batched-script.ts`. */
+  defineBatchedScript(name: string, lua: string, timeoutMs?: number): BatchedScript {
+    const script = this.defineScript(name, toBatchScript(lua), timeoutMs);
+    return createBatchedScript(script, !this.isCluster);
   }
 
   /**
