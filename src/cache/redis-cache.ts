@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { RedisClient, Script } from '../redis/client.ts';
+import type { BatchedScript } from '../redis/batched-script.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { randomHex } from '../telemetry/trace-context.ts';
 import { parseSpanContext, serializeActiveSpan } from '../telemetry/tracing.ts';
@@ -47,16 +48,16 @@ type LookupReply = EntryReply | [state: 'leader_result', result: string];
  */
 export class RedisCache implements SharedCache {
   readonly #options: RedisCacheOptions;
-  readonly #lookup: Script;
-  readonly #renew: Script;
-  readonly #release: Script;
+  readonly #lookup: BatchedScript;
+  readonly #renew: BatchedScript;
+  readonly #release: BatchedScript;
 
   constructor(options: RedisCacheOptions) {
     this.#options = options;
     const { redis, timeoutMs } = options;
-    this.#lookup = redis.defineScript('lookUpEntry', readLua('lookup.lua'), timeoutMs);
-    this.#renew = redis.defineScript('renewLease', RENEW, timeoutMs);
-    this.#release = redis.defineScript('releaseLease', readLua('release-lease.lua'), timeoutMs);
+    this.#lookup = redis.defineBatchedScript('lookUpEntry', readLua('lookup.lua'), timeoutMs);
+    this.#renew = redis.defineBatchedScript('renewLease', RENEW, timeoutMs);
+    this.#release = redis.defineBatchedScript('releaseLease', readLua('release-lease.lua'), timeoutMs);
   }
 
   async lookup(key: CacheKey, options: LookupOptions): Promise<LookupResult> {
@@ -67,7 +68,7 @@ export class RedisCache implements SharedCache {
     try {
       const mode = options.skipStored ? 'skip_stored' : options.leader === undefined ? 'initial' : 'poll';
       const keys = this.#formatKeys(key, options.leader ?? token);
-      const reply = (await this.#lookup(keys, [epoch, token, LEASE_MS, mode])) as LookupReply;
+      const reply = (await this.#lookup(keys, () => [epoch, token, LEASE_MS, mode])) as LookupReply;
       if (reply[0] === 'leader_result') return await this.#parseLeaderResult(reply[1], key, options);
       const [state, , , detail] = reply;
       const entry = this.#parseEntry(reply, key, options.isValidDocument);
@@ -87,7 +88,7 @@ export class RedisCache implements SharedCache {
   async peek(key: CacheKey, isValidDocument: (data: string) => boolean): Promise<SharedEntry | undefined> {
     const { epoch } = this.#options.invalidations;
     if (epoch === undefined) throw new StoreUnavailableError('the invalidation log cannot be read');
-    const reply = await this.#lookup(this.#formatKeys(key, ''), [epoch, '', LEASE_MS, 'peek']);
+    const reply = await this.#lookup(this.#formatKeys(key, ''), () => [epoch, '', LEASE_MS, 'peek']);
     return this.#parseEntry(reply as EntryReply, key, isValidDocument);
   }
 
@@ -116,8 +117,8 @@ export class RedisCache implements SharedCache {
     return new RedisLease({
       key,
       generation,
-      renew: () => this.#renew(keys, [token, LEASE_MS]),
-      release: (args) => this.#release(keys, [epoch, token, ...args]),
+      renew: () => this.#renew(keys, () => [token, LEASE_MS]),
+      release: (getArgs) => this.#release(keys, () => [epoch, token, ...getArgs()]),
       broadcastPurge: () => invalidations.append([{ kind: 'cache', mode: 'hard', ...key }]),
     });
   }

@@ -17,7 +17,7 @@ export interface LeaseOptions {
   readonly generation: string | undefined;
   renew(): Promise<unknown>;
   /** Runs `release-lease.lua` with these arguments from `ARGV[3]` on. */
-  release(args: readonly (string | number)[]): Promise<unknown>;
+  release(getArgs: () => readonly (string | number)[]): Promise<unknown>;
   /** Purges the key in every process. */
   broadcastPurge(): Promise<void>;
 }
@@ -36,10 +36,13 @@ export class RedisLease implements Lease {
 
   async commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean> {
     const { content, lifetime, ageMs } = entry;
-    const record = encodeEntry(this.#options.key, entry);
-    const ttlMs = Math.ceil(maxUsableAgeMs(lifetime) - ageMs);
-    const leaderResult = lifetime.freshMs - ageMs > MIN_FRESH_FOR_WAITERS_MS ? '' : record;
-    const outcome = await this.#release(leaderResult, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), ttlMs);
+    // Encoded when the script is sent, which is after the response.
+    const outcome = await this.#release(() => {
+      const record = encodeEntry(this.#options.key, entry);
+      const leaderResult = lifetime.freshMs - ageMs > MIN_FRESH_FOR_WAITERS_MS ? '' : record;
+      const ttlMs = Math.ceil(maxUsableAgeMs(lifetime) - ageMs);
+      return [leaderResult, LEADER_RESULT_TTL_MS, record, Math.floor(ageMs), Math.floor(lifetime.freshMs), ttlMs];
+    });
     if (outcome === 'invalidated') return false;
     // Other processes must not serve a document stale that the origin no longer has.
     if (replacesDocument && content.outcome !== 'found') await this.#options.broadcastPurge().catch(() => {});
@@ -47,12 +50,12 @@ export class RedisLease implements Lease {
   }
 
   async release(reason: FailureReason | undefined): Promise<void> {
-    await this.#release(reason ?? '');
+    await this.#release(() => [reason ?? '', LEADER_RESULT_TTL_MS]);
   }
 
-  async #release(leaderResult: string, ...stored: (string | number)[]): Promise<unknown> {
+  async #release(getResult: () => readonly (string | number)[]): Promise<unknown> {
     clearInterval(this.#renewal);
     const { generation = '', release } = this.#options;
-    return release([generation, leaderResult, LEADER_RESULT_TTL_MS, ...stored]).catch(() => 'unavailable');
+    return release(() => [generation, ...getResult()]).catch(() => 'unavailable');
   }
 }
