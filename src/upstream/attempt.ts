@@ -89,7 +89,9 @@ export class Attempt {
     });
     response.on('end', () => {
       this.#clearTimers();
-      this.#result.resolve({ outcome: 'found', status, headers, body: Buffer.concat(chunks, length) });
+      const [first] = chunks;
+      const body = first && chunks.length === 1 ? first : Buffer.concat(chunks, length);
+      this.#result.resolve({ outcome: 'found', status, headers, body });
     });
   }
 

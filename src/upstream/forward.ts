@@ -1,8 +1,7 @@
+import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { Agent as HttpAgent, IncomingMessage, type ServerResponse } from 'node:http';
+import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import { Socket } from 'node:net';
-import { Writable } from 'node:stream';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
 import { Attempt, type UpstreamReply, type UpstreamRequest } from './attempt.ts';
 import { AbortedError, type UpstreamFailure } from './failure.ts';
@@ -12,7 +11,7 @@ import type { UpstreamSettings } from './settings.ts';
 export function createForwarder(settings: UpstreamSettings) {
   const target = settings.CAMPAIGN_SERVICE_URL;
   const agent = createAgent(settings);
-  const proxy = createProxyMiddleware<RequestStandIn>({
+  const proxy = createProxyMiddleware<IncomingMessage & RequestStandIn>({
     target,
     agent,
     selfHandleResponse: true,
@@ -30,15 +29,14 @@ export function createForwarder(settings: UpstreamSettings) {
 
   async function forward(request: UpstreamRequest): Promise<UpstreamReply> {
     if (request.signal.aborted) throw new AbortedError();
-    // Stands in for the client's response. Nothing is written to it. Destroying it closes the upstream connection.
-    const response = new Writable();
-    response.on('error', () => {}); // http-proxy-middleware destroys it with the error that it also passes to `on.error`.
+    const response = new ResponseStandIn();
     const attempt = new Attempt(request, {
       connectTimeoutMs: settings.CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS,
       maxBodyBytes: settings.CAMPAIGN_SERVICE_MAX_BODY_BYTES,
       disconnect: () => response.destroy(),
     });
-    void proxy(new RequestStandIn(request, target.host, attempt), response as Writable as ServerResponse);
+    const standIn: unknown = new RequestStandIn(request, target.host, attempt);
+    void proxy(standIn as IncomingMessage & RequestStandIn, response as unknown as ServerResponse);
     return attempt.reply.catch((error: UpstreamFailure) => {
       if (error.reason === 'reset' && !(error instanceof AbortedError)) closeIdleConnections();
       throw error;
@@ -70,22 +68,36 @@ function createAgent(settings: UpstreamSettings): HttpAgent {
   });
 }
 
-/** An `IncomingMessage` needs a socket. This one is never connected. */
-const unconnectedSocket = new Socket();
-
 /**
- * Stands in for the client's request. Only the listed headers can be forwarded, and the exchange is independent of the
- * client's connection, so that several clients can share it.
+ * Stands in for the client's request, with what http-proxy-middleware reads of it. Only the listed headers can be forwarded, and
+ * the exchange is independent of the client's connection, so that several clients can share it.
  */
-class RequestStandIn extends IncomingMessage {
+class RequestStandIn extends EventEmitter {
+  readonly method = 'GET';
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
   readonly attempt: Attempt;
 
   constructor({ path, headers }: UpstreamRequest, host: string, attempt: Attempt) {
-    super(unconnectedSocket);
-    this.attempt = attempt;
-    this.method = 'GET';
+    super();
     this.url = path;
     this.headers = { ...headers, host };
-    this.push(null);
+    this.attempt = attempt;
+  }
+
+  /** There is no body. */
+  pipe(upstreamRequest: ClientRequest): void {
+    upstreamRequest.end();
+  }
+}
+
+/** Stands in for the client's response. Nothing is written to it. Destroying it closes the upstream connection. */
+class ResponseStandIn extends EventEmitter {
+  destroyed = false;
+
+  destroy(): void {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    this.emit('close');
   }
 }
