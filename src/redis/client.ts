@@ -71,7 +71,7 @@ export class RedisClient {
   defineScript(name: string, lua: string, timeoutMs?: number): Script {
     this.#client.defineCommand(name, { lua });
     return (keys, args) =>
-      this.command(name, (client) => Reflect.get(client, name).call(client, keys.length, ...keys, ...args), timeoutMs);
+      this.command(name, (client) => Reflect.get(client, name).call(client, keys.length, keys, args), timeoutMs);
   }
 
   /** A script that runs for many requests: its runs of one turn of the event loop share a call. See `batched-script.ts`. */
