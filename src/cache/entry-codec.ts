@@ -5,12 +5,22 @@ import type { CachePolicy } from './freshness.ts';
 import type { SharedEntry } from './shared-cache.ts';
 
 const ms = z.number().min(0);
+/** Sent as header values. */
+const fieldValue = z
+  .string()
+  .regex(/^[\x20-\x7e\x80-\xff]*$/)
+  .optional();
 
 /** An entry as stored in Redis, without its age. */
 const recordSchema = z.object({
   path: z.string(),
   content: z.discriminatedUnion('outcome', [
-    z.object({ outcome: z.literal('found'), data: z.string(), etag: z.string() }),
+    z.object({
+      outcome: z.literal('found'),
+      data: z.string(),
+      etag: z.string(),
+      validators: z.object({ etag: fieldValue, lastModified: fieldValue, cacheControl: fieldValue }).optional(),
+    }),
     z.object({ outcome: z.enum(['not_found', 'uncacheable']) }),
   ]),
   lifetime: z.object({ freshMs: ms, staleWhileRevalidateMs: ms, staleIfErrorMs: ms }),

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type Span, type SpanContext, SpanKind } from '@opentelemetry/api';
 import { endSpan, startSpan, withSpan } from '../telemetry/tracing.ts';
 import { AbortedError, type FailureReason, getErrorType, UpstreamFailure } from '../upstream/failure.ts';
-import type { Origin, OriginResponse, ReadResult } from '../upstream/origin.ts';
+import type { Document, Origin, OriginResponse, ReadResult } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry } from './cache-result.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { type CachePolicy, decideStorage, maxUsableAgeMs } from './freshness.ts';
@@ -134,7 +134,8 @@ export class Flight {
     try {
       // The full timeout, however long this gateway has waited for a leader.
       const deadlineAt = performance.now() + timeoutMs;
-      const response = await withSpan(this.span, () => this.#origin.fetch(this.#abort.signal, deadlineAt));
+      const stored = this.#findStoredDocument();
+      const response = await withSpan(this.span, () => this.#origin.fetch(this.#abort.signal, deadlineAt, stored));
       endSpan(this.span, { outcome: response.result.outcome });
       await this.#store(lease, response, local.now() - startedAt);
     } catch (error) {
@@ -167,6 +168,13 @@ export class Flight {
     this.#resolveFetched('miss', result, isStored && this.isShareable);
     const isCurrent = await lease.commit(shared, this.#stale?.content.outcome === 'found');
     if (!isCurrent) local.deleteIfCurrent(this.#key, entry);
+  }
+
+  /** The document to revalidate. A purge also ends the use of its validators. */
+  #findStoredDocument(): Document | undefined {
+    const stale = this.#stale;
+    if (stale?.content.outcome !== 'found') return undefined;
+    return this.#options.local.invalidations.isPurged(this.#key, stale.generation) ? undefined : stale.content;
   }
 
   /** Selects the newer of the two stale entries. Gives it to readers at once if it may be served while it is revalidated. */

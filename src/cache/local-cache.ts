@@ -1,11 +1,13 @@
 import { LRUCache } from 'lru-cache';
 import type { UpstreamFailure } from '../upstream/failure.ts';
+import type { Validators } from '../upstream/validators.ts';
 import type { CacheKey, Entry } from './entry.ts';
 import { computeFreshness, type Freshness } from './freshness.ts';
 import { InvalidationTracker } from './invalidation-tracker.ts';
 
-/** Memory of an entry beside its document and path: measured, and rounded up. */
+/** Memory of an entry beside its document, path and validators: measured, and rounded up. */
 const ENTRY_OVERHEAD_BYTES = 600;
+const VALIDATORS_OVERHEAD_BYTES = 150;
 
 /** After a failed refresh the next one waits as long as the failure took, but no longer than this. */
 const MAX_BACKOFF_MS = 10_000;
@@ -90,7 +92,13 @@ export class LocalCache {
 
 /** V8 stores a string in two bytes per character if any character is beyond Latin-1. */
 function computeSizeBytes({ content }: Entry, path: string): number {
-  const data = content.outcome === 'found' ? content.data : '';
+  if (content.outcome !== 'found') return ENTRY_OVERHEAD_BYTES + path.length;
+  const { data, validators } = content;
   const bytesPerCharacter = /[^\0-\xff]/.test(data) ? 2 : 1;
-  return ENTRY_OVERHEAD_BYTES + path.length + data.length * bytesPerCharacter;
+  const validatorBytes = validators ? VALIDATORS_OVERHEAD_BYTES + computeLength(validators) : 0;
+  return ENTRY_OVERHEAD_BYTES + path.length + data.length * bytesPerCharacter + validatorBytes;
+}
+
+function computeLength({ etag = '', lastModified = '', cacheControl = '' }: Validators): number {
+  return etag.length + lastModified.length + cacheControl.length;
 }

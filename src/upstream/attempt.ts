@@ -13,9 +13,10 @@ export interface UpstreamRequest {
   readonly signal: AbortSignal;
 }
 
-/** `not_found`: a 404 or 410. Every other status except 200 is a failure. */
+/** `not_found`: a 404 or 410. `not_modified`: a 304 to a conditional request. Every other status except 200 is a failure. */
 export type UpstreamReply = { readonly status: number; readonly headers: IncomingHttpHeaders } & (
   | { readonly outcome: 'not_found' }
+  | { readonly outcome: 'not_modified' }
   | { readonly outcome: 'found'; readonly body: Buffer }
 );
 
@@ -36,13 +37,15 @@ export class Attempt {
   /** Rejects with `UpstreamFailure`. */
   readonly reply: Promise<UpstreamReply>;
   readonly #options: AttemptOptions;
+  readonly #isConditional: boolean;
   readonly #result = Promise.withResolvers<UpstreamReply>();
   #deadlineTimer: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
   #phase: AttemptPhase = 'connecting';
 
-  constructor({ deadlineAt, signal }: UpstreamRequest, options: AttemptOptions) {
+  constructor({ headers, deadlineAt, signal }: UpstreamRequest, options: AttemptOptions) {
     this.#options = options;
+    this.#isConditional = 'if-none-match' in headers || 'if-modified-since' in headers;
     const onDeadline = () => this.fail(new UpstreamFailure('timeout', `deadline exceeded while ${this.#phase}`));
     this.#deadlineTimer = setTimeout(onDeadline, Math.max(0, deadlineAt - performance.now()));
     const onAbort = () => this.fail(new AbortedError());
@@ -98,6 +101,7 @@ export class Attempt {
   /** The status decides the result. The body is drained so that the connection can be reused. */
   #finishByStatus(status: number, headers: IncomingHttpHeaders): void {
     if (status === 404 || status === 410) this.#result.resolve({ outcome: 'not_found', status, headers });
+    else if (status === 304 && this.#isConditional) this.#result.resolve({ outcome: 'not_modified', status, headers });
     else this.#result.reject(unexpectedStatus(status));
     clearTimeout(this.#deadlineTimer);
     this.#deadlineTimer = setTimeout(this.#options.disconnect, DRAIN_BODY_MS);

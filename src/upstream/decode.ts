@@ -15,9 +15,9 @@ const codings: Readonly<Record<string, Decode>> = {
 };
 
 /** Decodes the body, up to `maxBytes` of output. Rejects with `UpstreamFailure`. */
-export async function decodeReply(reply: UpstreamReply, maxBytes: number): Promise<UpstreamReply> {
+export async function decodeReply<Reply extends UpstreamReply>(reply: Reply, maxBytes: number): Promise<Reply> {
   const [coding, second] = contentCodings(reply);
-  if (reply.outcome === 'not_found' || coding === undefined) return reply;
+  if (reply.outcome !== 'found' || coding === undefined) return reply;
   const decode = Object.hasOwn(codings, coding) && second === undefined ? codings[coding] : undefined;
   if (!decode) throw new UpstreamFailure('not_json', 'the content coding of the body is not supported');
   try {

@@ -6,8 +6,9 @@ import { version } from '../version.ts';
 import type { UpstreamReply, UpstreamRequest } from './attempt.ts';
 import { decodeReply } from './decode.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
-import type { Origin, OriginRequest } from './origin.ts';
+import type { Document, Origin, OriginRequest, OriginResponse } from './origin.ts';
 import { isCanonicalDocument, parseReply } from './parse-document.ts';
+import { conditionalHeaders, parseValidators, updateHeaders, type Validators } from './validators.ts';
 
 export interface DocumentOriginOptions {
   readonly read: (request: UpstreamRequest) => Promise<UpstreamReply>;
@@ -28,13 +29,17 @@ export function createDocumentOrigin(
   const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
   return (request) => ({
-    async fetch(signal, deadlineAt) {
+    async fetch(signal, deadlineAt, stored) {
       const { parameters, trace } = request;
-      const headers = upstreamHeaders(request, token);
+      const headers = upstreamHeaders(request, token, stored?.validators);
       try {
-        const encoded = await read({ path: formatPath(parameters), headers, signal, deadlineAt });
-        const reply = await decodeReply(encoded, maxBodyBytes);
-        let result = parseReply(endpoint, parameters, reply);
+        const reply = await read({ path: formatPath(parameters), headers, signal, deadlineAt });
+        if (reply.outcome === 'not_modified') {
+          count('not_modified');
+          return revalidate(stored, reply) ?? this.fetch(signal, deadlineAt);
+        }
+        const decoded = await decodeReply(reply, maxBodyBytes);
+        let result = parseReply(endpoint, parameters, decoded);
         if (result.outcome === 'foreign_account_group') {
           const fields = { security: true, trace_id: trace.traceId, ...parameters };
           log.warn(fields, 'the campaign service returned a document of another account group');
@@ -51,10 +56,18 @@ export function createDocumentOrigin(
   });
 }
 
+/** Undefined if the 304 does not concern the stored document. */
+function revalidate(stored: Document | undefined, reply: UpstreamReply): OriginResponse | undefined {
+  const headers = stored?.validators && updateHeaders(stored.validators, reply.headers);
+  if (!headers) return undefined;
+  return { result: { ...stored, validators: parseValidators(headers) }, headers };
+}
+
 /** The complete set of upstream request headers. No header of the client is copied. */
 function upstreamHeaders(
   { parameters, trace, keyId, clientAddress }: OriginRequest,
   token: string | undefined,
+  validators: Validators | undefined,
 ): Record<string, string> {
   return {
     accept: 'application/json',
@@ -67,5 +80,6 @@ function upstreamHeaders(
     'x-account-group-id': parameters['accountGroupId'] ?? '',
     'x-api-key-id': keyId,
     'x-forwarded-for': clientAddress,
+    ...(validators && conditionalHeaders(validators)),
   };
 }

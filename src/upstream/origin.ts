@@ -1,11 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { TraceContext } from '../telemetry/trace-context.ts';
+import type { Validators } from './validators.ts';
 
 /** A filtered document as JSON text, with its strong entity tag. */
 export interface Document {
   readonly outcome: 'found';
   readonly data: string;
   readonly etag: string;
+  /** Of the origin's response, if it can be revalidated. Unrelated to `etag`. */
+  readonly validators?: Validators | undefined;
 }
 
 export type ReadResult = Document | { readonly outcome: 'not_found' };
@@ -18,8 +21,11 @@ export interface OriginResponse {
 
 /** The source of one document, queried on a cache miss. */
 export interface Origin {
-  /** Rejects with `UpstreamFailure`. `deadlineAt` is on the clock of `performance.now()`. */
-  fetch(signal: AbortSignal, deadlineAt: number): Promise<OriginResponse>;
+  /**
+   * Rejects with `UpstreamFailure`. `deadlineAt` is on the clock of `performance.now()`. `stored` is revalidated: it is the
+   * result if the origin has not modified it.
+   */
+  fetch(signal: AbortSignal, deadlineAt: number, stored?: Document): Promise<OriginResponse>;
   /** Whether JSON text from a shared store is exactly what `fetch` would produce: this document, and public fields only. */
   isValidDocument(data: string): boolean;
 }

@@ -3,6 +3,7 @@ import { computeEtag } from '../http/etag.ts';
 import type { UpstreamReply } from './attempt.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { ReadResult } from './origin.ts';
+import { parseValidators } from './validators.ts';
 
 /** `foreign_account_group` is logged; the client receives the same 404 as for `not_found`. */
 export type ParsedReply = ReadResult | { readonly outcome: 'foreign_account_group' };
@@ -13,14 +14,14 @@ const utf8 = new TextDecoder('utf-8', { fatal: true });
 export function parseReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
-  reply: UpstreamReply,
+  reply: Exclude<UpstreamReply, { outcome: 'not_modified' }>,
 ): ParsedReply {
   if (reply.outcome === 'not_found') return { outcome: 'not_found' };
   const document = resolveJsonPointer(parseJson(reply.body), endpoint.resultPointer);
   // Before validation: a 502 for an invalid document would reveal that it exists.
   if (belongsToOtherGroup(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
   const data = validateAndFilter(endpoint, parameters, document);
-  return { outcome: 'found', data, etag: computeEtag(data) };
+  return { outcome: 'found', data, etag: computeEtag(data), validators: parseValidators(reply.headers) };
 }
 
 /** Whether `text` is exactly what `parseReply` produces for this document. */
