@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { faults } from './faults.ts';
 
@@ -58,6 +59,7 @@ for (const [title, target] of examples) {
   console.log(`\n# ${title}: ${response.status}\ncurl -i -H 'X-API-Key: ${key}' ${url}`);
   console.log(JSON.stringify(await response.json(), null, 2));
 }
+await showRevalidation();
 console.log(`
 Gateway             ${gateway}
 Reference page      ${gateway}/docs
@@ -88,6 +90,23 @@ async function start(program: string, environment: Record<string, string>, ready
     return match.slice(1);
   }
   return new Promise(() => {}); // The process has exited; its `exit` listener stops the demo.
+}
+
+/** An event that a campaign has changed. The next read starts a refresh, to which the campaign service responds with 304. */
+async function showRevalidation(): Promise<void> {
+  const event = JSON.stringify({ accountGroupId: 'ag_north', campaignId: 'cmp_3' });
+  await fetch(`${operations}/cache/invalidations`, { method: 'POST', body: event });
+  const target = `${gateway}/v1/accounts/ag_north/campaigns/cmp_3`;
+  const response = await fetch(target, { headers: { 'x-api-key': key } });
+  console.log(`\n# The campaign after an event: ${response.status}, ${response.headers.get('cache-status')}`);
+  console.log(`curl -X POST -d '${event}' ${operations}/cache/invalidations`);
+  const revalidated = 'campaign_gateway_upstream_reads_total{outcome="not_modified"}';
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const metrics = await (await fetch(`${operations}/metrics`)).text();
+    const line = metrics.split('\n').find((one) => one.startsWith(revalidated));
+    if (line !== undefined) return console.log(line);
+    await setTimeout(20);
+  }
 }
 
 async function createDemoKey(): Promise<string> {

@@ -43,7 +43,7 @@ export function createUpstream(settings: UpstreamSettings, log: Logger): Upstrea
     );
   }
 
-  // Outcomes: `found`, `not_found`, `abandoned`, or the failure reason.
+  // Outcomes: `found`, `not_found`, `not_modified`, `abandoned`, or the failure reason.
   const count = counter('campaign_gateway.upstream.reads', 'Reads from the campaign service, by outcome', ['outcome']);
   const { CAMPAIGN_SERVICE_MAX_BODY_BYTES: maxBodyBytes, CAMPAIGN_SERVICE_TOKEN: token } = settings;
   const options = { read, maxBodyBytes, token, log, count };

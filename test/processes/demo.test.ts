@@ -7,7 +7,7 @@ import { until } from '../helpers/wait.ts';
 
 const demo = path.resolve(import.meta.dirname, '../../src/sample/demo.ts');
 
-test('the demo prints four responses and working curl lines, and Ctrl-C stops all its processes', async () => {
+test('the demo prints four responses, working curl lines and a revalidation, and Ctrl-C stops all its processes', async () => {
   const child = spawn(process.execPath, [demo], {
     env: { PATH: process.env['PATH'] ?? '', PORT: '0', OPS_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -18,6 +18,7 @@ test('the demo prints four responses and working curl lines, and Ctrl-C stops al
   });
   await until(() => output.includes('Press Ctrl-C to stop.'));
   expect([...output.matchAll(/^# .*: (\d{3})$/gm)].map(([, status]) => status)).toEqual(['200', '404', '403', '502']);
+  expect(output).toContain('\ncampaign_gateway_upstream_reads_total{outcome="not_modified"} 1\n');
   expect(output).not.toContain('workflow"');
 
   const lines = [...output.matchAll(/^curl -i -H 'X-API-Key: (\S+)' (\S+)$/gm)];
