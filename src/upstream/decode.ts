@@ -27,8 +27,9 @@ export async function decodeReply<Reply extends UpstreamReply>(reply: Reply, max
   }
 }
 
-function contentCodings({ headers }: UpstreamReply): string[] {
-  const names = (headers['content-encoding'] ?? '').split(',').map((name) => name.trim().toLowerCase());
+function contentCodings({ headers: { 'content-encoding': contentEncoding } }: UpstreamReply): string[] {
+  if (contentEncoding === undefined) return [];
+  const names = contentEncoding.split(',').map((name) => name.trim().toLowerCase());
   return names.filter((name) => name !== '' && name !== 'identity');
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** What is stored with a document so that a later request can revalidate it. At least one of the first two is set. */
+/** What is stored with a document so that a later request can revalidate it: the entity tag, or without one the date. */
 export interface Validators {
   readonly etag?: string | undefined;
   readonly lastModified?: string | undefined;
@@ -15,7 +15,7 @@ const MAX_CACHE_CONTROL_LENGTH = 256;
 export function parseValidators(headers: IncomingHttpHeaders): Validators | undefined {
   const { etag, 'cache-control': cacheControl } = headers;
   const validEtag = etag !== undefined && ENTITY_TAG.test(etag) ? etag : undefined;
-  const lastModified = hasReliableDate(headers) ? headers['last-modified'] : undefined;
+  const lastModified = validEtag === undefined && hasReliableDate(headers) ? headers['last-modified'] : undefined;
   const isUsable = validEtag !== undefined || lastModified !== undefined;
   if (!isUsable || (cacheControl?.length ?? 0) > MAX_CACHE_CONTROL_LENGTH) return undefined;
   return { etag: validEtag, lastModified, cacheControl };
@@ -26,10 +26,11 @@ export function parseValidators(headers: IncomingHttpHeaders): Validators | unde
  * if the response is from a later second.
  */
 function hasReliableDate({ date, 'last-modified': lastModified }: IncomingHttpHeaders): boolean {
-  return Date.parse(date ?? '') - Date.parse(lastModified ?? '') >= 1000;
+  if (date === undefined || lastModified === undefined) return false;
+  return Date.parse(date) - Date.parse(lastModified) >= 1000;
 }
 
-/** RFC 9110, section 13.1: the entity tag is the more accurate of the two. */
+/** RFC 9110, section 13.1. */
 export function conditionalHeaders({ etag, lastModified }: Validators): Record<string, string> {
   if (etag !== undefined) return { 'if-none-match': etag };
   return lastModified === undefined ? {} : { 'if-modified-since': lastModified };
