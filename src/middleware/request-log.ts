@@ -9,7 +9,7 @@ export function logRequest(
   { request, context, route, status, durationMs, code, reason }: CompletedRequest,
 ): void {
   const { trace, error, cache, upstreamMs } = context;
-  const fields = {
+  const fields: Record<string, string | number | undefined> = {
     trace_id: trace.traceId,
     span_id: trace.spanId,
     key_id: context.key?.id,
@@ -23,16 +23,10 @@ export function logRequest(
     code,
     reason,
     cause: error?.cause === undefined ? undefined : describeCause(error),
-    ...toLogFields(context.parameters),
   };
+  // Valid path parameters, each under its name in snake case, such as `account_group_id`.
+  for (const name in context.parameters) fields[toSnakeCase(name)] = context.parameters[name];
   writeFields(log, levelFor(status, cache?.outcome), fields, 'request completed');
-}
-
-/** Valid path parameters, each under its name in snake case, such as `account_group_id`. */
-function toLogFields(parameters: Readonly<Record<string, string>>): Record<string, string> {
-  const fields: Record<string, string> = {};
-  for (const name in parameters) fields[toSnakeCase(name)] = parameters[name] as string;
-  return fields;
 }
 
 const snakeCaseNames = new Map<string, string>();

@@ -1,5 +1,5 @@
 import { GatewayError, type HeaderList } from '../http/errors.ts';
-import type { LimitState, RateLimitDecision } from './rate-limiter.ts';
+import type { LimitState, RateLimit, RateLimitDecision } from './rate-limiter.ts';
 
 /**
  * The headers of draft-ietf-httpapi-ratelimit-headers-11.
@@ -18,8 +18,16 @@ export function rateLimitHeaders({ states }: RateLimitDecision): HeaderList {
   return ['RateLimit-Policy', states.map(formatPolicy).join(', '), 'RateLimit', field];
 }
 
-function formatPolicy({ limit: { name, quota, windowMs, burst } }: LimitState): string {
-  return `"${name}";q=${quota};w=${windowMs / 1000}${burst === quota ? '' : `;cgw-burst=${burst}`}`;
+const policies = new WeakMap<RateLimit, string>();
+
+/** Formatted once per limit. */
+function formatPolicy({ limit }: LimitState): string {
+  const existing = policies.get(limit);
+  if (existing !== undefined) return existing;
+  const { name, quota, windowMs, burst } = limit;
+  const policy = `"${name}";q=${quota};w=${windowMs / 1000}${burst === quota ? '' : `;cgw-burst=${burst}`}`;
+  policies.set(limit, policy);
+  return policy;
 }
 
 function getEffectiveWindowMs({ remaining, refillMs, nextAvailableMs }: LimitState): number {
