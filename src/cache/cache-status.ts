@@ -1,5 +1,6 @@
 import type { HeaderList } from '../http/errors.ts';
 import type { FailureReason } from '../upstream/failure.ts';
+import type { NotStoredReason } from './freshness.ts';
 
 /** Why a request was forwarded to the origin: nothing was stored, or only a stale entry. */
 type ForwardReason = 'uri-miss' | 'stale';
@@ -16,8 +17,13 @@ export type CacheOutcome =
       /** False if the origin was not contacted: a recent failure, an open circuit, or a full queue. */
       readonly wasForwarded: boolean;
     }
-  | { readonly outcome: 'miss' | 'collapsed'; readonly forwardReason: ForwardReason; readonly isStored: boolean }
-  | { readonly outcome: 'bypass' };
+  | {
+      readonly outcome: 'miss' | 'collapsed';
+      readonly forwardReason: ForwardReason;
+      readonly isStored: boolean;
+      readonly notStoredReason?: NotStoredReason | undefined;
+    }
+  | { readonly outcome: 'bypass'; readonly notStoredReason?: NotStoredReason | undefined };
 
 const CACHE_NAME = 'campaign-gateway';
 
@@ -35,12 +41,16 @@ function formatParameters(outcome: CacheOutcome): string {
     case 'stale_if_error':
       return `${outcome.wasForwarded ? 'fwd=stale' : 'hit'}; ttl=${toSeconds(outcome.ttlMs)}; detail=${outcome.reason}`;
     case 'miss':
-      return `fwd=${outcome.forwardReason}${outcome.isStored ? '; stored' : ''}`;
+      return `fwd=${outcome.forwardReason}${outcome.isStored ? '; stored' : ''}${formatDetail(outcome)}`;
     case 'collapsed':
-      return `fwd=${outcome.forwardReason}${outcome.isStored ? '; stored' : ''}; collapsed`;
+      return `fwd=${outcome.forwardReason}${outcome.isStored ? '; stored' : ''}; collapsed${formatDetail(outcome)}`;
     case 'bypass':
-      return 'fwd=bypass';
+      return `fwd=bypass${formatDetail(outcome)}`;
   }
+}
+
+function formatDetail({ notStoredReason }: { readonly notStoredReason?: NotStoredReason | undefined }): string {
+  return notStoredReason === undefined ? '' : `; detail=${notStoredReason}`;
 }
 
 function toSeconds(ms: number): number {

@@ -4,7 +4,7 @@ import type { Origin } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry, toCollapsed } from './cache-result.ts';
 import type { CacheInvalidation, CacheKey } from './entry.ts';
 import { Flight, type FlightOptions } from './flight.ts';
-import { computeFreshness } from './freshness.ts';
+import { computeFreshness, type NotStoredReason } from './freshness.ts';
 import { LocalCache } from './local-cache.ts';
 
 export interface CacheOptions extends Omit<FlightOptions, 'local' | 'random'> {
@@ -66,8 +66,9 @@ export class Cache {
   /** Reads a document that `lookup` cannot serve. */
   async load(key: CacheKey, origin: Origin, signal: AbortSignal): Promise<CacheResult> {
     const entry = this.#local.get(key);
-    const isHitForMiss = entry?.content.outcome === 'uncacheable' && this.#local.getFreshness(entry) === 'fresh';
-    if (isHitForMiss) return this.#bypass(origin, signal);
+    if (entry?.content.outcome === 'uncacheable' && this.#local.getFreshness(entry) === 'fresh') {
+      return this.#bypass(origin, signal, entry.content.reason);
+    }
     const current = this.#findFlight(key);
     const joined = current?.isSettled ? undefined : current;
     const isOvertaken = joined && this.#local.invalidations.check(key, joined.generation).state !== 'current';
@@ -98,8 +99,8 @@ export class Cache {
     return flight;
   }
 
-  async #bypass(origin: Origin, signal: AbortSignal): Promise<CacheResult> {
-    const outcome = { outcome: 'bypass' } as const;
+  async #bypass(origin: Origin, signal: AbortSignal, notStoredReason?: NotStoredReason): Promise<CacheResult> {
+    const outcome = { outcome: 'bypass', notStoredReason } as const;
     try {
       const { result } = await origin.fetch(signal, performance.now() + this.#options.timeoutMs);
       return { result, outcome };

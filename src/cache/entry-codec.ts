@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { computeEtag } from '../http/etag.ts';
 import type { CacheKey } from './entry.ts';
-import type { CachePolicy } from './freshness.ts';
+import { type CachePolicy, notStoredReasons } from './freshness.ts';
 import type { SharedEntry } from './shared-cache.ts';
 
 const ms = z.number().min(0);
@@ -11,7 +11,7 @@ const fieldValue = z
   .regex(/^[\x20-\x7e\x80-\xff]*$/)
   .optional();
 
-/** An entry as stored in Redis, without its age. */
+/** An entry as stored in Redis. Its age is measured by the clock of Redis; `ageMs` is the age at which it was stored. */
 const recordSchema = z.object({
   path: z.string(),
   content: z.discriminatedUnion('outcome', [
@@ -21,13 +21,15 @@ const recordSchema = z.object({
       etag: z.string(),
       validators: z.object({ etag: fieldValue, lastModified: fieldValue, cacheControl: fieldValue }).optional(),
     }),
-    z.object({ outcome: z.enum(['not_found', 'uncacheable']) }),
+    z.object({ outcome: z.literal('not_found') }),
+    z.object({ outcome: z.literal('uncacheable'), reason: z.enum(notStoredReasons) }),
   ]),
   lifetime: z.object({ freshMs: ms, staleWhileRevalidateMs: ms, staleIfErrorMs: ms }),
+  ageMs: ms.default(0),
 });
 
-export function encodeEntry({ path }: CacheKey, { content, lifetime }: SharedEntry): string {
-  return JSON.stringify({ path, content, lifetime });
+export function encodeEntry({ path }: CacheKey, { content, lifetime, ageMs }: SharedEntry): string {
+  return JSON.stringify({ path, content, lifetime, ageMs });
 }
 
 /**
@@ -42,14 +44,14 @@ export function decodeEntry(
 ): Omit<SharedEntry, 'ageMs'> | undefined {
   const record = parseRecord(text);
   if (record?.path !== key.path) return undefined;
-  const { content, lifetime } = record;
+  const { content, lifetime, ageMs } = record;
   if (content.outcome === 'found' && !(isValidDocument(content.data) && content.etag === computeEtag(content.data)))
     return undefined;
   const ceiling = policy[content.outcome];
   return {
     content,
     lifetime: {
-      freshMs: Math.min(lifetime.freshMs, ceiling.freshMs),
+      freshMs: Math.min(lifetime.freshMs, ageMs + ceiling.freshMs),
       staleWhileRevalidateMs: Math.min(lifetime.staleWhileRevalidateMs, ceiling.staleWhileRevalidateMs),
       staleIfErrorMs: Math.min(lifetime.staleIfErrorMs, ceiling.staleIfErrorMs),
     },

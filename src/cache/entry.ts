@@ -1,12 +1,12 @@
 import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { ReadResult } from '../upstream/origin.ts';
-import type { Lifetime } from './freshness.ts';
+import type { Lifetime, NotStoredReason } from './freshness.ts';
 
 /**
  * `uncacheable` is a hit-for-miss marker. It records that the origin forbids storing the document, so that requests
  * bypass the cache instead of waiting for one another.
  */
-export type CachedContent = ReadResult | { readonly outcome: 'uncacheable' };
+export type CachedContent = ReadResult | { readonly outcome: 'uncacheable'; readonly reason: NotStoredReason };
 
 export interface Entry {
   readonly content: CachedContent;

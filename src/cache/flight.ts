@@ -5,9 +5,16 @@ import { AbortedError, type FailureReason, getErrorType, UpstreamFailure } from 
 import type { Document, Origin, OriginResponse, ReadResult } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry } from './cache-result.ts';
 import type { CacheKey, Entry } from './entry.ts';
-import { type CachePolicy, decideStorage, maxUsableAgeMs } from './freshness.ts';
+import type { CachePolicy, NotStoredReason } from './freshness.ts';
 import type { LocalCache } from './local-cache.ts';
-import { type Lease, type LookupOptions, localLease, type SharedCache, type SharedEntry } from './shared-cache.ts';
+import {
+  createSharedEntry,
+  type Lease,
+  type LookupOptions,
+  localLease,
+  type SharedCache,
+  type SharedEntry,
+} from './shared-cache.ts';
 
 export interface FlightOptions {
   readonly local: LocalCache;
@@ -120,7 +127,7 @@ export class Flight {
         case 'leader_failed':
           return this.#failAsFollower(lookup.reason);
         case 'leader_result':
-          return this.#resolveFetched('collapsed', lookup.result, false);
+          return this.#resolveFetched('collapsed', lookup.result, { isStored: false });
       }
     }
     this.#fail(new AbortedError(), 'miss');
@@ -152,20 +159,16 @@ export class Flight {
     }
   }
 
-  async #store(lease: Lease, { result, headers }: OriginResponse, delayMs: number): Promise<void> {
+  async #store(lease: Lease, response: OriginResponse, delayMs: number): Promise<void> {
     const { local, policy, random } = this.#options;
-    const storage = decideStorage(headers, { ceiling: policy[result.outcome], delayMs, random });
-    const shared: SharedEntry = storage
-      ? { content: result, ...storage }
-      : { content: { outcome: 'uncacheable' }, lifetime: policy.uncacheable, ageMs: 0 };
+    const shared = createSharedEntry(response, { policy, delayMs, random });
     const entry = this.#toLocal(shared);
-    const isOvertaken = local.invalidations.check(this.#key, this.generation).state !== 'current';
-    const isStored =
-      !isOvertaken &&
-      (local.store(this.#key, entry) || (lease !== localLease && maxUsableAgeMs(shared.lifetime) > shared.ageMs));
-    this.isShareable = storage !== undefined;
+    const failureToStore = local.storeFetched(this.#key, entry, lease !== localLease);
+    const { content } = shared;
+    this.isShareable = content.outcome !== 'uncacheable';
+    const notStoredReason = content.outcome === 'uncacheable' ? content.reason : failureToStore;
     // Before the commit: readers do not wait for Redis.
-    this.#resolveFetched('miss', result, isStored && this.isShareable);
+    this.#resolveFetched('miss', response.result, { isStored: notStoredReason === undefined, notStoredReason });
     const isCurrent = await lease.commit(shared, this.#stale?.content.outcome === 'found');
     if (!isCurrent) local.deleteIfCurrent(this.#key, entry);
   }
@@ -204,12 +207,16 @@ export class Flight {
     const { local } = this.#options;
     const isStored = local.store(this.#key, entry);
     const { content } = entry;
-    if (hasWaited && content.outcome !== 'uncacheable') this.#resolveFetched('collapsed', content, isStored);
+    if (hasWaited && content.outcome !== 'uncacheable') this.#resolveFetched('collapsed', content, { isStored });
     else this.#resolve(fromEntry(entry, local.getAgeMs(entry)));
   }
 
-  #resolveFetched(outcome: 'miss' | 'collapsed', result: ReadResult, isStored: boolean): void {
-    this.#resolve({ result, outcome: { outcome, forwardReason: this.#stale ? 'stale' : 'uri-miss', isStored } });
+  #resolveFetched(
+    outcome: 'miss' | 'collapsed',
+    result: ReadResult,
+    stored: { readonly isStored: boolean; readonly notStoredReason?: NotStoredReason | undefined },
+  ): void {
+    this.#resolve({ result, outcome: { outcome, forwardReason: this.#stale ? 'stale' : 'uri-miss', ...stored } });
   }
 
   #failAsFollower(reason: FailureReason): void {

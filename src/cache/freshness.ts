@@ -60,18 +60,37 @@ export interface StorageOptions {
   readonly random: () => number;
 }
 
+/** Why a document that was fetched is not in the cache. */
+export const notStoredReasons = [
+  'no-store',
+  'no-cache',
+  'private',
+  'vary',
+  'already-stale',
+  'zero-ttl',
+  'too-large',
+  'invalidated',
+] as const;
+export type NotStoredReason = (typeof notStoredReasons)[number];
+
+export type StorageDecision =
+  | { readonly lifetime: Lifetime; readonly ageMs: number }
+  | { readonly notStoredReason: NotStoredReason };
+
 /**
- * Decides how long a response may be stored (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861); undefined if it may not be.
- * The origin can shorten the ceiling, never extend it. An unparsable argument counts as zero; of repeated directives the
+ * Decides how long a response may be stored (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861). The ceiling limits the time in
+ * this cache, the origin's lifetime also the time in the caches before it; the shorter one applies. An unparsable argument counts as zero; of repeated directives the
  * strictest wins. `Date` is never compared with the local clock: clock skew must not make responses stale.
  */
 export function decideStorage(
   headers: IncomingHttpHeaders,
   { ceiling, delayMs, random }: StorageOptions,
-): { readonly lifetime: Lifetime; readonly ageMs: number } | undefined {
+): StorageDecision {
   const directives = parseCacheControl(headers['cache-control']);
   const hasAny = (...names: string[]) => names.some((name) => directives.has(name));
-  if (hasAny('no-store', 'no-cache', 'private') || variesByCaller(headers.vary)) return undefined;
+  const forbidding = (['no-store', 'no-cache', 'private'] as const).find((name) => directives.has(name));
+  if (forbidding) return { notStoredReason: forbidding };
+  if (variesByCaller(headers.vary)) return { notStoredReason: 'vary' };
 
   const getMs = (name: string) =>
     Math.min(...(directives.get(name) ?? []).map((text) => (parseDeltaSeconds(text) ?? 0) * 1000));
@@ -79,19 +98,24 @@ export function decideStorage(
   const explicit = ['s-maxage', 'max-age'].find((name) => directives.has(name));
   const explicitTtlMs = explicit ? getMs(explicit) : parseExpiresMs(headers);
   // Section 4.2.3: the response has aged in transit.
-  const originAge = parseDeltaSeconds(headers.age ?? '');
+  const originAge = parseAge(headers.age);
   const ageMs = (originAge ?? 0) * 1000 + (originAge !== undefined || Number.isFinite(explicitTtlMs) ? delayMs : 0);
-  if (explicitTtlMs <= ageMs) return undefined;
+  if (explicitTtlMs <= ageMs) return { notStoredReason: 'already-stale' };
   // Section 5.2.2.10: s-maxage implies proxy-revalidate.
   const forbidsStale = hasAny('must-revalidate', 'proxy-revalidate', 's-maxage');
   const limitWindow = (name: string, ceilingMs: number) => (forbidsStale ? 0 : Math.min(ceilingMs, getMs(name)));
 
   const lifetime = {
-    freshMs: Math.min(ceiling.freshMs, explicitTtlMs) * (1 - JITTER * random()),
+    freshMs: ageMs + Math.min(ceiling.freshMs, explicitTtlMs - ageMs) * (1 - JITTER * random()),
     staleWhileRevalidateMs: limitWindow('stale-while-revalidate', ceiling.staleWhileRevalidateMs),
     staleIfErrorMs: limitWindow('stale-if-error', ceiling.staleIfErrorMs),
   };
   return { lifetime, ageMs };
+}
+
+/** Section 5.1: of several values the first counts, and an invalid one is ignored. */
+function parseAge(field: string | undefined): number | undefined {
+  return parseDeltaSeconds((field ?? '').split(',')[0]?.trim() ?? '');
 }
 
 /** Request headers that differ by caller. A response that varies by one must not be shared (section 4.1). */

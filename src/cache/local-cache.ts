@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { Validators } from '../upstream/validators.ts';
 import type { CacheKey, Entry } from './entry.ts';
-import { computeFreshness, type Freshness } from './freshness.ts';
+import { computeFreshness, type Freshness, type NotStoredReason } from './freshness.ts';
 import { InvalidationTracker } from './invalidation-tracker.ts';
 
 /** Memory of an entry beside its document, path and validators: measured, and rounded up. */
@@ -64,6 +64,14 @@ export class LocalCache {
     }
     this.#entries.set(key.path, entry);
     return this.#entries.peek(key.path) === entry;
+  }
+
+  /** Stores the entry of a fetch. Returns why neither this cache nor the shared one, if there is one, stores it. */
+  storeFetched(key: CacheKey, entry: Entry, hasSharedCache: boolean): NotStoredReason | undefined {
+    if (this.invalidations.check(key, entry.generation).state !== 'current') return 'invalidated';
+    if (this.store(key, entry)) return undefined;
+    if (this.getFreshness(entry) === 'expired') return 'zero-ttl';
+    return hasSharedCache ? undefined : 'too-large';
   }
 
   /** Stores a stale entry with the failure to refresh it. */

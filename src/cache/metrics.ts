@@ -7,8 +7,16 @@ export function registerCacheGauges(getSize: () => { readonly entries: number; r
   gauge('campaign_gateway.cache.entries', { description: 'Entries of the in-process cache' }, () => getSize().entries);
 }
 
-/** Counts requests that read the cache. */
+/** Counts requests that read the cache, and those whose document was fetched but not stored. */
 export function cacheReadCounter(): (outcome: CacheOutcome) => void {
   const count = counter('campaign_gateway.cache.reads', 'Requests that read the cache, by outcome', ['outcome']);
-  return ({ outcome }) => count(outcome);
+  const countNotStored = counter(
+    'campaign_gateway.cache.not_stored',
+    'Requests whose document was fetched but not stored, by reason',
+    ['reason'],
+  );
+  return (outcome) => {
+    count(outcome.outcome);
+    if ('notStoredReason' in outcome && outcome.notStoredReason) countNotStored(outcome.notStoredReason);
+  };
 }

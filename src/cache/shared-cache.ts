@@ -1,14 +1,25 @@
 import type { SpanContext } from '@opentelemetry/api';
 import type { FailureReason } from '../upstream/failure.ts';
-import type { ReadResult } from '../upstream/origin.ts';
+import type { OriginResponse, ReadResult } from '../upstream/origin.ts';
 import type { CachedContent, CacheKey } from './entry.ts';
-import type { Lifetime } from './freshness.ts';
+import { type CachePolicy, decideStorage, type Lifetime, type StorageOptions } from './freshness.ts';
 
 /** An entry with its current age, which does not depend on the clock of any gateway. */
 export interface SharedEntry {
   readonly content: CachedContent;
   readonly lifetime: Lifetime;
   readonly ageMs: number;
+}
+
+/** The entry of a response, which is a hit-for-miss marker if the response must not be stored. */
+export function createSharedEntry(
+  { result, headers }: OriginResponse,
+  { policy, ...options }: { readonly policy: CachePolicy } & Omit<StorageOptions, 'ceiling'>,
+): SharedEntry {
+  const storage = decideStorage(headers, { ceiling: policy[result.outcome], ...options });
+  if ('lifetime' in storage) return { content: result, ...storage };
+  const content = { outcome: 'uncacheable', reason: storage.notStoredReason } as const;
+  return { content, lifetime: policy.uncacheable, ageMs: 0 };
 }
 
 /** The right to fetch a document on behalf of all gateways. It ends with `commit` or a release, or when its holder dies. */

@@ -12,7 +12,7 @@ function decide(headers: IncomingHttpHeaders, options: Partial<StorageOptions> =
 /** Whether a response with these headers is stored, and fresh after `seconds`. */
 function isFreshAfter(headers: IncomingHttpHeaders, seconds: number): boolean {
   const decision = decide(headers);
-  return !!decision && computeFreshness(decision.lifetime, decision.ageMs + seconds * 1000) === 'fresh';
+  return 'lifetime' in decision && computeFreshness(decision.lifetime, decision.ageMs + seconds * 1000) === 'fresh';
 }
 
 const httpDate = (secondsFromNow: number) => new Date(Date.now() + secondsFromNow * 1000).toUTCString();
@@ -75,6 +75,10 @@ const suite: Record<string, [headers: IncomingHttpHeaders, isFresh: boolean]> = 
   'freshness-expires-age-slow-date': [{ expires: httpDate(40), date: httpDate(-10), age: '55' }, false],
   'freshness-expires-age-fast-date': [{ expires: httpDate(60), date: httpDate(10), age: '55' }, false],
   'age-parse-nonnumeric': [{ ...cacheControl('max-age=3600'), age: 'abc' }, true],
+  'age-parse-suffix': [{ ...cacheControl('max-age=3600'), age: '7200, 0' }, false],
+  'age-parse-prefix': [{ ...cacheControl('max-age=3600'), age: '0, 7200' }, true],
+  'age-parse-dup-0': [{ ...cacheControl('max-age=3600'), age: '0, 0' }, true],
+  'age-parse-dup-old': [{ ...cacheControl('max-age=10000'), age: '3600, 3600' }, true],
   'age-parse-negative': [{ ...cacheControl('max-age=3600'), age: '-7200' }, true],
   'vary-star': [{ ...cacheControl('max-age=3600'), vary: '*' }, false],
   'vary-match': [{ ...cacheControl('max-age=3600'), vary: 'Accept-Encoding, Origin' }, true],
@@ -95,7 +99,9 @@ describe('the origin can shorten the freshness lifetime, never extend it', () =>
     ['immutable', cacheControl('max-age=3600, immutable'), 60],
     ['a shorter max-age', cacheControl('max-age=20'), 20],
     ['a shorter max-age, less Age', { ...cacheControl('max-age=20'), age: '15' }, 5],
-    ['Age without a lifetime', { age: '15' }, 45],
+    ['Age without a lifetime: the time in other caches is not limited', { age: '15' }, 60],
+    ['a longer max-age, of which 10 s remain', { ...cacheControl('max-age=3600'), age: '3590' }, 10],
+    ['a longer max-age, of which 50 min remain', { ...cacheControl('max-age=3600'), age: '600' }, 60],
   ])('%s', (_what, headers, freshSeconds) => {
     expect(isFreshAfter(headers, freshSeconds - 0.001)).toBe(true);
     expect(isFreshAfter(headers, freshSeconds)).toBe(false);
@@ -106,19 +112,21 @@ describe('the origin can shorten the freshness lifetime, never extend it', () =>
     expect(ageMs(cacheControl('max-age=20'))).toMatchObject({ ageMs: 4000 });
     expect(ageMs({ ...cacheControl('max-age=20'), age: '3' })).toMatchObject({ ageMs: 7000 });
     expect(ageMs({})).toMatchObject({ ageMs: 0 });
-    expect(ageMs(cacheControl('max-age=4'))).toBeUndefined();
+    expect(ageMs(cacheControl('max-age=4'))).toEqual({ notStoredReason: 'already-stale' });
   });
 
   test('jitter shortens freshness by at most a tenth, so that entries stored together do not expire together', () => {
-    const getFreshMs = (random: number) => decide({}, { random: () => random })?.lifetime.freshMs;
-    expect([0, 0.5, 1].map(getFreshMs)).toEqual([60_000, 57_000, 54_000]);
+    const lifetime = (random: number) => decide({}, { random: () => random });
+    expect([0, 0.5, 1].map(lifetime)).toMatchObject(
+      [60_000, 57_000, 54_000].map((freshMs) => ({ lifetime: { freshMs } })),
+    );
   });
 });
 
 test.each(['X-Api-Key-Id', 'accept, x-forwarded-for', 'TraceParent', 'tracestate', '*'])(
   'a response that varies by a header that differs by caller is not stored: %s',
   (vary) => {
-    expect(decide({ vary })).toBeUndefined();
+    expect(decide({ vary })).toEqual({ notStoredReason: 'vary' });
   },
 );
 

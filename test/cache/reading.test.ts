@@ -161,7 +161,7 @@ describe('a response with no-store', () => {
     await until(() => countRequests() === 1 && embedded.gateway.received() === 5);
     deferred.open();
     const statuses = (await readers).map(getCacheStatus).sort();
-    expect(statuses).toEqual([...Array(4).fill('fwd=bypass'), 'fwd=uri-miss']);
+    expect(statuses).toEqual([...Array(4).fill('fwd=bypass'), 'fwd=uri-miss; detail=no-store']);
     expect(countRequests()).toBe(5);
   });
 
@@ -171,7 +171,7 @@ describe('a response with no-store', () => {
     embedded.clock.advance(100_000);
     embedded.upstream.respond = respondUncacheable('uncacheable');
     expect(getName(await embedded.read())).toBe('uncacheable');
-    expect(getCacheStatus(await embedded.read())).toBe('fwd=bypass');
+    expect(getCacheStatus(await embedded.read())).toBe('fwd=bypass; detail=no-store');
     embedded.upstream.respond = respondWithJson({}, 500);
     expect((await embedded.read()).status).toBe(502);
     embedded.clock.advance(6000);
@@ -298,7 +298,10 @@ test('with CACHE_MAX_BYTES=0 nothing is stored, and concurrent readers still sha
     await until(() => uncached.upstream.requests.length === 1);
     deferred.open();
     const statuses = (await Promise.all(readers)).map(getCacheStatus).sort();
-    expect(statuses).toEqual(['fwd=uri-miss', ...Array(19).fill('fwd=uri-miss; collapsed')]);
+    expect(statuses).toEqual([
+      ...Array(19).fill('fwd=uri-miss; collapsed; detail=too-large'),
+      'fwd=uri-miss; detail=too-large',
+    ]);
     await uncached.read();
     expect(uncached.upstream.requests).toHaveLength(2);
   } finally {

@@ -19,7 +19,7 @@ const fromOrigin = createDocument('origin');
 const fresh = createEntry('shared', 1000);
 const revalidatable = createEntry('shared', 15_000);
 const usableOnError = createEntry('shared', 30_000);
-const uncacheable: SharedEntry = { content: { outcome: 'uncacheable' }, lifetime, ageMs: 0 };
+const uncacheable: SharedEntry = { content: { outcome: 'uncacheable', reason: 'no-store' }, lifetime, ageMs: 0 };
 const held: LookupResult = { state: 'held', entry: undefined, leader: 'another gateway', leaderSpan: undefined };
 
 /** A lease that records what becomes of it. */
