@@ -5,18 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { ensureProgram } from './debian-package.ts';
 import { freePort } from './redis.ts';
 import { until } from './wait.ts';
-
-/** Debian's package prometheus contains promtool. */
-export function ensurePrometheus(): boolean {
-  const isInstalled = ensureProgram('prometheus', 'prometheus') && ensureProgram('promtool', 'prometheus');
-  if (!isInstalled) {
-    process.stderr.write('prometheus and promtool are unavailable: the tests that need them are skipped.\n');
-  }
-  return isInstalled;
-}
 
 /** Runs promtool to completion. */
 export function promtool(args: readonly string[], input = ''): Promise<{ code: number; output: string }> {

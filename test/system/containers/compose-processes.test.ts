@@ -1,15 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ComposeProcesses, gatewayAddresses } from '../helpers/compose-processes.ts';
-import { ensureProgram } from '../helpers/debian-package.ts';
-import { get } from '../helpers/http.ts';
-import type { RunningProcess } from '../helpers/processes.ts';
-import { ensurePrometheus } from '../helpers/prometheus-server.ts';
-import { until } from '../helpers/wait.ts';
+import { ComposeProcesses, gatewayAddresses } from '../../helpers/compose-processes.ts';
+import { isInstalled } from '../../helpers/debian-package.ts';
+import { get } from '../../helpers/http.ts';
+import type { RunningProcess } from '../../helpers/processes.ts';
+import { until } from '../../helpers/wait.ts';
 
 const isLinux = process.platform === 'linux'; // Other systems have no address 127.0.0.2.
-const hasHaproxy = isLinux && ensureProgram('haproxy', 'haproxy');
-const hasPrometheus = isLinux && ensurePrometheus();
+const hasHaproxy = isLinux && isInstalled('haproxy');
+const hasPrometheus = isLinux && isInstalled('prometheus');
 
 let compose: ComposeProcesses;
 let redis: RunningProcess;

@@ -1,4 +1,4 @@
-import { campaignDocument, type Responder, requestIds, respondWithJson } from '../helpers/upstream.ts';
+import { campaignDocument, type Responder, requestIds, respondWithJson } from '../../helpers/upstream.ts';
 import type { Interval } from './observation.ts';
 
 /** How the campaign service responds for a campaign: its document, a 404 or a 500. */

@@ -1,5 +1,5 @@
-import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
-import { makeKey } from '../helpers/keys.ts';
+import { parseRateLimit } from '../../../src/rate-limit/rate-limiter.ts';
+import { makeKey } from '../../helpers/keys.ts';
 import type { Client } from './observation.ts';
 import { accountGroups } from './oracle.ts';
 

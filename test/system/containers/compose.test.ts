@@ -5,16 +5,16 @@ import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { settingNames } from '../../src/settings/definitions.ts';
-import { defaultText, loadSettings } from '../../src/settings/load.ts';
-import { version } from '../../src/version.ts';
-import { type ComposeService, parseMounts, readCompose } from '../helpers/compose.ts';
-import { ensureProgram } from '../helpers/debian-package.ts';
-import { readImage, root } from '../helpers/dockerfile.ts';
-import { haproxyDefaults } from '../helpers/haproxy.ts';
-import { readPrometheusConfig, readYaml } from '../helpers/watch-files.ts';
+import { settingNames } from '../../../src/settings/definitions.ts';
+import { defaultText, loadSettings } from '../../../src/settings/load.ts';
+import { version } from '../../../src/version.ts';
+import { type ComposeService, parseMounts, readCompose } from '../../helpers/compose.ts';
+import { isInstalled } from '../../helpers/debian-package.ts';
+import { readImage, root } from '../../helpers/dockerfile.ts';
+import { haproxyDefaults } from '../../helpers/haproxy.ts';
+import { readPrometheusConfig, readYaml } from '../../helpers/watch-files.ts';
 
-const hasCompose = ensureProgram('docker-compose', 'docker-compose');
+const hasCompose = isInstalled('docker-compose');
 let services: Record<string, ComposeService>;
 let gateway: ComposeService;
 

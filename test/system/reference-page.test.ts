@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import type { Reference } from '../../src/openapi/reference.ts';
 import { renderPage } from '../../src/openapi/reference-page.ts';
-import { ensureChromium, startChromium } from '../helpers/browser.ts';
+import { startChromium } from '../helpers/browser.ts';
+import { isInstalled } from '../helpers/debian-package.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
 
@@ -73,7 +74,7 @@ const looks = (['light', 'dark'] as const).flatMap((colorScheme) =>
   [1440, 390].map((width) => ({ colorScheme, width })),
 );
 
-describe.skipIf(!ensureChromium())('in a browser', () => {
+describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
   let browser: Browser;
   let problems: string[];
 

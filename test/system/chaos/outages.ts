@@ -1,4 +1,4 @@
-import type { GatewayProcess } from '../helpers/gateway.ts';
+import type { GatewayProcess } from '../../helpers/gateway.ts';
 import { type Interval, overlaps } from './observation.ts';
 
 /** After a stall the circuit breaker of a gateway may stay open this long. */

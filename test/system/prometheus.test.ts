@@ -1,14 +1,15 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { isInstalled } from '../helpers/debian-package.ts';
 import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
-import { ensurePrometheus, PrometheusServer, promtool } from '../helpers/prometheus-server.ts';
+import { PrometheusServer, promtool } from '../helpers/prometheus-server.ts';
 import { until } from '../helpers/wait.ts';
 import { configFolder, readDashboard, readPrometheusConfig, readRules } from '../helpers/watch-files.ts';
 
 const file = (name: string) => path.join(configFolder, name);
 
-describe.skipIf(!ensurePrometheus())('with a real Prometheus', () => {
+describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
   let exercised: Awaited<ReturnType<typeof startExercisedGateways>>;
   let prometheus: PrometheusServer;
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ensureProgram } from '../helpers/debian-package.ts';
+import { isInstalled } from '../../helpers/debian-package.ts';
 import { Campaigns } from './campaigns.ts';
 import { newClients } from './clients.ts';
 import { injectFaults } from './faults.ts';
@@ -11,7 +11,7 @@ import { Outages } from './outages.ts';
 import { createReport } from './report.ts';
 
 // Only Linux accepts source addresses such as 127.0.0.2 without configuration.
-const hasNginx = process.platform === 'linux' && ensureProgram('nginx', 'nginx');
+const hasNginx = process.platform === 'linux' && isInstalled('nginx');
 const DURATION_MS = 60_000;
 const statuses = [200, 304, 400, 401, 403, 404, 405, 429, 502];
 

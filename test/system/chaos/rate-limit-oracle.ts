@@ -1,4 +1,4 @@
-import type { RateLimit } from '../../src/rate-limit/rate-limiter.ts';
+import type { RateLimit } from '../../../src/rate-limit/rate-limiter.ts';
 import { during, type Interval, type Observation, overlaps } from './observation.ts';
 
 /** Events during which the admitted count is inexact. */

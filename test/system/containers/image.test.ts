@@ -1,16 +1,16 @@
 import { chmod, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { settingNames } from '../../src/settings/definitions.ts';
-import { defaultText, loadSettings } from '../../src/settings/load.ts';
-import { version } from '../../src/version.ts';
-import { ensureProgram, isInstalled } from '../helpers/debian-package.ts';
-import { readDockerfile, readImage, root, type Stage } from '../helpers/dockerfile.ts';
-import { ImageFolder } from '../helpers/image-folder.ts';
-import { freePort } from '../helpers/redis.ts';
-import { until } from '../helpers/wait.ts';
+import { settingNames } from '../../../src/settings/definitions.ts';
+import { defaultText, loadSettings } from '../../../src/settings/load.ts';
+import { version } from '../../../src/version.ts';
+import { isInstalled } from '../../helpers/debian-package.ts';
+import { readDockerfile, readImage, root, type Stage } from '../../helpers/dockerfile.ts';
+import { ImageFolder } from '../../helpers/image-folder.ts';
+import { freePort } from '../../helpers/redis.ts';
+import { until } from '../../helpers/wait.ts';
 
-const hasTini = ensureProgram('tini', 'tini');
+const hasTini = isInstalled('tini');
 const hasScript = isInstalled('script');
 let image: Stage;
 let folder: ImageFolder;

@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ENVELOPE_CONTENT_TYPE } from '../../src/http/envelope.ts';
 import { errorDefinitions } from '../../src/http/errors.ts';
-import { ensureProgram } from '../helpers/debian-package.ts';
+import { isInstalled } from '../helpers/debian-package.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import type { HttpResponse } from '../helpers/http.ts';
 import { Nginx } from '../helpers/nginx.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
-const hasNginx = ensureProgram('nginx', 'nginx');
+const hasNginx = isInstalled('nginx');
 
 let stack: Stack;
 let gateway: GatewayProcess;

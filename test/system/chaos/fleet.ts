@@ -1,7 +1,7 @@
-import type { GatewayProcess } from '../helpers/gateway.ts';
-import { Nginx } from '../helpers/nginx.ts';
-import { type RedisCluster, startCluster } from '../helpers/redis-topologies.ts';
-import { Stack } from '../helpers/stack.ts';
+import type { GatewayProcess } from '../../helpers/gateway.ts';
+import { Nginx } from '../../helpers/nginx.ts';
+import { type RedisCluster, startCluster } from '../../helpers/redis-topologies.ts';
+import { Stack } from '../../helpers/stack.ts';
 import { failedKeyLimit } from './clients.ts';
 import type { Interval } from './observation.ts';
 

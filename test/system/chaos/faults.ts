@@ -1,5 +1,5 @@
-import { openStores } from '../../src/cli/open-stores.ts';
-import { loadSettings } from '../../src/settings/load.ts';
+import { openStores } from '../../../src/cli/open-stores.ts';
+import { loadSettings } from '../../../src/settings/load.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Clients, newClient } from './clients.ts';
 import type { ElasticFleet } from './fleet.ts';

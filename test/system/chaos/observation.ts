@@ -1,4 +1,4 @@
-import type { RateLimit } from '../../src/rate-limit/rate-limiter.ts';
+import type { RateLimit } from '../../../src/rate-limit/rate-limiter.ts';
 
 export interface Client {
   /** The source address of its connections. */

@@ -1,5 +1,5 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { until } from '../helpers/wait.ts';
+import { until } from '../../helpers/wait.ts';
 import type { Interval, Observation, PlannedRequest } from './observation.ts';
 
 /** On a machine slower than the load the rate drops instead. */

@@ -1,5 +1,5 @@
-import { identifier } from '../../src/endpoints/identifier.ts';
-import { checkAgainstOpenApi } from '../helpers/openapi-contract.ts';
+import { identifier } from '../../../src/endpoints/identifier.ts';
+import { checkAgainstOpenApi } from '../../helpers/openapi-contract.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Client, during, type Interval, type Observation } from './observation.ts';
 import type { Outages } from './outages.ts';
