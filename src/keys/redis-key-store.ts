@@ -1,5 +1,5 @@
 import type { RedisClient, Script } from '../redis/client.ts';
-import { isWrongType } from '../redis/errors.ts';
+import { classifyRedisFailure } from '../redis/failures.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import type { KeyReplacement, KeyStore } from './key-store.ts';
@@ -46,7 +46,7 @@ export class RedisKeyStore implements KeyStore {
     const hash = await this.#redis
       .command('HGETALL', (client) => client.hgetall(this.#recordKey(id)), timeoutMs)
       .catch((error: StoreUnavailableError) => {
-        throw isWrongType(error.cause) ? corruptRecord(id) : error;
+        throw classifyRedisFailure(error.cause) === 'wrong_type' ? corruptRecord(id) : error;
       });
     if (Object.keys(hash).length === 0) return undefined;
     const record = parseRecord(hash['record']);

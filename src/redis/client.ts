@@ -1,9 +1,11 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { type BatchedScript, createBatchedScript, toBatchScript } from './batched-script.ts';
-import { connect, connectionOptions, corkUntilNextTick } from './connect.ts';
-import { classifyRedisError, isErrorReply } from './errors.ts';
+import { connect, corkUntilNextTick, type RedisSecurity } from './connect.ts';
+import { classifyRedisFailure, describeRedisFailure, isCertainlyNotExecuted, isErrorReply } from './failures.ts';
 import { ConnectionHealth, type RedisState } from './health.ts';
+import { MasterSearch } from './master-search.ts';
+import { probe } from './probe.ts';
 import { watchSentinels } from './sentinel-watch.ts';
 import { StoreUnavailableError } from './store-errors.ts';
 import { subscribe } from './subscribe.ts';
@@ -13,6 +15,7 @@ import type { RedisAddress } from './url.ts';
 
 export interface RedisClientOptions {
   readonly address: RedisAddress;
+  readonly security?: RedisSecurity;
   /** Prepended to every key, with a colon. */
   readonly prefix: string;
   readonly log: Logger;
@@ -20,11 +23,11 @@ export interface RedisClientOptions {
   readonly timeoutMs?: number;
 }
 
+/** To connect to another server and to use it. */
+const CANDIDATE_TIMEOUT_MS = 5000;
+
 export type ScriptArgs = readonly (string | number)[];
 export type Script = (keys: readonly string[], args: ScriptArgs) => Promise<unknown>;
-
-/** Thrown while Redis is down. One instance, because capturing a stack for every request costs more than the request. */
-const redisDown = new StoreUnavailableError('Redis is unavailable');
 
 /**
  * The process's connection to Redis: one server, Sentinel, or a cluster. Every command resolves, or rejects with
@@ -32,19 +35,33 @@ const redisDown = new StoreUnavailableError('Redis is unavailable');
  */
 export class RedisClient {
   readonly timeoutMs: number;
+  readonly #address: RedisAddress;
   readonly #client: Redis | Cluster;
   readonly #health: ConnectionHealth;
+  readonly #masterSearch: MasterSearch;
   readonly #prefix: string;
+  readonly #log: Logger;
   readonly #stopSentinelWatch: () => void = () => {};
   readonly #observe = instrumentRedis();
+  /** Commands that found a value of another type. Each is logged once. */
+  readonly #wrongTypeCommands = new Set<string>();
 
-  constructor({ address, prefix, log, timeoutMs = 100 }: RedisClientOptions) {
+  constructor({ address, security = {}, prefix, log, timeoutMs = 100 }: RedisClientOptions) {
     this.timeoutMs = timeoutMs;
+    this.#address = address;
     this.#prefix = prefix;
-    this.#client = connect(address, timeoutMs);
-    this.#health = new ConnectionHealth(this.#client, log, timeoutMs);
+    this.#log = log;
+    this.#client = connect(address, security, timeoutMs);
+    const probeClient = (client: Redis | Cluster) => probe(client, address, this.key('probe'));
+    const probeConnection = () => probeClient(this.#client);
+    this.#health = new ConnectionHealth({ client: this.#client, address, log, timeoutMs, probe: probeConnection });
+    this.#masterSearch = new MasterSearch({
+      isReadOnly: () => this.#health.isReadOnly,
+      canWrite: () => testNewConnection(connect(address, security, timeoutMs, { retryStrategy: null }), probeClient),
+      reconnect: () => this.#client.disconnect(true),
+    });
     if (address.topology === 'sentinel') {
-      this.#stopSentinelWatch = watchSentinels(this.#client as Redis, address.options, connectionOptions);
+      this.#stopSentinelWatch = watchSentinels({ client: this.#client as Redis, address, security, log });
     }
   }
 
@@ -89,7 +106,7 @@ export class RedisClient {
     command: (client: Redis | Cluster) => Promise<T>,
     timeoutMs = this.timeoutMs,
   ): Promise<T> {
-    if (this.#health.state === 'down') throw redisDown;
+    if (this.#health.state === 'down') throw this.#health.unavailable;
     const end = this.#observe(name);
     corkUntilNextTick(this.#client);
     try {
@@ -97,14 +114,17 @@ export class RedisClient {
       end();
       return reply;
     } catch (error) {
-      const errorType = classifyRedisError(error as Error);
-      end(errorType);
-      this.#updateHealth(error as Error, timeoutMs);
-      throw new StoreUnavailableError('Redis command failed', {
-        cause: error,
-        mayHaveExecuted: errorType !== 'refused',
-      });
+      end(classifyRedisFailure(error));
+      throw this.#fail(name, error as Error, timeoutMs);
     }
+  }
+
+  #fail(name: string, error: Error, timeoutMs: number): StoreUnavailableError {
+    this.#updateHealth(name, error, timeoutMs);
+    return new StoreUnavailableError(describeRedisFailure(error, this.#address), {
+      cause: error,
+      mayHaveExecuted: !isCertainlyNotExecuted(error),
+    });
   }
 
   /** See `subscribe.ts`. */
@@ -112,18 +132,48 @@ export class RedisClient {
     return subscribe(this.#client, channel, onMessage);
   }
 
-  #updateHealth(error: Error, timeoutMs: number): void {
+  #updateHealth(name: string, error: Error, timeoutMs: number): void {
+    const failure = classifyRedisFailure(error);
     if (error instanceof TimeoutError) {
       if (timeoutMs >= this.timeoutMs) this.#health.markDown(error);
+    } else if (failure === 'wrong_type') {
+      // One damaged value. Redis is not at fault.
+      if (!this.#wrongTypeCommands.has(name)) this.#log.warn({ command: name }, 'Redis holds a value of another type');
+      this.#wrongTypeCommands.add(name);
     } else if (isErrorReply(error) || this.isCluster) {
       // In a cluster one node may be down or a slot migrating, while the rest works.
       this.#health.markDegraded(error);
+      if (failure === 'read_only' && !this.isCluster) this.#masterSearch.start();
     }
   }
 
   close(): void {
     this.#health.close();
+    this.#masterSearch.stop();
     this.#stopSentinelWatch();
     this.#client.disconnect();
+  }
+}
+
+/** Whether the probe succeeds on this connection, which is closed afterwards. */
+async function testNewConnection(
+  client: Redis | Cluster,
+  probeClient: (client: Redis | Cluster) => Promise<void>,
+): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  client
+    .on('error', () => {})
+    .once('ready', resolve)
+    .once('end', reject);
+  try {
+    await withTimeout(
+      promise.then(() => probeClient(client)),
+      CANDIDATE_TIMEOUT_MS,
+    );
+    return true;
+  } catch {
+    return false;
+  } finally {
+    client.disconnect();
   }
 }

@@ -1,6 +1,17 @@
 import type { Socket } from 'node:net';
-import { Cluster, Redis } from 'ioredis';
-import type { RedisAddress } from './url.ts';
+import { Cluster, Redis, type RedisOptions, SentinelConnector } from 'ioredis';
+import { backOff } from './back-off.ts';
+import { type TlsMaterial, tlsOptions } from './tls.ts';
+import type { RedisAddress, RedisCredentials } from './url.ts';
+
+export interface RedisSecurity {
+  /** Used if the URL asks for TLS. */
+  readonly tls?: TlsMaterial;
+  /** Of the Sentinels, which have users of their own. */
+  readonly sentinel?: RedisCredentials;
+}
+
+type SentinelAddress = Extract<RedisAddress, { topology: 'sentinel' }>;
 
 /** A connection without a reply for this long is replaced. Longer if the timeout of a command is longer. */
 const MIN_SOCKET_TIMEOUT_MS = 2000;
@@ -15,18 +26,33 @@ export const connectionOptions = {
   autoResendUnfulfilledCommands: false,
   connectTimeout: 1000,
   disconnectTimeout: 100,
-  retryStrategy: (attempt: number) => Math.min(50 * attempt, 500),
-  // After a failover the previous master is a read-only replica.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+  maxLoadingRetryTime: 500,
+  retryStrategy: (attempt: number) => backOff(attempt, 50, 500),
   disableClientInfo: true,
-};
+} satisfies RedisOptions;
 
 /** Behind Sentinel, call `watchSentinels` as well: ioredis alone stays with the previous master while it accepts connections. */
-export function connect(address: RedisAddress, timeoutMs: number): Redis | Cluster {
+export function connect(
+  address: RedisAddress,
+  security: RedisSecurity,
+  timeoutMs: number,
+  overrides: { retryStrategy?: null } = {},
+): Redis | Cluster {
   const socketTimeout = Math.max(MIN_SOCKET_TIMEOUT_MS, timeoutMs);
-  const options = { ...connectionOptions, socketTimeout, ...address.options };
-  if (address.topology !== 'cluster') return new Redis(options);
-  return new Cluster(address.nodes, {
+  const options = { ...connectionOptions, socketTimeout, ...address.credentials, ...overrides };
+  const tls = address.hasTls ? (security.tls ?? {}) : undefined;
+  if (address.topology === 'cluster') return connectToCluster(address, options, tls);
+  if (address.topology === 'sentinel') return new Redis({ ...options, ...sentinelOptions(address, security, tls) });
+  const [host] = address.hosts;
+  return new Redis({ ...options, ...host, db: address.database, ...(tls && { tls: tlsOptions(tls, host.host) }) });
+}
+
+function connectToCluster(
+  { hosts }: RedisAddress,
+  options: Omit<typeof connectionOptions, 'retryStrategy'>,
+  tls: TlsMaterial | undefined,
+): Cluster {
+  const cluster = new Cluster([...hosts], {
     // A node is connected on first use. Commands queue until then, within their timeout.
     enableOfflineQueue: true,
     // A command whose connection closed may have been executed, so it is not sent again.
@@ -35,16 +61,60 @@ export function connect(address: RedisAddress, timeoutMs: number): Redis | Clust
     // TRYAGAIN: while a slot migrates, the keys of one script may be on two nodes for a moment.
     retryDelayOnTryAgain: 5,
     maxRedirections: 3,
-    clusterRetryStrategy: options.retryStrategy,
-    redisOptions: options,
+    clusterRetryStrategy: connectionOptions.retryStrategy,
+    redisOptions: { ...options, ...(tls && { tls }) },
+    // ioredis would replace the names of the first nodes by addresses, which certificates seldom contain.
+    ...(tls && { dnsLookup: (host: string, callback: (error: null, address: string) => void) => callback(null, host) }),
   });
+  if (tls) {
+    cluster.on('+node', ({ options: node }: Redis) => {
+      node.tls = tlsOptions(tls, node.host ?? '');
+    });
+  }
+  return cluster;
 }
 
-/** Pings the server, or every master of a cluster. Resolves when all have replied or failed, and rejects if all have failed. */
-export async function ping(client: Redis | Cluster): Promise<void> {
-  const nodes = client instanceof Cluster ? client.nodes('master') : [client];
-  const pings = await Promise.allSettled(nodes.map((node) => node.ping()));
-  if (pings.every(({ status }) => status === 'rejected')) throw (pings[0] as PromiseRejectedResult).reason;
+function sentinelOptions(address: SentinelAddress, { sentinel }: RedisSecurity, tls: TlsMaterial | undefined) {
+  return {
+    sentinels: [...address.hosts],
+    name: address.master,
+    sentinelCommandTimeout: connectionOptions.connectTimeout,
+    ...(sentinel?.username && { sentinelUsername: sentinel.username }),
+    ...(sentinel?.password && { sentinelPassword: sentinel.password }),
+    ...(tls && {
+      tls,
+      sentinelTLS: tls,
+      enableTLSForSentinelMode: true,
+      Connector: TlsSentinelConnector as never,
+      natMap,
+    }),
+  } satisfies RedisOptions;
+}
+
+/** ioredis passes the result to `tls.connect`. */
+function natMap(address: string) {
+  const [, host = '', port] = /^(.*):(\d+)$/.exec(address) ?? [];
+  return { host, port: Number(port), ...tlsOptions({}, host) };
+}
+
+interface SentinelConnections {
+  connectToSentinel(endpoint: { host: string }, options?: RedisOptions): Redis;
+}
+
+/** ioredis has one set of TLS options for all Sentinels, so none of them would get its server name. */
+class TlsSentinelConnector extends (SentinelConnector as unknown as new (
+  options: RedisOptions,
+) => SentinelConnections) {
+  readonly #tls: TlsMaterial;
+
+  constructor(options: RedisOptions) {
+    super(options);
+    this.#tls = options.sentinelTLS as TlsMaterial;
+  }
+
+  override connectToSentinel(endpoint: { host: string }, options?: RedisOptions): Redis {
+    return super.connectToSentinel(endpoint, { ...options, tls: tlsOptions(this.#tls, endpoint.host) });
+  }
 }
 
 /**

@@ -1,39 +1,81 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { ping } from './connect.ts';
-import { isErrorReply } from './errors.ts';
-import { withTimeout } from './timeout.ts';
+import { backOff } from './back-off.ts';
+import { classifyRedisFailure, describeRedisFailure, findErrorCode, type RedisFailure } from './failures.ts';
+import { OutageLog } from './outage-log.ts';
+import { HandshakeError } from './probe.ts';
+import { StoreUnavailableError } from './store-errors.ts';
+import { TimeoutError, withTimeout } from './timeout.ts';
+import type { RedisAddress } from './url.ts';
 
 /** `degraded`: Redis replies, but has returned an error within the last 5 s (out of memory, no permission, read-only). */
 export type RedisState = 'up' | 'degraded' | 'down';
 
-const PING_INTERVAL_MS = 200;
+export interface ConnectionHealthOptions {
+  readonly client: Redis | Cluster;
+  readonly address: RedisAddress;
+  readonly log: Logger;
+  readonly timeoutMs: number;
+  /** Resolves if everything that is needed works on the current connection. */
+  readonly probe: () => Promise<void>;
+}
+
+const PROBE_INTERVAL_MS = 200;
 const DEGRADED_MS = 5000;
+/** A connection that fails sooner after a recovery is flapping: the next recovery takes longer. */
+const STABLE_MS = 5000;
+const MAX_RECOVERY_DELAY_MS = 5000;
+/** The first connection can be up later than this. */
+const CONNECT_LOG_DELAY_MS = 1500;
+
+/** Failures with which every command fails. With others, such as a full memory, some commands still succeed. */
+const totalFailures: readonly RedisFailure[] = [
+  ...(['auth', 'database', 'loading', 'busy', 'cluster_down', 'too_many_clients'] as const),
+  ...(['timeout', 'connection_refused', 'host_not_found', 'unreachable', 'tls', 'protocol'] as const),
+  ...(['unknown_master', 'closed'] as const),
+];
 
 /**
- * The state of the connection. It starts as `down`, and Redis is up when it replies to a PING within `timeoutMs`. The client
- * calls `markDown` and `markDegraded` after failed commands. Every change of state is logged once.
+ * The state of the connection. It starts as `down`, and Redis is up when a probe succeeds within `timeoutMs`. The client calls
+ * `markDown` and `markDegraded` after failed commands. Every change of state is logged once.
  */
 export class ConnectionHealth {
-  readonly #client: Redis | Cluster;
-  readonly #log: Logger;
-  readonly #timeoutMs: number;
-  readonly #pingTimer: NodeJS.Timeout;
+  readonly #options: ConnectionHealthOptions;
+  readonly #outage: OutageLog;
+  readonly #probeTimer: NodeJS.Timeout;
+  readonly #connectTimer: NodeJS.Timeout;
   readonly #firstUp = Promise.withResolvers<void>();
   #connection: 'connecting' | 'up' | 'down' | 'closed' = 'connecting';
+  /** Counts the closed connections, because a probe of one says nothing about the next. */
+  #epoch = 0;
+  #changedAt = 0;
+  #recoveryDelayMs = 0;
+  #flaps = 0;
   #degradedTimer: NodeJS.Timeout | undefined;
+  readonly #degradedBy = new Set<RedisFailure>();
   #lastError: Error | undefined;
 
-  constructor(client: Redis | Cluster, log: Logger, timeoutMs: number) {
-    this.#client = client;
-    this.#log = log;
-    this.#timeoutMs = timeoutMs;
+  constructor(options: ConnectionHealthOptions) {
+    const { client, log, address } = options;
+    this.#options = options;
+    this.#outage = new OutageLog(log, address);
     client.on('error', (error: Error) => {
       this.#lastError = error;
+      if (this.#connection !== 'up') this.markDown(error);
     });
-    client.on('ready', () => this.#pingUnlessUp());
-    client.on('close', () => this.markDown(this.#lastError ?? new Error('the connection was closed')));
-    this.#pingTimer = setInterval(() => this.#pingUnlessUp(), PING_INTERVAL_MS);
+    client.on('ready', () => this.#probeUnlessUp());
+    client.on('close', () => {
+      this.#epoch++;
+      this.markDown(this.#lastError ?? new Error('the connection was closed'));
+    });
+    this.#probeTimer = setInterval(() => this.#probeUnlessUp(), PROBE_INTERVAL_MS);
+    this.#connectTimer = setTimeout(() => {
+      if (this.#connection === 'connecting') this.markDown(new TimeoutError('no connection'));
+    }, CONNECT_LOG_DELAY_MS).unref();
+  }
+
+  get isReadOnly(): boolean {
+    return this.#degradedBy.has('read_only');
   }
 
   get state(): RedisState {
@@ -41,52 +83,83 @@ export class ConnectionHealth {
     return this.#degradedTimer ? 'degraded' : 'up';
   }
 
+  /** What a command is rejected with while Redis is down. Without a stack, which would cost more than a request. */
+  get unavailable(): StoreUnavailableError {
+    return this.#unavailable;
+  }
+  #unavailable = new StoreUnavailableError('Redis is not connected yet');
+
   /** Resolves when Redis is up for the first time, or after `timeoutMs`. */
   async whenUp(timeoutMs: number): Promise<void> {
     await withTimeout(this.#firstUp.promise, timeoutMs).catch(() => {});
   }
 
   markDown(cause: Error): void {
-    if (this.#connection === 'closed' || this.#connection === 'down') return;
-    this.#log.warn({ dependency: 'redis', state: 'down', cause: cause.message }, 'Redis is unavailable');
-    this.#connection = 'down';
-    this.#pingUnlessUp();
+    if (this.#connection === 'closed') return;
+    if (this.#connection !== 'down') {
+      const isFlapping = this.#connection === 'up' && performance.now() - this.#changedAt < STABLE_MS;
+      this.#flaps = isFlapping ? this.#flaps + 1 : 0;
+      this.#recoveryDelayMs = isFlapping ? backOff(this.#flaps, PROBE_INTERVAL_MS, MAX_RECOVERY_DELAY_MS) : 0;
+      this.#changedAt = performance.now();
+      this.#connection = 'down';
+      this.#probeUnlessUp();
+    }
+    this.#outage.report(cause);
+    this.#unavailable = new StoreUnavailableError(this.#outage.cause, { cause });
   }
 
   markDegraded(error: Error): void {
+    const failure = classifyRedisFailure(error);
+    if (!this.#degradedBy.has(failure)) {
+      this.#degradedBy.add(failure);
+      const { log, address } = this.#options;
+      const fields = { dependency: 'redis', state: 'degraded', failure, code: findErrorCode(error) };
+      log.warn({ ...fields, cause: describeRedisFailure(error, address) }, 'Redis returns errors');
+    }
     if (this.#degradedTimer) {
       this.#degradedTimer.refresh();
       return;
     }
-    // Log only the error code, the first word in capitals: the rest may quote arguments.
-    const code = /\b[A-Z]{3,}\b/.exec(error.message)?.[0] ?? 'CLOSED';
-    this.#log.warn({ dependency: 'redis', state: 'degraded', code }, 'Redis returns errors');
     this.#degradedTimer = setTimeout(() => {
       this.#degradedTimer = undefined;
-      this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis no longer returns errors');
+      this.#degradedBy.clear();
+      this.#options.log.info({ dependency: 'redis', state: 'up' }, 'Redis no longer returns errors');
     }, DEGRADED_MS).unref();
   }
 
   close(): void {
     this.#connection = 'closed';
-    clearInterval(this.#pingTimer);
+    this.#outage.close();
+    clearInterval(this.#probeTimer);
+    clearTimeout(this.#connectTimer);
     clearTimeout(this.#degradedTimer);
   }
 
-  #pingUnlessUp(): void {
-    if (this.#connection === 'up' || this.#client.status !== 'ready') return;
-    withTimeout(ping(this.#client), this.#timeoutMs).then(
-      () => this.#markUp(),
-      (error: unknown) => {
-        if (isErrorReply(error)) this.#markUp(); // An error reply, for lack of permission for instance, is a reply.
-      },
+  #probeUnlessUp(): void {
+    const { client, probe, timeoutMs } = this.#options;
+    if (this.#connection === 'up' || this.#connection === 'closed' || client.status !== 'ready') return;
+    if (performance.now() - this.#changedAt < this.#recoveryDelayMs) return;
+    const epoch = this.#epoch;
+    withTimeout(probe(), timeoutMs).then(
+      () => epoch === this.#epoch && this.#markUp(),
+      (error: Error) => epoch === this.#epoch && this.#onProbeFailed(error),
     );
+  }
+
+  #onProbeFailed(error: Error): void {
+    const isTotal = error instanceof HandshakeError || totalFailures.includes(classifyRedisFailure(error));
+    if (isTotal) this.markDown(error instanceof HandshakeError ? (error.cause as Error) : error);
+    else {
+      this.#markUp();
+      this.markDegraded(error);
+    }
   }
 
   #markUp(): void {
     if (this.#connection === 'closed' || this.#connection === 'up') return;
-    if (this.#connection === 'down') this.#log.info({ dependency: 'redis', state: 'up' }, 'Redis has recovered');
+    this.#outage.end();
     this.#connection = 'up';
+    this.#changedAt = performance.now();
     this.#lastError = undefined;
     this.#firstUp.resolve();
   }

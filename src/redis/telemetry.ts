@@ -2,14 +2,14 @@ import { SpanKind } from '@opentelemetry/api';
 import { durationHistogram } from '../telemetry/histogram.ts';
 import { gauge, stateGauge } from '../telemetry/instruments.ts';
 import { endSpan, startSpan } from '../telemetry/tracing.ts';
-import type { RedisErrorType } from './errors.ts';
+import type { RedisFailure } from './failures.ts';
 import type { RedisState } from './health.ts';
 
 /**
  * Records every command as a duration and a client span (OpenTelemetry semantic conventions for databases, stable).
  * Call the result with the command's or script's name at the start, and what it returns at the end, with the error type if any.
  */
-export function instrumentRedis(): (name: string) => (errorType?: RedisErrorType) => void {
+export function instrumentRedis(): (name: string) => (errorType?: RedisFailure) => void {
   const measure = durationHistogram('db.client.operation.duration', 'Duration of Redis commands', [
     'db.system.name',
     'db.operation.name',

@@ -1,51 +1,68 @@
-interface Credentials {
-  username?: string;
-  password?: string;
+export interface RedisCredentials {
+  readonly username?: string;
+  readonly password?: string;
 }
 
-interface Node {
-  host: string;
-  port: number;
+export interface RedisHost {
+  readonly host: string;
+  readonly port: number;
+}
+
+interface Common {
+  /** Of Redis. The Sentinels have users of their own. */
+  readonly credentials: RedisCredentials;
+  readonly hasTls: boolean;
+  /** The server, the Sentinels, or some nodes of the cluster. */
+  readonly hosts: readonly [RedisHost, ...RedisHost[]];
 }
 
 /** The parsed form of `REDIS_URL`. */
 export type RedisAddress =
-  | { readonly topology: 'single'; readonly options: Credentials & Node & { db: number; tls?: object } }
-  | { readonly topology: 'sentinel'; readonly options: Credentials & { sentinels: Node[]; name: string } }
-  | { readonly topology: 'cluster'; readonly options: Credentials; readonly nodes: Node[] };
+  | (Common & { readonly topology: 'single'; readonly database: number })
+  | (Common & { readonly topology: 'sentinel'; readonly master: string })
+  | (Common & { readonly topology: 'cluster' });
 
 const URL_PATTERN =
-  /^(?<scheme>rediss?|redis\+sentinel|redis\+cluster):\/\/(?:(?<userInfo>[^@/]*)@)?(?<hosts>[^@/?#]+)(?:\/(?<path>[A-Za-z0-9._-]*))?$/;
+  /^(?<scheme>rediss?)(?:\+(?<topology>sentinel|cluster))?:\/\/(?:(?<userInfo>[^@/]*)@)?(?<hosts>[^@/?#]+)(?:\/(?<path>[A-Za-z0-9._-]*))?$/;
 const HOST_AND_PORT = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 
 /**
- * Parses `redis://` and `rediss://` (each `[user:password@]host[:port][/database]`), `redis+sentinel://h1:p1,h2:p2/MASTER`
- * and `redis+cluster://h1:p1,h2:p2`. Returns undefined for anything else.
+ * Parses `redis://[user:password@]host[:port][/database]`, `redis+sentinel://h1:p1,h2:p2/MASTER` and
+ * `redis+cluster://h1:p1,h2:p2`, and the same with `rediss`: TLS to every server, the Sentinels included. Returns undefined for
+ * anything else.
  */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
-  const { scheme, userInfo, hosts = '', path = '' } = URL_PATTERN.exec(text)?.groups ?? {};
-  const nodes = hosts.split(',').map((host) => parseHost(host, scheme === 'redis+sentinel' ? 26379 : 6379));
+  const { scheme, topology = 'single', userInfo, hosts: list = '', path = '' } = URL_PATTERN.exec(text)?.groups ?? {};
+  const [first, ...others] = list.split(',').map((host) => parseHost(host, topology === 'sentinel' ? 26379 : 6379));
   const credentials = parseCredentials(userInfo);
-  if (!credentials || !nodes.every((node) => node !== undefined)) return undefined;
+  if (!credentials || !first || !others.every((host) => host !== undefined)) return undefined;
 
-  if (scheme === 'redis+sentinel') {
-    return path ? { topology: 'sentinel', options: { ...credentials, sentinels: nodes, name: path } } : undefined;
-  }
-  if (scheme === 'redis+cluster') return path ? undefined : { topology: 'cluster', options: credentials, nodes };
-  const [node, ...others] = nodes;
-  if (!node || others.length > 0 || !/^\d{0,3}$/.test(path)) return undefined;
-  const tls = scheme === 'rediss' ? { tls: {} } : {};
-  return { topology: 'single', options: { ...credentials, ...node, ...tls, db: Number(path) } };
+  const common = { credentials, hasTls: scheme === 'rediss', hosts: [first, ...others] } as const;
+  if (topology === 'sentinel') return path ? { topology, master: path, ...common } : undefined;
+  if (topology === 'cluster') return path ? undefined : { topology, ...common };
+  if (others.length > 0 || !/^\d{0,3}$/.test(path)) return undefined;
+  return { topology: 'single', database: Number(path), ...common };
 }
 
-function parseHost(text: string, defaultPort: number): Node | undefined {
+/** For logs and error messages: without user name and password. */
+export function describeAddress(address: RedisAddress): string {
+  const hosts = formatHosts(address.hosts);
+  if (address.topology === 'sentinel') return `Redis master ${address.master} (Sentinel at ${hosts})`;
+  return `${address.topology === 'cluster' ? 'Redis Cluster' : 'Redis'} at ${hosts}`;
+}
+
+export function formatHosts(hosts: readonly RedisHost[]): string {
+  return hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(', ');
+}
+
+function parseHost(text: string, defaultPort: number): RedisHost | undefined {
   const [, host, portText = defaultPort] = HOST_AND_PORT.exec(text) ?? [];
   const port = Number(portText);
   if (!host || port < 1 || port > 65_535) return undefined;
   return { host: host.replace(/^\[|\]$/g, ''), port };
 }
 
-function parseCredentials(userInfo = ''): Credentials | undefined {
+function parseCredentials(userInfo = ''): RedisCredentials | undefined {
   try {
     const [username = '', ...rest] = userInfo.split(':');
     const password = decodeURIComponent(rest.join(':'));
