@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { cachePolicy } from './cache/freshness.ts';
 import { createLocalInvalidations, type Invalidate, type InvalidationListener } from './cache/invalidation.ts';
@@ -21,7 +22,7 @@ import type { RedisState } from './redis/health.ts';
 import { Heartbeat } from './redis/heartbeat.ts';
 import { registerProcessCount, registerRedisState } from './redis/telemetry.ts';
 import { parseRedisUrl } from './redis/url.ts';
-import type { Settings } from './settings/definitions.ts';
+import type { SettingName, Settings } from './settings/definitions.ts';
 
 /** The state of a gateway process: shared through Redis, or embedded in the process. */
 export interface Stores {
@@ -48,14 +49,32 @@ export async function createStores(settings: Settings, log: Logger): Promise<Sto
   return redis ? createRedisStores(redis, settings) : createEmbeddedStores(settings);
 }
 
+/** The settings of the connection to Redis. */
+export const redisSettings = [
+  'REDIS_URL',
+  'REDIS_CA_FILE',
+  'REDIS_CERT_FILE',
+  'REDIS_KEY_FILE',
+  'REDIS_SENTINEL_USERNAME',
+  'REDIS_SENTINEL_PASSWORD',
+  'REDIS_KEY_PREFIX',
+] as const satisfies readonly SettingName[];
+
+export type RedisSettings = Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX'> &
+  Partial<Pick<Settings, (typeof redisSettings)[number]>>;
+
 /** Undefined without `REDIS_URL`. */
-export function openRedis(
-  settings: Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX'>,
-  log: Logger,
-  timeoutMs: number,
-): RedisClient | undefined {
+export function openRedis(settings: RedisSettings, log: Logger, timeoutMs: number): RedisClient | undefined {
   const address = parseRedisUrl(settings.REDIS_URL ?? '');
-  return address && new RedisClient({ address, prefix: settings.REDIS_KEY_PREFIX, log, timeoutMs });
+  if (!address) return undefined;
+  const readPem = (file: string | undefined) => (file === undefined ? undefined : readFileSync(file, 'utf8'));
+  const tls = {
+    ca: readPem(settings.REDIS_CA_FILE),
+    cert: readPem(settings.REDIS_CERT_FILE),
+    key: readPem(settings.REDIS_KEY_FILE),
+  };
+  const sentinel = { username: settings.REDIS_SENTINEL_USERNAME, password: settings.REDIS_SENTINEL_PASSWORD };
+  return new RedisClient({ address, security: { tls, sentinel }, prefix: settings.REDIS_KEY_PREFIX, log, timeoutMs });
 }
 
 /** Notifies every gateway process that a key record has changed. */

@@ -12,7 +12,7 @@ import { RedisKeyStore } from '../keys/redis-key-store.ts';
 import { RedisLimiter } from '../rate-limit/redis-limiter.ts';
 import type { Settings } from '../settings/definitions.ts';
 import { loadSettings } from '../settings/load.ts';
-import { openRedis, publishKeyChange } from '../stores.ts';
+import { openRedis, publishKeyChange, type RedisSettings, redisSettings } from '../stores.ts';
 import type { CliIo } from './command.ts';
 import { CommandError } from './command-error.ts';
 
@@ -33,9 +33,7 @@ export interface CliStores {
   close(): void;
 }
 
-export async function openStores(
-  settings: Pick<Settings, 'REDIS_URL' | 'REDIS_KEY_PREFIX' | 'KEYS_FILE'>,
-): Promise<CliStores> {
+export async function openStores(settings: RedisSettings & Pick<Settings, 'KEYS_FILE'>): Promise<CliStores> {
   const redis = openRedis(settings, pino({ level: 'silent' }), TIMEOUT_MS);
   if (!redis) return { keys: new FileKeyStore(settings.KEYS_FILE), redis: undefined, close: () => {} };
   await redis.whenReady(TIMEOUT_MS);
@@ -60,7 +58,7 @@ export async function openStores(
 
 /** Opens the stores that the environment names, and closes them after `use`. */
 export async function withStores<T>(env: CliIo['env'], use: (stores: CliStores) => Promise<T>): Promise<T> {
-  const stores = await openStores(loadSettings(env, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']));
+  const stores = await openStores(loadSettings(env, [...redisSettings, 'KEYS_FILE']));
   try {
     return await use(stores);
   } finally {

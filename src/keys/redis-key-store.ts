@@ -4,13 +4,22 @@ import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-e
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import type { KeyReplacement, KeyStore } from './key-store.ts';
 
-/** KEYS: records. ARGV, per record: the expected version or '' for none, the new version, the new record. */
+/**
+ * KEYS: records. ARGV, per record: the expected version or '' for none, the new version, the new record. New records come first:
+ * a full Redis rejects a script at its first write, but only if that write adds data. `DEL` does not, so existing keys can be
+ * revoked in a full Redis, and new ones cannot be created.
+ */
 const REPLACE = `
 for i, key in ipairs(KEYS) do
   if (redis.call('HGET', key, 'version') or '') ~= ARGV[3 * i - 2] then return 0 end
 end
-for i, key in ipairs(KEYS) do
-  redis.call('HSET', key, 'version', ARGV[3 * i - 1], 'record', ARGV[3 * i])
+for _, is_new in ipairs({ true, false }) do
+  for i, key in ipairs(KEYS) do
+    if (ARGV[3 * i - 2] == '') == is_new then
+      if not is_new then redis.call('DEL', key) end
+      redis.call('HSET', key, 'version', ARGV[3 * i - 1], 'record', ARGV[3 * i])
+    end
+  end
 end
 return 1`;
 

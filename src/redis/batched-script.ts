@@ -1,4 +1,5 @@
 import type { Script, ScriptArgs } from './client.ts';
+import type { StoreUnavailableError } from './store-errors.ts';
 
 /** Runs the script for one item. `getArgs` is called when the item is sent. */
 export type BatchedScript = (keys: readonly string[], getArgs: () => ScriptArgs) => Promise<unknown>;
@@ -13,7 +14,8 @@ const MAX_ITEMS = 32;
 
 /**
  * The script that runs `lua` once per item, with the item's KEYS and ARGV. Before its arguments, an item has their number; the
- * first argument of all is the number of keys of every item. Returns one reply per item.
+ * first argument of all is the number of keys of every item. Returns one reply per item: if one fails, in a full Redis for
+ * instance, the others still count.
  */
 export function toBatchScript(lua: string): string {
   return `
@@ -24,23 +26,53 @@ local replies, keys_per_item, last = {}, tonumber(ARGV[1]), 1
 for first_key = 1, #KEYS, keys_per_item do
   local first = last + 2
   last = last + 1 + ARGV[last + 1]
-  replies[#replies + 1] = run({ unpack(KEYS, first_key, first_key + keys_per_item - 1) }, { unpack(ARGV, first, last) })
+  local keys, args = { unpack(KEYS, first_key, first_key + keys_per_item - 1) }, { unpack(ARGV, first, last) }
+  local is_run, reply = pcall(run, keys, args)
+  if not is_run and type(reply) ~= 'table' then reply = { err = reply } end
+  replies[#replies + 1] = reply
 end
 return replies`;
+}
+
+interface BatchOptions {
+  readonly script: Script;
+  readonly canShareCalls: boolean;
+  /** Called with the error of one item. */
+  readonly toStoreError: (error: Error) => StoreUnavailableError;
 }
 
 /**
  * Runs `script`, a result of `toBatchScript`, once for all items of a turn of the event loop. `canShareCalls`: false in a cluster,
  * where the keys of two items may be on different nodes.
  */
-export function createBatchedScript(script: Script, canShareCalls: boolean): BatchedScript {
+export function createBatchedScript({ script, canShareCalls, toStoreError }: BatchOptions): BatchedScript {
   const maxItems = canShareCalls ? MAX_ITEMS : 1;
   let pending: Item[] = [];
 
   function sendPending(): void {
     const items = pending;
     pending = [];
-    for (let i = 0; i < items.length; i += maxItems) void send(script, items.slice(i, i + maxItems));
+    for (let i = 0; i < items.length; i += maxItems) void send(items.slice(i, i + maxItems));
+  }
+
+  async function send(items: readonly Item[]): Promise<void> {
+    try {
+      const keys: string[] = [];
+      const args: (string | number)[] = [items[0]?.keys.length ?? 0];
+      for (const item of items) {
+        const itemArgs = item.getArgs();
+        keys.push(...item.keys);
+        args.push(itemArgs.length, ...itemArgs);
+      }
+      const replies = (await script(keys, args)) as unknown[];
+      for (const [i, { resolve, reject }] of items.entries()) {
+        const reply = replies[i];
+        if (reply instanceof Error) reject(toStoreError(reply));
+        else resolve(reply);
+      }
+    } catch (error) {
+      for (const { reject } of items) reject(error);
+    }
   }
 
   return function runBatched(keys, getArgs) {
@@ -49,20 +81,4 @@ export function createBatchedScript(script: Script, canShareCalls: boolean): Bat
     pending.push({ keys, getArgs, resolve, reject });
     return promise;
   };
-}
-
-async function send(script: Script, items: readonly Item[]): Promise<void> {
-  try {
-    const keys: string[] = [];
-    const args: (string | number)[] = [items[0]?.keys.length ?? 0];
-    for (const item of items) {
-      const itemArgs = item.getArgs();
-      keys.push(...item.keys);
-      args.push(itemArgs.length, ...itemArgs);
-    }
-    const replies = (await script(keys, args)) as unknown[];
-    for (const [i, { resolve }] of items.entries()) resolve(replies[i]);
-  } catch (error) {
-    for (const { reject } of items) reject(error);
-  }
 }

@@ -94,7 +94,8 @@ export class RedisClient {
   /** A script that runs for many requests: its runs of one turn of the event loop share a call. See `batched-script.ts`. */
   defineBatchedScript(name: string, lua: string, timeoutMs?: number): BatchedScript {
     const script = this.defineScript(name, toBatchScript(lua), timeoutMs);
-    return createBatchedScript(script, !this.isCluster);
+    const toStoreError = (error: Error) => this.#fail(name, error, this.timeoutMs);
+    return createBatchedScript({ script, canShareCalls: !this.isCluster, toStoreError });
   }
 
   /**

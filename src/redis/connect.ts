@@ -7,7 +7,7 @@ import type { RedisAddress, RedisCredentials } from './url.ts';
 export interface RedisSecurity {
   /** Used if the URL asks for TLS. */
   readonly tls?: TlsMaterial;
-  /** Of the Sentinels, which have users of their own. */
+  /** The credentials at the Sentinels. */
   readonly sentinel?: RedisCredentials;
 }
 

@@ -1,6 +1,6 @@
 export interface RedisCredentials {
-  readonly username?: string;
-  readonly password?: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
 }
 
 export interface RedisHost {
@@ -9,7 +9,6 @@ export interface RedisHost {
 }
 
 interface Common {
-  /** Of Redis. The Sentinels have users of their own. */
   readonly credentials: RedisCredentials;
   readonly hasTls: boolean;
   /** The server, the Sentinels, or some nodes of the cluster. */

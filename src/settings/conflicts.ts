@@ -9,22 +9,26 @@ export function findConflicts(settings: Partial<Settings>): string[] {
   if ((settings.WORKERS ?? 1) > 1 && settings.REDIS_URL === undefined) {
     problems.push('WORKERS must be 1 unless REDIS_URL is set: embedded stores belong to one process');
   }
-  if ((settings.CAMPAIGN_SERVICE_CERT_FILE === undefined) !== (settings.CAMPAIGN_SERVICE_KEY_FILE === undefined)) {
-    problems.push('CAMPAIGN_SERVICE_CERT_FILE and CAMPAIGN_SERVICE_KEY_FILE must be set together');
-  }
-  if (!isValidTlsMaterial(settings)) {
-    problems.push('CAMPAIGN_SERVICE_CA_FILE, …_CERT_FILE and …_KEY_FILE must hold certificates and the matching key');
+  for (const name of ['CAMPAIGN_SERVICE', 'REDIS'] as const) {
+    const [ca, cert, key] = [settings[`${name}_CA_FILE`], settings[`${name}_CERT_FILE`], settings[`${name}_KEY_FILE`]];
+    if ((cert === undefined) !== (key === undefined)) {
+      problems.push(`${name}_CERT_FILE and ${name}_KEY_FILE must be set together`);
+    }
+    if (!isValidTlsMaterial(ca, cert, key)) {
+      problems.push(`${name}_CA_FILE, …_CERT_FILE and …_KEY_FILE must hold certificates and the matching key`);
+    }
   }
   return problems;
 }
 
-function isValidTlsMaterial(settings: Partial<Settings>): boolean {
-  const readPem = (file: string | null | undefined) => (file ? readFileSync(file) : undefined);
-  const { CAMPAIGN_SERVICE_CA_FILE, CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE } = settings;
+type File = string | null | undefined;
+
+function isValidTlsMaterial(caFile: File, certFile: File, keyFile: File): boolean {
+  const readPem = (file: File) => (file ? readFileSync(file) : undefined);
   try {
-    const ca = readPem(CAMPAIGN_SERVICE_CA_FILE);
+    const ca = readPem(caFile);
     if (ca) new X509Certificate(ca); // createSecureContext ignores PEM blocks that are not certificates.
-    createSecureContext({ ca, cert: readPem(CAMPAIGN_SERVICE_CERT_FILE), key: readPem(CAMPAIGN_SERVICE_KEY_FILE) });
+    createSecureContext({ ca, cert: readPem(certFile), key: readPem(keyFile) });
     return true;
   } catch {
     return false;

@@ -66,6 +66,14 @@ export const settingDefinitions = {
   ],
   CAMPAIGN_SERVICE_KEY_FILE: [pemFile.optional(), 'Private key (PEM file) of CAMPAIGN_SERVICE_CERT_FILE.'],
   REDIS_URL: [redisUrl.optional(), 'Redis that all gateways share; unset: embedded stores, for one process. Secret.'],
+  REDIS_CA_FILE: [pemFile.optional(), 'CA certificates (PEM file) to trust for Redis instead of the system’s.'],
+  REDIS_CERT_FILE: [pemFile.optional(), 'Client certificate (PEM file) for Redis; requires REDIS_KEY_FILE.'],
+  REDIS_KEY_FILE: [pemFile.optional(), 'Private key (PEM file) of REDIS_CERT_FILE.'],
+  REDIS_SENTINEL_USERNAME: [
+    printableAscii.optional(),
+    'User name at the Sentinels; unset: their default user. The credentials in REDIS_URL are those of Redis.',
+  ],
+  REDIS_SENTINEL_PASSWORD: [printableAscii.optional(), 'Password of the Sentinels. Secret.'],
   REDIS_KEY_PREFIX: [redisKeyPrefix.default('campaign-gateway'), 'Prefix of every key in Redis.'],
   REDIS_TIMEOUT_MS: [
     duration(1, 60_000).default(100),
@@ -139,7 +147,12 @@ export type Settings = {
 
 export const settingNames = Object.keys(settingDefinitions) as SettingName[];
 /** Settings that may also be read from the file named by `NAME_FILE`, and whose values are never printed. */
-export const secretSettings: readonly SettingName[] = ['OPS_TOKEN', 'REDIS_URL', 'CAMPAIGN_SERVICE_TOKEN'];
+export const secretSettings: readonly SettingName[] = [
+  'OPS_TOKEN',
+  'CAMPAIGN_SERVICE_TOKEN',
+  'REDIS_URL',
+  'REDIS_SENTINEL_PASSWORD',
+];
 
 export function describeSetting(name: SettingName): string {
   return settingDefinitions[name][1];

@@ -68,7 +68,7 @@ export const redisUrl = z
   .string()
   .refine(
     (text) => parseRedisUrl(text) !== undefined,
-    'redis://, rediss://, redis+sentinel://h1:p1,h2:p2/MASTER or redis+cluster://h1:p1,h2:p2',
+    'redis://, redis+sentinel://h1:p1,h2:p2/MASTER or redis+cluster://h1:p1,h2:p2, or with rediss for TLS',
   );
 
 export const trustProxy = z
