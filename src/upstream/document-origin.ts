@@ -5,6 +5,7 @@ import { formatTraceparent } from '../telemetry/trace-context.ts';
 import { version } from '../version.ts';
 import type { UpstreamReply, UpstreamRequest } from './attempt.ts';
 import { decodeReply } from './decode.ts';
+import type { Drift } from './drift.ts';
 import { getErrorType, UpstreamFailure } from './failure.ts';
 import type { Document, Origin, OriginRequest, OriginResponse } from './origin.ts';
 import { isCanonicalDocument, parseReply } from './parse-document.ts';
@@ -19,12 +20,13 @@ export interface DocumentOriginOptions {
   readonly log: Logger;
   /** Counts a read by outcome. All endpoints share one counter. */
   readonly count: (outcome: string) => void;
+  readonly drift: Drift;
 }
 
 /** Returns, for a request, the origin of the endpoint's document: fetched, validated and filtered. */
 export function createDocumentOrigin(
   endpoint: Endpoint,
-  { read, maxBodyBytes, token, log, count }: DocumentOriginOptions,
+  { read, maxBodyBytes, token, log, count, drift }: DocumentOriginOptions,
 ): (request: OriginRequest) => Origin {
   const formatPath = compilePathTemplate(endpoint.upstreamPath);
 
@@ -39,7 +41,7 @@ export function createDocumentOrigin(
           return revalidate(stored, reply) ?? this.fetch(signal, deadlineAt);
         }
         const decoded = await decodeReply(reply, maxBodyBytes);
-        let result = parseReply(endpoint, parameters, decoded);
+        let result = parseReply(endpoint, parameters, decoded, drift);
         if (result.outcome === 'foreign_account_group') {
           const fields = { security: true, trace_id: trace.traceId, ...parameters };
           log.warn(fields, 'the campaign service returned a document of another account group');

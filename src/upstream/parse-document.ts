@@ -1,6 +1,7 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { computeEtag } from '../http/etag.ts';
 import type { UpstreamReply } from './attempt.ts';
+import type { Drift } from './drift.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { ReadResult } from './origin.ts';
 import { parseValidators } from './validators.ts';
@@ -15,12 +16,13 @@ export function parseReply(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
   reply: Exclude<UpstreamReply, { outcome: 'not_modified' }>,
+  drift?: Drift,
 ): ParsedReply {
   if (reply.outcome === 'not_found') return { outcome: 'not_found' };
   const document = resolveJsonPointer(parseJson(reply.body), endpoint.resultPointer);
   // Before validation: a 502 for an invalid document would reveal that it exists.
   if (belongsToOtherGroup(document, parameters['accountGroupId'])) return { outcome: 'foreign_account_group' };
-  const data = validateAndFilter(endpoint, parameters, document);
+  const data = validateAndFilter(endpoint, parameters, document, drift);
   return { outcome: 'found', data, etag: computeEtag(data), validators: parseValidators(reply.headers) };
 }
 
@@ -41,15 +43,19 @@ function validateAndFilter(
   endpoint: Endpoint,
   parameters: Readonly<Record<string, string>>,
   document: unknown,
+  drift?: Drift,
 ): string {
   const parsed = endpoint.response.safeParse(document);
   if (!parsed.success) {
+    drift?.countInvalid(parsed.error.issues.map((issue) => issue.path));
     const fields = parsed.error.issues.map((issue) => issue.path.join('.') || '(document)').join(', ');
     throw new UpstreamFailure('invalid_document', `the document does not match the schema: ${fields}`);
   }
   if (parsed.data['id'] !== parameters[endpoint.idParameter]) {
+    drift?.countInvalid([['id']]);
     throw new UpstreamFailure('invalid_document', 'the id differs from the requested one');
   }
+  drift?.countDropped(document, parsed.data);
   return JSON.stringify(parsed.data);
 }
 

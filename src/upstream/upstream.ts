@@ -6,6 +6,7 @@ import { instrumentAttempts } from './attempt-telemetry.ts';
 import { Bulkhead } from './bulkhead.ts';
 import { CircuitBreaker, type CircuitState } from './circuit-breaker.ts';
 import { createDocumentOrigin } from './document-origin.ts';
+import { createDrift } from './drift.ts';
 import { UpstreamFailure } from './failure.ts';
 import { createForwarder } from './forward.ts';
 import type { Origin, OriginRequest } from './origin.ts';
@@ -46,7 +47,7 @@ export function createUpstream(settings: UpstreamSettings, log: Logger): Upstrea
   // Outcomes: `found`, `not_found`, `not_modified`, `abandoned`, or the failure reason.
   const count = counter('campaign_gateway.upstream.reads', 'Reads from the campaign service, by outcome', ['outcome']);
   const { CAMPAIGN_SERVICE_MAX_BODY_BYTES: maxBodyBytes, CAMPAIGN_SERVICE_TOKEN: token } = settings;
-  const options = { read, maxBodyBytes, token, log, count };
+  const options = { read, maxBodyBytes, token, log, count, drift: createDrift(log) };
   return {
     forEndpoint: (endpoint) => createDocumentOrigin(endpoint, options),
     circuit: () => breaker.state,

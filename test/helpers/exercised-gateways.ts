@@ -71,6 +71,8 @@ async function exerciseCache(stack: Stack, gateway: GatewayProcess, key: string)
 async function exerciseUpstreamFailures(stack: Stack, gateway: GatewayProcess, key: string): Promise<void> {
   stack.upstream.respond = respondWithJson({}, 404);
   await read(gateway, key, 'cmp_missing');
+  stack.upstream.respond = respondWithJson({});
+  await read(gateway, key, 'cmp_invalid');
   await read({ ...gateway, url: `${gateway.url}/nowhere` }, key);
   stack.upstream.respond = () => {}; // Never responds.
   await read(gateway, key, 'cmp_timeout');
