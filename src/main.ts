@@ -9,7 +9,7 @@ import { formatHttpUrl } from './http/format-url.ts';
 import { postInvalidations } from './operations/cache-invalidations.ts';
 import { createOperations } from './operations/operations.ts';
 import type { Settings } from './settings/definitions.ts';
-import { loadSettings, SettingsError } from './settings/load.ts';
+import { loadSettings, maskCredentials, SettingsError } from './settings/load.ts';
 import { findMisspellings } from './settings/misspellings.ts';
 import { createStores } from './stores.ts';
 import { createLog } from './telemetry/log.ts';
@@ -59,6 +59,7 @@ state = 'serving';
 log.info({ ...addresses, version, node: process.version, ...describeDependencies() }, 'listening');
 void workerGroup.replaced.then(retire);
 await workerGroup.reportReady();
+if (cluster.isPrimary) log.info({ workers: settings.WORKERS }, 'ready');
 
 function loadSettingsOrExit(): Settings {
   try {
@@ -106,9 +107,17 @@ async function listen(server: Server, host: string, portSetting: 'PORT' | 'OPS_P
 function describeDependencies() {
   const { origin, pathname } = settings.CAMPAIGN_SERVICE_URL; // Without credentials.
   return {
-    store: settings.REDIS_URL === undefined ? 'embedded' : 'redis',
+    ...describeStore(),
     campaign_service: origin + pathname.replace(/\/$/, ''),
+    workers: settings.WORKERS,
   };
+}
+
+/** The topology, servers and database of Redis are in its URL. */
+function describeStore() {
+  const { REDIS_URL, KEYS_FILE } = settings;
+  if (REDIS_URL === undefined) return { store: 'embedded', keys_file: KEYS_FILE };
+  return { store: 'redis', redis_url: maskCredentials(REDIS_URL) };
 }
 
 // Stop

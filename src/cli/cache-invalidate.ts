@@ -6,11 +6,20 @@ import { withStores } from './open-stores.ts';
 import { postInvalidation } from './post-invalidation.ts';
 
 const USAGE = '--account-group GROUP [--campaign CAMPAIGN]';
+const scopeHelp = {
+  'account-group': ['GROUP', 'Account group of the campaigns.'],
+  campaign: ['CAMPAIGN', 'One campaign. Default: every campaign of the account group.'],
+} as const;
 const scope = { 'account-group': once(identifier), campaign: once(identifier).optional() };
 
 export const invalidateCache = defineCommand({
   usage: `${USAGE} [--hard]`,
   summary: 'Make cached responses stale on every gateway; --hard removes them.',
+  help: {
+    ...scopeHelp,
+    hard: ['', 'Remove the responses. Without it they are served while they are refreshed.'],
+  },
+  example: '--account-group ag_north --campaign cmp_1',
   options: { ...scope, hard: z.boolean().default(false) },
   run: ({ options, env }) =>
     invalidate(env, options['account-group'], options.campaign, options.hard ? 'hard' : 'soft'),
@@ -19,6 +28,8 @@ export const invalidateCache = defineCommand({
 export const purgeCache = defineCommand({
   usage: USAGE,
   summary: 'The same as cache invalidate --hard.',
+  help: scopeHelp,
+  example: '--account-group ag_north --campaign cmp_1',
   options: scope,
   run: ({ options, env }) => invalidate(env, options['account-group'], options.campaign, 'hard'),
 });

@@ -1,8 +1,11 @@
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { CommandError } from './command-error.ts';
+import { findSimilar } from './similar.ts';
 
 export interface TextOutput {
+  /** Whether a person reads it. */
+  readonly isTTY?: boolean;
   write(text: string): unknown;
 }
 
@@ -25,25 +28,35 @@ interface CommandInput<Options> extends Omit<CliIo, 'stdout'> {
   readonly operand: string;
 }
 
+/** The name of an option's value, empty for a flag, and one sentence. */
+export type OptionHelp = readonly [value: string, description: string];
+
 interface CommandDefinition<Shape extends z.ZodRawShape> {
   /** Operands and options, for the help. A command whose usage starts with `ID` takes the id of a key, with `FILE` a path. */
   readonly usage: string;
   readonly summary: string;
+  /** Explains every option. */
+  readonly help: { readonly [Name in keyof Shape]: OptionHelp };
+  /** What follows the name of the command in the example. */
+  readonly example: string;
   /** By name. An option that accepts `true` is a flag; the others get an array of all their values. */
   readonly options: Shape;
   run(input: CommandInput<z.output<z.ZodObject<Shape>>>): CommandOutput | Promise<CommandOutput>;
 }
 
-export interface Command extends Pick<CommandDefinition<z.ZodRawShape>, 'usage' | 'summary'> {
+export interface Command extends Pick<CommandDefinition<z.ZodRawShape>, 'usage' | 'summary' | 'example'> {
+  readonly help: Readonly<Record<string, OptionHelp>>;
   /** Returns the output. Throws `CommandError` on wrong usage before it opens a store. */
   run(args: readonly string[], io: CliIo): Promise<string>;
 }
 
 export function defineCommand<Shape extends z.ZodRawShape>(definition: CommandDefinition<Shape>): Command {
-  const { usage, summary, options, run } = definition;
+  const { usage, summary, help, example, options, run } = definition;
   return {
     usage,
     summary,
+    help,
+    example,
     run: async (args, { env, stderr }) => {
       const { json, values, operand } = parseWords(args, options, /^(ID|FILE)\b/.exec(usage)?.[0]);
       const output = await run({ options: validate(z.object(options), values), operand, env, stderr });
@@ -77,7 +90,7 @@ function parseWords(args: readonly string[], shape: z.ZodRawShape, operandName: 
     return [name, isFlag ? { type: 'boolean' as const } : { type: 'string' as const, multiple: true }];
   });
   const options = { json: { type: 'boolean' as const }, ...Object.fromEntries(types) };
-  const parsed = parseOrReject(() =>
+  const parsed = parseOrReject(Object.keys(options), () =>
     parseArgs({ args: [...args], options, allowPositionals: operandName !== undefined }),
   );
   const { json, ...values }: Readonly<Record<string, unknown>> = parsed.values;
@@ -87,11 +100,14 @@ function parseWords(args: readonly string[], shape: z.ZodRawShape, operandName: 
 }
 
 /** Rephrases an error of `parseArgs`, whose first sentence names the argument. */
-function parseOrReject<T>(parse: () => T): T {
+function parseOrReject<T>(optionNames: readonly string[], parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    throw new CommandError('usage', `${(error as Error).message.split(/\.\s|\.?\n/)[0]?.replace(/\.$/, '')}.`);
+    const problem = (error as Error).message.split(/\.\s|\.?\n/)[0]?.replace(/\.$/, '') ?? '';
+    const unknownOption = /^Unknown option '--(.*)'$/.exec(problem)?.[1];
+    const similar = unknownOption === undefined ? undefined : findSimilar(unknownOption, optionNames);
+    throw new CommandError('usage', similar === undefined ? `${problem}.` : `${problem}: did you mean --${similar}?`);
   }
 }
 

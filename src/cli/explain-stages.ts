@@ -6,12 +6,13 @@ import { type ApiKey, keyStatus } from '../keys/api-key.ts';
 import { checkPermission } from '../middleware/authorize.ts';
 import { checkAccountGroup } from '../middleware/require-account-group.ts';
 import { checkParams } from '../middleware/validate-params.ts';
+import type { PublicRoute } from '../openapi/routes.ts';
 import { keyRateLimits, type LimitState, type RateLimit } from '../rate-limit/rate-limiter.ts';
 import { type ExplainCacheDeps, explainReadDocument } from './explain-cache.ts';
 import { passed, rejected, runCheck, type StageResult, unknown } from './stage-result.ts';
 
 interface Stage extends StageResult {
-  /** `route`: no endpoint has this path. */
+  /** `route`: the path is not one of an endpoint. */
   readonly stage: StageName | 'route';
 }
 
@@ -26,11 +27,20 @@ export interface Explanation {
 
 export interface ExplainDeps extends ExplainCacheDeps {
   readonly endpoints: readonly Endpoint[];
+  /** Routes that need no key. */
+  readonly publicRoutes: readonly Pick<PublicRoute, 'path' | 'status'>[];
   readonly defaultLimit: RateLimit;
 }
 
 /** Explains what each stage would decide on a GET request with this key, without forwarding or counting it. */
 export async function explain(key: ApiKey, path: string, deps: ExplainDeps): Promise<Explanation> {
+  const route = deps.publicRoutes.find((route) => route.path === pathFromTarget(path));
+  if (route) {
+    const { status } = route;
+    const details = 'This route needs no API key: it checks none and counts against no limit.';
+    const stage = { stage: 'route', result: 'responds', status, code: null, details } as const;
+    return { keyId: key.id, path, stages: [stage], response: { status, code: null } };
+  }
   const stages: Stage[] = [
     { stage: 'authenticate', ...explainAuthenticate(key) },
     { stage: 'rateLimit', ...(await explainRateLimit(key, deps)) },

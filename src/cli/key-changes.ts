@@ -8,18 +8,26 @@ import { findKey } from './open-stores.ts';
 
 /** Who changes a key, for its history and the audit log. */
 export const actorOption = once(actorSchema).default(getSystemUser);
+export const actorHelp = [
+  'NAME',
+  'Who makes the change, for the history and the audit log. Default: the system user.',
+] as const;
 
 export function createChange(action: KeyChange['action'], actor: string, otherKey: string | null = null): KeyChange {
   return { at: new Date().toISOString(), actor, action, otherKey };
 }
 
-/** Writes one line to the audit log, whatever LOG_LEVEL is. `removed`: a record that leaves no history. */
+/**
+ * Writes one line to the audit log, whatever LOG_LEVEL is, unless a person reads it: the output of the command states the
+ * change. `removed`: a record that leaves no history.
+ */
 export function logChange(
   stderr: TextOutput,
   keyId: string,
   change: Omit<KeyChange, 'action'> & { readonly action: KeyChange['action'] | 'removed' },
   changed: FieldChanges = {},
 ): void {
+  if (stderr.isTTY) return;
   const { at, actor, action, otherKey } = change;
   const fields = { level: 'info', time: at, service: 'campaign-gateway', key_id: keyId, action, actor };
   stderr.write(`${JSON.stringify({ ...fields, other_key_id: otherKey ?? undefined, changed, msg: 'key changed' })}\n`);

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { identifier } from '../endpoints/identifier.ts';
 import { type ApiKey, permissionSchema } from '../keys/api-key.ts';
 import { parseRateLimit, rateLimitSchema } from '../rate-limit/rate-limiter.ts';
-import { once } from './command.ts';
+import { type OptionHelp, once } from './command.ts';
 import { CommandError } from './command-error.ts';
 import { durationSchema } from './new-key.ts';
 
@@ -24,6 +24,15 @@ export const keyOptions = {
     .refine((limits) => new Set(limits.map(getWindowMs)).size === limits.length, 'must have different windows'),
   'expires-in': once(durationSchema).optional(),
 };
+
+export const keyOptionHelp = {
+  name: ['NAME', 'Name of the key in lists, 1–100 characters.'],
+  permission: ['RESOURCE:ACTION', 'A permission of the key, such as campaigns:read. Repeat it for more.'],
+  'account-group': ['GROUP', 'An account group that the key has access to. Repeat it for more.'],
+  'all-account-groups': ['', 'Access to every account group, also to future ones.'],
+  'rate-limit': ['N/W', 'N requests per window W, such as 600/60s or 600/60s,burst=50. Repeat it for other windows.'],
+  'expires-in': ['DURATION', 'Lifetime of the key from now, such as 90d, 12h, 30m or 45s.'],
+} as const satisfies Readonly<Record<keyof typeof keyOptions, OptionHelp>>;
 
 /** Undefined if the options name no account group. */
 export function parseAccountGroups(options: {

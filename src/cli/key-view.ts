@@ -35,6 +35,23 @@ export function toTableRows(record: ApiKey): string[][] {
   ];
 }
 
+/** A timestamp to the minute, `2026-11-29 06:40Z`. Other text stays as it is. */
+export function formatMinute(timestamp: string): string {
+  return timestamp.replace(/^(\S+)T(\d\d:\d\d):\S+Z$/, '$1 $2Z');
+}
+
+const EXPIRES_SOON_MS = 14 * 86_400_000;
+
+/** With a mark if an active key expires soon. */
+export function formatExpiry(record: ApiKey, now: number): string {
+  if (record.expiresAt === null) return 'never';
+  const expiry = formatMinute(record.expiresAt);
+  const remainingMs = Date.parse(record.expiresAt) - now;
+  if (keyStatus(record, now) !== 'active' || remainingMs > EXPIRES_SOON_MS) return expiry;
+  const days = Math.floor(remainingMs / 86_400_000);
+  return `${expiry} (in ${days === 0 ? 'less than a day' : days === 1 ? '1 day' : `${days} days`})`;
+}
+
 export function formatAccountGroups(accountGroupIds: ApiKey['accountGroupIds']): string {
   return accountGroupIds === '*' ? 'all' : accountGroupIds.join(' ');
 }

@@ -11,6 +11,8 @@ import { withStores } from './open-stores.ts';
 export const exportKeys = defineCommand({
   usage: '[--out FILE]',
   summary: 'Print every key record with its hash, or write them to a file that only its owner can read.',
+  help: { out: ['FILE', 'File to write. Default: standard output.'] },
+  example: '--out keys.json',
   options: { out: once(z.string().min(1, 'must be the path of a file')).optional() },
   run: ({ options: { out }, env }) =>
     withStores(env, async ({ keys }) => {

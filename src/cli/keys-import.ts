@@ -6,12 +6,14 @@ import { parseKeysDocument } from '../keys/keys-document.ts';
 import { compareRecords } from '../keys/record-changes.ts';
 import { defineCommand } from './command.ts';
 import { CommandError } from './command-error.ts';
-import { actorOption, createChange, logChange } from './key-changes.ts';
+import { actorHelp, actorOption, createChange, logChange } from './key-changes.ts';
 import { withStores } from './open-stores.ts';
 
 export const importKeys = defineCommand({
   usage: 'FILE [--replace] [--actor NAME]',
   summary: 'Add the keys of an export, all or none. With --replace, keys that exist are replaced.',
+  help: { replace: ['', 'Replace keys that exist. Without it, an id that exists is an error.'], actor: actorHelp },
+  example: 'keys.json',
   options: { replace: z.boolean().default(false), actor: actorOption },
   run: async ({ operand: file, options: { replace, actor }, env, stderr }) => {
     const records = await readExport(file);

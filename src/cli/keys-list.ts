@@ -1,14 +1,25 @@
 import { keyStatus } from '../keys/api-key.ts';
 import { defineCommand, formatTable } from './command.ts';
-import { byCreation, formatAccountGroups, formatLastUsed, readLastUsed, toPublicKey, toTableRows } from './key-view.ts';
+import {
+  byCreation,
+  formatAccountGroups,
+  formatExpiry,
+  formatLastUsed,
+  formatMinute,
+  readLastUsed,
+  toPublicKey,
+  toTableRows,
+} from './key-view.ts';
 import { findKey, withStores } from './open-stores.ts';
 
-const listHeader = ['ID', 'STATUS', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'];
+const listHeader = ['ID', 'STATUS', 'CREATED', 'EXPIRES', 'LAST USED', 'NAME', 'PERMISSIONS', 'ACCOUNT GROUPS'];
 const historyHeader = ['CHANGED', 'ACTION', 'ACTOR', 'FIELDS', 'OTHER KEY'];
 
 export const listKeys = defineCommand({
   usage: '',
-  summary: 'List all keys.',
+  summary: 'List all keys. A key that expires within 14 days is marked with the days that remain.',
+  help: {},
+  example: '',
   options: {},
   run: ({ env }) =>
     withStores(env, async (stores) => {
@@ -23,7 +34,9 @@ export const listKeys = defineCommand({
       const rows = records.map((record) => [
         record.id,
         keyStatus(record, Date.now()),
-        formatLastUsed(lastUsed, record.id),
+        formatMinute(record.createdAt),
+        formatExpiry(record, Date.now()),
+        formatMinute(formatLastUsed(lastUsed, record.id)),
         record.name,
         record.permissions.join(' '),
         formatAccountGroups(record.accountGroupIds),
@@ -37,6 +50,8 @@ export const listKeys = defineCommand({
 export const showKey = defineCommand({
   usage: 'ID',
   summary: 'Show a key and its history.',
+  help: {},
+  example: '48yg9dyreorj43c7',
   options: {},
   run: ({ operand: id, env }) =>
     withStores(env, async (stores) => {

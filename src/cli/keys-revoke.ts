@@ -1,12 +1,14 @@
 import { CorruptRecordError } from '../redis/store-errors.ts';
 import { defineCommand } from './command.ts';
-import { actorOption, changeKey, createChange, logChange } from './key-changes.ts';
+import { actorHelp, actorOption, changeKey, createChange, logChange } from './key-changes.ts';
 import { readLastUsed, toPublicKey } from './key-view.ts';
 import { withStores } from './open-stores.ts';
 
 export const revokeKey = defineCommand({
   usage: 'ID [--actor NAME]',
   summary: 'Revoke a key permanently. A corrupt record is removed.',
+  help: { actor: actorHelp },
+  example: '48yg9dyreorj43c7',
   options: { actor: actorOption },
   run: ({ operand: id, options: { actor }, env, stderr }) =>
     withStores(env, async (stores) => {

@@ -3,7 +3,7 @@ import type { ApiKey } from '../keys/api-key.ts';
 import { compareRecords } from '../keys/record-changes.ts';
 import { defineCommand, once } from './command.ts';
 import { CommandError } from './command-error.ts';
-import { actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
+import { actorHelp, actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
 import { durationSchema, formatNewKey, issueKey } from './new-key.ts';
 import { findKey, withStores } from './open-stores.ts';
 
@@ -15,6 +15,11 @@ export const rotateKey = defineCommand({
   usage: 'ID [--overlap 24h] [--actor NAME]',
   summary:
     'Create a successor with the same rights, rate-limit buckets and lifetime. The old key expires after the overlap.',
+  help: {
+    overlap: ['DURATION', 'How long the old key stays valid, such as 24h (the default) or 0s.'],
+    actor: actorHelp,
+  },
+  example: '48yg9dyreorj43c7 --overlap 7d',
   options: { overlap: once(overlapSchema).default(DEFAULT_OVERLAP_MS), actor: actorOption },
   run: ({ operand: id, options: { overlap, actor }, env, stderr }) =>
     withStores(env, async ({ keys }) => {

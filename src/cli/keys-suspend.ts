@@ -1,10 +1,15 @@
 import type { ApiKey, KeyChange } from '../keys/api-key.ts';
 import { type CliIo, type CommandOutput, defineCommand } from './command.ts';
-import { actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
+import { actorHelp, actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
 import { readLastUsed, toPublicKey } from './key-view.ts';
 import { withStores } from './open-stores.ts';
 
-const definition = { usage: 'ID [--actor NAME]', options: { actor: actorOption } };
+const definition = {
+  usage: 'ID [--actor NAME]',
+  help: { actor: actorHelp },
+  example: '48yg9dyreorj43c7',
+  options: { actor: actorOption },
+};
 
 export const suspendKey = defineCommand({
   ...definition,

@@ -3,10 +3,11 @@ import { type ApiKey, addMs } from '../keys/api-key.ts';
 import { compareRecords } from '../keys/record-changes.ts';
 import { defineCommand, formatTable } from './command.ts';
 import { CommandError } from './command-error.ts';
-import { actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
-import { keyOptions, parseAccountGroups } from './key-options.ts';
+import { actorHelp, actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
+import { keyOptionHelp, keyOptions, parseAccountGroups } from './key-options.ts';
 import { readLastUsed, toPublicKey, toTableRows } from './key-view.ts';
 import { withStores } from './open-stores.ts';
+import { warnAboutPermissions } from './permission-warning.ts';
 
 const updateOptions = {
   ...keyOptions,
@@ -20,7 +21,10 @@ export const updateKey = defineCommand({
   usage:
     'ID [--name NAME] [--permission RESOURCE:ACTION...] [--account-group GROUP... | --all-account-groups] ' +
     '[--rate-limit 600/60s...] [--expires-in 90d | --no-expiry] [--actor NAME]',
-  summary: 'Replace what the options name. --expires-in counts from now. Rate limits keep the requests used so far.',
+  summary:
+    'Replace what the options name, and nothing else. Requests counted so far count against new rate limits, too.',
+  help: { ...keyOptionHelp, 'no-expiry': ['', 'The key never expires.'], actor: actorHelp },
+  example: '48yg9dyreorj43c7 --rate-limit 1200/60s',
   options: { ...updateOptions, actor: actorOption },
   run: ({ operand: id, options, env, stderr }) => {
     const change = createChange('updated', options.actor);
@@ -31,7 +35,10 @@ export const updateKey = defineCommand({
         const isChanged = Object.keys(compareRecords(previous, { ...previous, ...fields })).length > 0;
         return isChanged ? fields : undefined;
       });
-      if (changed) logChange(stderr, id, change, changed);
+      if (changed) {
+        if (fields.permissions) warnAboutPermissions(stderr, fields.permissions);
+        logChange(stderr, id, change, changed);
+      }
       const summary = changed ? `Updated key ${id}.` : `Key ${id} is unchanged.`;
       return {
         json: toPublicKey(record, await readLastUsed(stores, [id])),

@@ -1,9 +1,11 @@
 import { CorruptRecordError, StoreUnavailableError } from '../redis/store-errors.ts';
 import { SettingsError } from '../settings/load.ts';
+import { version } from '../version.ts';
 import { invalidateCache, purgeCache } from './cache-invalidate.ts';
-import type { CliIo, Command } from './command.ts';
+import { type CliIo, formatJson } from './command.ts';
 import { CommandError, exitCodes } from './command-error.ts';
 import { explainRequest } from './explain.ts';
+import { type Commands, formatCommandHelp, formatHelp, getProgramName } from './help.ts';
 import { createKey } from './keys-create.ts';
 import { exportKeys } from './keys-export.ts';
 import { importKeys } from './keys-import.ts';
@@ -13,8 +15,9 @@ import { rotateKey } from './keys-rotate.ts';
 import { resumeKey, suspendKey } from './keys-suspend.ts';
 import { updateKey } from './keys-update.ts';
 import { printOpenapi, showConfig } from './settings-commands.ts';
+import { findSimilar } from './similar.ts';
 
-const commands: ReadonlyMap<string, Command> = new Map([
+const commands: Commands = new Map([
   ['keys create', createKey],
   ['keys list', listKeys],
   ['keys show', showKey],
@@ -34,7 +37,7 @@ const commands: ReadonlyMap<string, Command> = new Map([
 
 /**
  * Runs one command and resolves to its exit code. On success the output goes to `stdout`; otherwise one sentence goes to
- * `stderr`. The audit log of `keys` commands goes to `stderr` too.
+ * `stderr`. Warnings and, unless `stderr` is a terminal, the audit log of `keys` commands go to `stderr` too.
  */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
   try {
@@ -50,28 +53,46 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
 /** The name of a command is its first word, or its first two. `--json` may stand anywhere. */
 async function run(given: readonly string[], io: CliIo): Promise<string> {
   const args = given.toSorted((a, b) => Number(a === '--json') - Number(b === '--json'));
-  if (args[0] === 'help' || args.includes('--help') || args.includes('-h')) return formatHelp();
-  for (const length of [1, 2]) {
-    const command = commands.get(args.slice(0, length).join(' '));
-    if (command) return command.run(args.slice(length), io);
+  const program = getProgramName(io.env);
+  if (args[0] === '--version') return args.includes('--json') ? formatJson({ version }) : `${version}\n`;
+  if (args[0] === 'help' || args.includes('--help') || args.includes('-h')) {
+    return help(
+      program,
+      args.filter((word) => !['help', '--help', '-h', '--json'].includes(word)),
+    );
   }
-  const problem = args.length === 0 ? 'No command given.' : `Unknown command: ${args.slice(0, 2).join(' ')}.`;
-  throw new CommandError('usage', `${problem} Run campaign-gateway --help for a list of commands.`);
+  const found = findCommand(args);
+  if (found) return found.command.run(args.slice(found.length), io);
+  throw new CommandError('usage', describeUnknown(program, args));
 }
 
-function formatHelp(): string {
-  const lines = [...commands].flatMap(([name, { usage, summary }]) => [
-    `  ${name.padEnd(16)} ${summary}`,
-    ...(usage === '' ? [] : [`                   ${usage}`]),
-  ]);
-  return `Usage: campaign-gateway COMMAND [OPTIONS]
+function findCommand(args: readonly string[]) {
+  for (const length of [1, 2]) {
+    const name = args.slice(0, length).join(' ');
+    const command = commands.get(name);
+    if (command) return { name, command, length };
+  }
+  return undefined;
+}
 
-${lines.join('\n')}
+/** `keys` alone has the help of all `keys` commands. */
+function help(program: string, words: readonly string[]): string {
+  const found = findCommand(words);
+  if (found) return formatCommandHelp(program, found.name, found.command);
+  const group = [...commands].filter(([name]) => name.startsWith(`${words[0]} `));
+  return formatHelp(program, group.length > 0 ? new Map(group) : commands);
+}
 
-Every command accepts --json, which prints one JSON value to standard output. --actor names who changes a key, for its
-history; the default is the system user. Settings are read from the environment, as the gateway does: see
-config/gateway.env.
-`;
+function describeUnknown(program: string, args: readonly string[]): string {
+  const [first, second] = args.filter((word) => !word.startsWith('-'));
+  const names = [...commands.keys()];
+  const isGroup = names.some((name) => name.startsWith(`${first} `));
+  const advice = `Run ${program} ${isGroup ? `${first} ` : ''}--help for a list of commands.`;
+  if (first === undefined) return `No command given. ${advice}`;
+  if (isGroup && second === undefined) return `Incomplete command: ${first}. ${advice}`;
+  const similar = findSimilar(`${first} ${second}`, names) ?? findSimilar(first, names);
+  const suggestion = similar === undefined ? '' : `Did you mean ${similar}? `;
+  return `Unknown command: ${second === undefined ? first : `${first} ${second}`}. ${suggestion}${advice}`;
 }
 
 function describeFailure(error: unknown): [code: number, message: string] {

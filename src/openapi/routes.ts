@@ -10,6 +10,8 @@ import { serveAsset } from './static-asset.ts';
 /** A route that needs no key. */
 export interface PublicRoute {
   readonly path: `/${string}`;
+  /** Of the response to a GET request without a condition. */
+  readonly status: 200 | 302;
   readonly handlers: readonly RequestHandler[];
 }
 
@@ -18,6 +20,7 @@ export function openApiRoutes(endpoints: readonly Endpoint[], docs: boolean): re
   const document = buildOpenApiDocument(endpoints);
   const route = {
     path: '/openapi.json',
+    status: 200,
     handlers: [serveAsset('application/json; charset=utf-8', `${JSON.stringify(document, null, 2)}\n`)],
   } as const;
   return docs ? [route, ...pageRoutes(renderPage(endpoints, document as unknown as Reference))] : [route];
@@ -25,12 +28,13 @@ export function openApiRoutes(endpoints: readonly Endpoint[], docs: boolean): re
 
 function pageRoutes(page: string): readonly PublicRoute[] {
   const asset = (path: `/${string}`, type: string, content: string | Buffer): PublicRoute => {
-    return { path, handlers: [securityHeaders, serveAsset(`${type}; charset=utf-8`, content)] };
+    return { path, status: 200, handlers: [securityHeaders, serveAsset(`${type}; charset=utf-8`, content)] };
   };
   const file = (name: string) => readFileSync(new URL(`page/${name}`, import.meta.url));
   return [
     {
       path: '/',
+      status: 302,
       handlers: [(_request, response) => response.set('Cache-Control', 'public, no-cache').redirect('/docs')],
     },
     asset('/docs', 'text/html', page),

@@ -56,11 +56,18 @@ export function defaultText(name: SettingName): string | undefined {
   return result.success && result.data !== undefined ? String(result.data) : undefined;
 }
 
-/** The settings in force as JSON values. Secrets are masked. */
+/** Where the value of a setting comes from. */
+export function findSource(environment: Environment, name: SettingName): 'environment' | 'default' | `${string}_FILE` {
+  if (environment[name]) return 'environment';
+  return secretSettings.includes(name) && environment[`${name}_FILE`] ? `${name}_FILE` : 'default';
+}
+
+/** The settings in force as JSON values. Secrets are masked; of `REDIS_URL`, the user name and the password. */
 export function redactSettings(settings: Settings): Record<SettingName, string | number | boolean | null> {
   const entries = settingNames.map((name) => {
     const value = settings[name];
     if (value === undefined) return [name, null];
+    if (name === 'REDIS_URL') return [name, maskCredentials(String(value))];
     if (secretSettings.includes(name)) return [name, '********'];
     return [name, value instanceof URL ? value.href.replace(/\/$/, '') : value];
   });
@@ -86,11 +93,16 @@ function readSecret(file: string): string {
   }
 }
 
+/** Replaces the user name and the password of a URL. */
+export function maskCredentials(url: string): string {
+  return url.replace(/\/\/[^/]*@/, '//***@');
+}
+
 const MAX_QUOTED_CHARS = 100;
 
 /** Empty for a secret. User names, passwords and queries of URLs are masked: they may hold one too. */
 function quoteValue(name: SettingName, text: string): string {
   if (secretSettings.includes(name)) return '';
-  const masked = text.replace(/\/\/[^/]*@/, '//***@').replace(/\?.*/s, '?***');
+  const masked = maskCredentials(text).replace(/\?.*/s, '?***');
   return `, not ${JSON.stringify(masked.slice(0, MAX_QUOTED_CHARS))}`;
 }

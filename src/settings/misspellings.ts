@@ -28,7 +28,7 @@ function sortLetters(name: string): string {
 }
 
 /** Levenshtein distance: the number of insertions, deletions and substitutions. */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (const [i, letter] of [...a].entries()) {
     const current = [i + 1];

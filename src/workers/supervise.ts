@@ -51,7 +51,7 @@ export async function superviseWorkers(settings: WorkerSettings, log: Logger): P
   await Promise.all(slots.map(({ ready }) => ready));
   if (state === 'starting') {
     state = 'running';
-    log.info({ workers: WORKERS }, 'workers started');
+    log.info({ workers: WORKERS }, 'ready');
     allReady.resolve();
   }
   return new Promise(() => {});

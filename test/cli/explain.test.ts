@@ -9,6 +9,7 @@ import { cachePolicy } from '../../src/cache/freshness.ts';
 import { type Explanation, explain } from '../../src/cli/explain-stages.ts';
 import { type CliStores, openStores } from '../../src/cli/open-stores.ts';
 import { publicEndpoints } from '../../src/endpoints/index.ts';
+import { openApiRoutes } from '../../src/openapi/routes.ts';
 import { parseRateLimit } from '../../src/rate-limit/rate-limiter.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
@@ -50,11 +51,13 @@ const getId = (key: string) => key.split('_')[1] as string;
 
 async function explainRequest(key: string, target: string): Promise<Explanation> {
   const settings = loadSettings(environment);
+  const endpoints = publicEndpoints(settings);
   const record = await stores.keys.find(getId(key));
   if (!record) throw new Error('no such key');
   return explain(record, target, {
     redis: stores.redis,
-    endpoints: publicEndpoints(settings),
+    endpoints,
+    publicRoutes: openApiRoutes(endpoints, settings.DOCS),
     defaultLimit: parseRateLimit(settings.RATE_LIMIT_DEFAULT),
     cachePolicy: cachePolicy(settings),
   });
@@ -74,7 +77,7 @@ async function send(gateway: InProcessGateway, key: string, target: string) {
     .on('error', reject)
     .end();
   const { status, body } = await promise;
-  return { status, error: JSON.parse(body).error };
+  return { status, error: body.startsWith('{') ? JSON.parse(body).error : undefined };
 }
 
 const yesterday = new Date(Date.now() - 86_400_000).toISOString();
@@ -116,6 +119,12 @@ const targets = [
   '/v1/accounts/ag_1/campaigns/cmp_1/steps',
   '/v1/accounts/ag_1',
   '//',
+  '/',
+  '/docs',
+  '/docs?a',
+  '/Docs',
+  '/docs/page.css',
+  '/openapi.json',
   '/openapi.yaml',
 ];
 
@@ -139,8 +148,13 @@ const randomPath = fc.oneof(
   fc.tuple(segment, segment).map(([group, campaign]) => `/v1/accounts/${group}/campaigns/${campaign}`),
 );
 
+function getExpectedStages(names: readonly string[]): readonly string[] {
+  if (names[0] === 'route') return ['route']; // It needs no key.
+  return names.includes('route') ? ['authenticate', 'rateLimit', 'route'] : stageOrder;
+}
+
 test('explain predicts the response to every combination of key and path', async () => {
-  const gateway = await stack.gateway({ ...environment, DOCS: 'false' }); // The reference page needs no key.
+  const gateway = await stack.gateway(environment);
   const allTargets = [...targets, ...fc.sample(randomPath, 20)];
   for (const [name, rights, requestsBefore] of keyCases) {
     const key = await stack.key(rights);
@@ -154,8 +168,7 @@ test('explain predicts the response to every combination of key and path', async
       const decisive = stages.find(({ result }) => result !== 'passed');
       if (status === 403 || status === 400) expect(decisive?.details).toBe(error.details);
       const names = stages.map(({ stage }) => stage);
-      const expected = names.includes('route') ? ['authenticate', 'rateLimit', 'route'] : stageOrder;
-      expect(names).toEqual(expected.slice(0, names.length));
+      expect(names).toEqual(getExpectedStages(names).slice(0, names.length));
     }
   }
 });
@@ -230,6 +243,8 @@ test('the command prints a table and the response, or one JSON value', async () 
       '',
     ].join('\n'),
   );
+  const fullUrl = [...args.slice(0, -1), `https://api.example.com${target}?a=b`];
+  expect((await cli(fullUrl, environment)).stdout).toBe(stdout);
   const explanation = await cliJson(args, environment);
   expect(explanation).toMatchObject({ keyId: getId(key), path: target, response: { status: 403, code: 'FORBIDDEN' } });
   expect(explanation.stages.map(({ stage, result }: { stage: string; result: string }) => [stage, result])).toEqual([
@@ -240,6 +255,12 @@ test('the command prints a table and the response, or one JSON value', async () 
     ['requireAccountGroup', 'rejected'],
     ['readDocument', 'passed'],
   ]);
+});
+
+test('a route that needs no key is reported as such, whatever the key', async () => {
+  const key = await stack.key({ revokedAt: yesterday });
+  const { stdout } = await cli(['explain', '--key-id', getId(key), '--path', 'http://a/docs'], environment);
+  expect(stdout).toMatch(/^route +responds 200 +This route needs no API key: .*\n\nResponse: 200\n$/m);
 });
 
 test('with a keys file the command reports the state in the memory of the gateway as unknown', async () => {

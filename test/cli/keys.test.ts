@@ -66,6 +66,35 @@ describe.each(stores)('keys in %s', (_name, environment) => {
     expect(stdout).toContain('Copy the key now.');
   });
 
+  test('keys list has the dates of each key, and marks keys that expire within 14 days', async () => {
+    for (const lifetime of ['36h', '10d', '15d', '5m'])
+      await json(...create, '--all-account-groups', '--expires-in', lifetime);
+    const suspended = await json(...create, ...grants);
+    await json('keys', 'update', suspended.id, '--expires-in', '1d');
+    await json('keys', 'suspend', suspended.id);
+    const [header = '', ...rows] = (await run('keys', 'list')).stdout.trimEnd().split('\n');
+    expect(header.split(/ {2,}/).slice(0, 5)).toEqual(['ID', 'STATUS', 'CREATED', 'EXPIRES', 'LAST USED']);
+    const dates = rows.map((row) =>
+      row
+        .split(/ {2,}/)
+        .slice(2, 4)
+        .join()
+        .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\dZ/g, 'DATE'),
+    );
+    expect(dates.toSorted()).toEqual([
+      'DATE,DATE',
+      'DATE,DATE',
+      'DATE,DATE (in 1 day)',
+      'DATE,DATE (in 9 days)',
+      'DATE,DATE (in less than a day)',
+    ]);
+  });
+
+  test('on a terminal no audit line interrupts the output', async () => {
+    const { stdout, stderr } = await cli([...create, ...grants], environment(), true);
+    expect([stdout.split('\n')[0], stderr]).toEqual([expect.stringMatching(/^Created key/), '']);
+  });
+
   test('a key can have access to all account groups, the default limit, and no expiry', async () => {
     const created = await json(...create, '--all-account-groups');
     expect(created).toMatchObject({ accountGroupIds: '*', rateLimits: [], expiresAt: null });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,115 +14,89 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const create = ['keys', 'create', '--name', 'Acme', '--permission', 'campaigns:read'];
-const createForAll = [...create, '--all-account-groups'];
-const explain = ['explain', '--key-id', 'a'];
-const purge = ['cache', 'purge', '--account-group'];
+const create = 'keys create --name Acme --permission campaigns:read';
+const createForAll = `${create} --all-account-groups`;
+
+/** Separated by `|`. `''` is an empty word, and TAB one with a control character. */
+const wrongUsage = `
+  '' | nonsense | keys | keys destroy | cache | config extra | config --expires-in 1d | openapi extra
+  keys show | keys show '' | keys show a b | keys show a --actor b
+  keys list a | keys list --name a | keys list --actor b
+  keys revoke | keys revoke a --permission a:b | keys revoke a --overlap 1h | keys revoke a --actor b --actor c
+  keys revoke a --actor '' | keys revoke a --actor TAB
+  keys suspend | keys suspend a b | keys suspend a --actor '' | keys suspend a --overlap 1h
+  keys resume | keys resume a b | keys resume a --actor '' | keys resume a --overlap 1h
+  keys update | keys update a | keys update a --actor b | keys update --name b | keys update a b --name c
+  keys update a --name '' | keys update a --name b --name c | keys update a --permission campaigns
+  keys update a --account-group ag.1 | keys update a --account-group ag_1 --all-account-groups
+  keys update a --rate-limit 600 | keys update a --rate-limit 10/1s --rate-limit 20/1s
+  keys update a --expires-in 0d | keys update a --expires-in 1d --no-expiry | keys update a --overlap 1h
+  keys export a | keys export --out '' | keys export --out a --out b | keys export --out / | keys export --out /dev/null
+  keys import | keys import /nonexistent | keys import / | keys import /dev/null | keys import a b | keys import a --out b
+  keys rotate | keys rotate a --overlap soon | keys rotate a --overlap -1h | keys rotate a --name b
+  keys create | keys create a | keys create --overlap 1h | keys create --name Acme --all-account-groups
+  keys create --permission a:b --all-account-groups | ${create} | ${create} --account-group ag_1 --all-account-groups
+  ${create} --account-group ag.1 | ${create} --account-group ''
+  ${createForAll} --name '' | ${createForAll} --name TAB | ${createForAll} --name ${'x'.repeat(101)}
+  ${createForAll} --name | ${createForAll} --permission campaigns | ${createForAll} --permission Campaigns:Read
+  ${createForAll} --rate-limit 600 | ${createForAll} --rate-limit 600/60s,burst=0
+  ${createForAll} --rate-limit 10/1s --rate-limit 20/1s,burst=5
+  ${createForAll} --rate-limit 20/3600s --rate-limit 30/60m | ${createForAll} --rate-limit 20/3600s --rate-limit nonsense
+  ${createForAll} --expires-in 90 | ${createForAll} --expires-in 0d | ${createForAll} --expires-in 9999999999d
+  ${createForAll} --unknown
+  cache purge | cache invalidate --hard | cache purge --account-group ag_1 --hard
+  cache purge --account-group ag_1 --campaign * | cache purge --account-group ag_1 --account-group ag_2
+  explain | explain --key-id a | explain --path /a | explain --key-id a --path / --path /a | explain --key-id a --path v1
+  explain --key-id a --path /ä | explain --key-id a --path https:///a | explain --key-id a --path / --name b
+  explain more --key-id a --path /`;
+
+const toWords = (line: string) =>
+  line
+    .trim()
+    .split(' ')
+    .map((word) => (word === "''" ? '' : word.replace('TAB', 'tab\there')));
 
 test.each(
-  [
-    [],
-    ['nonsense'],
-    ['keys'],
-    ['keys', 'destroy'],
-    ['keys', 'show'],
-    ['keys', 'show', ''],
-    ['keys', 'show', 'a', 'b'],
-    ['keys', 'show', 'a', '--actor', 'b'],
-    ['keys', 'list', 'a'],
-    ['keys', 'list', '--name', 'a'],
-    ['keys', 'list', '--actor', 'b'],
-    ['keys', 'revoke'],
-    ['keys', 'revoke', 'a', '--permission', 'a:b'],
-    ['keys', 'revoke', 'a', '--overlap', '1h'],
-    ['keys', 'revoke', 'a', '--actor', 'b', '--actor', 'c'],
-    ['keys', 'revoke', 'a', '--actor', ''],
-    ['keys', 'revoke', 'a', '--actor', 'tab\there'],
-    ...['suspend', 'resume'].flatMap((action) => [
-      ['keys', action],
-      ['keys', action, 'a', 'b'],
-      ['keys', action, 'a', '--actor', ''],
-      ['keys', action, 'a', '--overlap', '1h'],
-    ]),
-    ['keys', 'update'],
-    ['keys', 'update', 'a'],
-    ['keys', 'update', 'a', '--actor', 'b'],
-    ['keys', 'update', '--name', 'b'],
-    ['keys', 'update', 'a', 'b', '--name', 'c'],
-    ['keys', 'update', 'a', '--name', ''],
-    ['keys', 'update', 'a', '--name', 'b', '--name', 'c'],
-    ['keys', 'update', 'a', '--permission', 'campaigns'],
-    ['keys', 'update', 'a', '--account-group', 'ag.1'],
-    ['keys', 'update', 'a', '--account-group', 'ag_1', '--all-account-groups'],
-    ['keys', 'update', 'a', '--rate-limit', '600'],
-    ['keys', 'update', 'a', '--rate-limit', '10/1s', '--rate-limit', '20/1s'],
-    ['keys', 'update', 'a', '--expires-in', '0d'],
-    ['keys', 'update', 'a', '--expires-in', '1d', '--no-expiry'],
-    ['keys', 'update', 'a', '--overlap', '1h'],
-    ['keys', 'export', 'a'],
-    ['keys', 'export', '--out', ''],
-    ['keys', 'export', '--out', 'a', '--out', 'b'],
-    ['keys', 'export', '--out', '/'],
-    ['keys', 'export', '--out', '/dev/null'],
-    ['keys', 'import'],
-    ['keys', 'import', '/nonexistent'],
-    ['keys', 'import', '/'],
-    ['keys', 'import', '/dev/null'],
-    ['keys', 'import', 'a', 'b'],
-    ['keys', 'import', 'a', '--out', 'b'],
-    ['keys', 'rotate'],
-    ['keys', 'rotate', 'a', '--overlap', 'soon'],
-    ['keys', 'rotate', 'a', '--overlap', '-1h'],
-    ['keys', 'rotate', 'a', '--name', 'b'],
-    ['keys', 'create'],
-    ['keys', 'create', 'a'],
-    ['keys', 'create', '--overlap', '1h'],
-    ['keys', 'create', '--name', 'Acme', '--all-account-groups'],
-    ['keys', 'create', '--permission', 'a:b', '--all-account-groups'],
-    create,
-    [...create, '--account-group', 'ag_1', '--all-account-groups'],
-    [...create, '--account-group', 'ag.1'],
-    [...create, '--account-group', ''],
-    [...createForAll, '--name', ''],
-    [...createForAll, '--name', 'tab\there'],
-    [...createForAll, '--name', 'x'.repeat(101)],
-    [...createForAll, '--name'],
-    [...createForAll, '--permission', 'campaigns'],
-    [...createForAll, '--permission', 'Campaigns:Read'],
-    [...createForAll, '--rate-limit', '600'],
-    [...createForAll, '--rate-limit', '600/60s,burst=0'],
-    [...createForAll, '--rate-limit', '10/1s', '--rate-limit', '20/1s,burst=5'],
-    [...createForAll, '--rate-limit', '20/3600s', '--rate-limit', '30/60m'],
-    [...createForAll, '--rate-limit', '20/3600s', '--rate-limit', 'nonsense'],
-    [...createForAll, '--expires-in', '90'],
-    [...createForAll, '--expires-in', '0d'],
-    [...createForAll, '--expires-in', '9999999999d'],
-    [...createForAll, '--unknown'],
-    ['cache'],
-    ['cache', 'purge'],
-    ['cache', 'invalidate', '--hard'],
-    [...purge, 'ag_1', '--hard'],
-    [...purge, 'ag_1', '--campaign', '*'],
-    [...purge, 'ag_1', '--account-group', 'ag_2'],
-    ['config', 'extra'],
-    ['config', '--expires-in', '1d'],
-    ['explain'],
-    explain,
-    ['explain', '--path', '/a'],
-    [...explain, '--path', '/', '--path', '/a'],
-    [...explain, '--path', 'v1'],
-    [...explain, '--path', '/a b'],
-    [...explain, '--path', '/ä'],
-    [...explain, '--path', '/', '--name', 'b'],
-    ['explain', 'more', '--key-id', 'a', '--path', '/'],
-    ['openapi', 'extra'],
-  ].map((args) => [args.join(' '), args] as const),
-)('wrong usage exits with 64 and one sentence, and creates nothing: %s', async (_words, args) => {
+  wrongUsage
+    .split(/[|\n]/)
+    .slice(1)
+    .map((line) => [line.trim()]),
+)('wrong usage exits with 64 and one sentence, and creates nothing: %s', async (line) => {
   const env = { KEYS_FILE: path.join(folder, 'keys.json'), CAMPAIGN_SERVICE_URL: 'http://a' };
-  const { code, stdout, stderr } = await cli([...args, '--json'], env);
+  const { code, stdout, stderr } = await cli([...toWords(line), '--json'], env);
   expect([code, stdout]).toEqual([64, '']);
-  expect(stderr).toMatch(/^Error: [^\n]+\.\n$/);
+  expect(stderr).toMatch(/^Error: [^\n]+[.?]\n$/);
   expect(await readdir(folder)).toEqual([]);
+});
+
+test.each([
+  [
+    'kyes list',
+    'Unknown command: kyes list. Did you mean keys list? Run campaign-gateway --help for a list of commands.',
+  ],
+  [
+    'keys crate --name a',
+    'Unknown command: keys crate. Did you mean keys create? Run campaign-gateway keys --help for a list of commands.',
+  ],
+  ['confg --json', 'Unknown command: confg. Did you mean config? Run campaign-gateway --help for a list of commands.'],
+  ['keys', 'Incomplete command: keys. Run campaign-gateway keys --help for a list of commands.'],
+  ['keys create --permision a:b', "Unknown option '--permision': did you mean --permission?"],
+  ['nonsense', 'Unknown command: nonsense. Run campaign-gateway --help for a list of commands.'],
+])('a mistyped command or option gets the similar one as a suggestion: %s', async (line, problem) => {
+  expect((await cli(toWords(line), {})).stderr).toBe(`Error: ${problem}\n`);
+});
+
+test('a permission that no endpoint requires is stored with a warning that lists the known ones', async () => {
+  const env = { KEYS_FILE: path.join(folder, 'warning', 'keys.json') };
+  const warning = 'Warning: no endpoint requires campaigns:raed. Known permissions: campaigns:read.';
+  const created = await cli(toWords(`${createForAll} --permission campaigns:raed --json`), env);
+  expect([created.code, created.stderr.split('\n')[0]]).toEqual([0, warning]);
+  const { id, permissions } = JSON.parse(created.stdout);
+  expect(permissions).toEqual(['campaigns:read', 'campaigns:raed']);
+  const updated = await cli(['keys', 'update', id, '--permission', 'campaigns:raed'], env);
+  expect([updated.code, updated.stderr.split('\n')[0]]).toEqual([0, warning]);
+  expect((await cli(['keys', 'update', id, '--permission', 'campaigns:read'], env)).stderr).not.toContain('Warning');
+  await rm(path.dirname(env.KEYS_FILE), { recursive: true });
 });
 
 test('an unavailable store exits with 69 and one sentence, without the password', async () => {
@@ -138,45 +112,75 @@ test('an unavailable store exits with 69 and one sentence, without the password'
   ]);
 });
 
-test('config prints the settings in force with secrets masked, and exits with 78 if they are invalid', async () => {
-  const env = { CAMPAIGN_SERVICE_URL: 'http://a:1/base', CAMPAIGN_SERVICE_TOKEN: 'hunter2', PORT: '1234' };
+test('config prints every setting with its source and secrets masked, and exits with 78 if they are invalid', async () => {
+  const tokenFile = path.join(folder, 'token');
+  await writeFile(tokenFile, 'hunter2');
+  const env = {
+    CAMPAIGN_SERVICE_URL: 'http://a:1/base',
+    CAMPAIGN_SERVICE_TOKEN: 'hunter2',
+    OPS_TOKEN_FILE: tokenFile,
+    PORT: '1234',
+    REDIS_URL: 'redis+cluster://gateway:hunter2@redis-1:6379,redis-2:6379',
+  };
   const json = await cli(['config', '--json'], env);
   expect(JSON.parse(json.stdout)).toMatchObject({
     PORT: 1234,
     CAMPAIGN_SERVICE_URL: 'http://a:1/base',
     CAMPAIGN_SERVICE_TOKEN: '********',
-    REDIS_URL: null,
+    REDIS_URL: 'redis+cluster://***@redis-1:6379,redis-2:6379',
     RATE_LIMIT_DEFAULT: '600/60s',
+    CAMPAIGN_SERVICE_CA_FILE: null,
   });
-  const table = await cli(['config'], env);
-  expect(table.stdout).toMatch(/^PORT +1234$/m);
-  expect(table.stdout).toMatch(/^REDIS_URL +\(not set\)$/m);
-  expect(table.stdout + json.stdout).not.toContain('hunter2');
+  const { stdout } = await cli(['config'], env);
+  expect(stdout.split('\n').map((line) => line.replace(/ {2,}/g, ' | '))).toEqual(
+    expect.arrayContaining([
+      'SETTING | VALUE | SOURCE',
+      'HOST | 0.0.0.0 | default',
+      'PORT | 1234 | environment',
+      'OPS_TOKEN | ******** | OPS_TOKEN_FILE',
+      'CAMPAIGN_SERVICE_RESULT_POINTER | (empty) | default',
+      'CAMPAIGN_SERVICE_CA_FILE | (not set) | default',
+      'REDIS_URL | redis+cluster://***@redis-1:6379,redis-2:6379 | environment',
+    ]),
+  );
+  expect(stdout + json.stdout).not.toContain('hunter2');
   const invalid = await cli(['config'], { PORT: 'x' });
   expect([invalid.code, invalid.stdout]).toEqual([78, '']);
+  await rm(tokenFile);
 });
 
-test.each([['--help'], ['-h'], ['help'], ['keys', 'create', '--help']])('%j prints every command', async (...args) => {
-  const { code, stdout } = await cli(args, {});
-  expect(code).toBe(0);
-  const commands = [
-    'create',
-    'list',
-    'show',
-    'update',
-    'rotate',
-    'export',
-    'import',
-    'suspend',
-    'resume',
-    'revoke',
-    'invalidate',
-    'purge',
-    'config',
-    'explain',
-    'openapi',
-  ];
-  for (const command of commands) expect(stdout).toMatch(new RegExp(`^  (keys |cache )?${command} `, 'm'));
+test('the help lists every command, that of a command explains each of its options and has an example that is valid', async () => {
+  const help = await cli(['--help'], {});
+  for (const args of [['-h'], ['help']]) expect(await cli(args, {})).toEqual(help);
+  expect((await cli(['keys', '-h'], {})).stdout).not.toContain('openapi');
+  const names = Array.from(help.stdout.matchAll(/^ {2}((?:keys |cache )?[a-z]+) {2,}\S/gm), ([, name = '']) => name);
+  expect(names).toHaveLength(15);
+  for (const name of names) {
+    const { code, stdout } = await cli([...name.split(' '), '--help'], {});
+    expect(code).toBe(0);
+    const [, usage = '', options = '', example = ''] =
+      /^Usage: campaign-gateway (.*)\n\n.*\n\n([\s\S]*)\n\nExample:\n {2}campaign-gateway (.*)\n$/.exec(stdout) ?? [];
+    for (const [word] of usage.slice(name.length).matchAll(/--[a-z-]+|\b(?:ID|FILE)$/g)) {
+      expect(options).toMatch(new RegExp(`^ {2}${word} .*\\.$`, 'm'));
+    }
+    // Valid words: what fails is the operation, for lack of a key, a file, a gateway or a setting.
+    const env = { KEYS_FILE: path.join(folder, 'example', 'keys.json'), OPS_PORT: '1' };
+    const run = await cli(toWords(example.replace(/ >.*/, '').replace('--out keys.json', '')), env);
+    expect([example, run.code === 64 && !run.stderr.includes('keys.json cannot be imported')]).toEqual([
+      example,
+      false,
+    ]);
+  }
+  expect((await cli(['explain', '--help'], { npm_lifecycle_event: 'cli' })).stdout).toContain(
+    '\n  npm run -s cli -- explain',
+  );
+  await rm(path.join(folder, 'example'), { recursive: true });
+});
+
+test('--version prints the version of the gateway', async () => {
+  const { version } = JSON.parse(await readFile(path.resolve(import.meta.dirname, '../../package.json'), 'utf8'));
+  expect((await cli(['--version'], {})).stdout).toBe(`${version}\n`);
+  expect(JSON.parse((await cli(['--version', '--json'], {})).stdout)).toEqual({ version });
 });
 
 /** As `campaign-gateway … | head -c 0`: nobody reads the pipe by the time that the command writes. */
@@ -195,7 +199,7 @@ async function closeStdoutEarly(args: readonly string[]) {
 test('the executable prints JSON alone on stdout, exits with the code of the command, and ignores a closed pipe', async () => {
   const main = 'src/cli/main.ts';
   const env = { KEYS_FILE: path.join(folder, 'process', 'keys.json') };
-  const created = await runProgram(main, [...createForAll, '--json'], env);
+  const created = await runProgram(main, toWords(`${createForAll} --json`), env);
   expect([created.code, JSON.parse(created.stdout).name]).toEqual([0, 'Acme']);
   expect(JSON.parse(created.stderr)).toMatchObject({ msg: 'key changed', action: 'created' });
   expect((await runProgram(main, ['nonsense'], env)).code).toBe(64);

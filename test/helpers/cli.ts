@@ -1,10 +1,11 @@
 import { runCli } from '../../src/cli/run.ts';
 import type { Environment } from './gateway.ts';
 
-/** Runs a command of the CLI inside the test's own process. */
-export async function cli(args: readonly string[], env: Environment) {
+/** Runs a command of the CLI inside the test's own process. `isTTY`: as on a terminal. */
+export async function cli(args: readonly string[], env: Environment, isTTY = false) {
   const output = { stdout: '', stderr: '' };
   const collect = (stream: keyof typeof output) => ({
+    isTTY,
     write: (text: string) => {
       output[stream] += text;
     },

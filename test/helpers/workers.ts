@@ -19,7 +19,7 @@ export function isAlive(pid: number): boolean {
 /** A gateway of two workers, both ready. */
 export async function startTwoWorkers(stack: Stack, environment: Record<string, string> = {}): Promise<GatewayProcess> {
   const gateway = await stack.gatewayProcess({ WORKERS: '2', ...environment });
-  await until(() => linesOf(gateway, 'workers started').length === 1);
+  await until(() => linesOf(gateway, 'ready').length === 1);
   return gateway;
 }
 

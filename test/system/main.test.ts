@@ -34,15 +34,18 @@ test('the operations listener serves liveness and readiness, and no route of the
 });
 
 test('the log states the addresses, the store and the campaign service when both listeners accept connections', async () => {
-  const gateway = await stack.gatewayProcess();
+  const gateway = await stack.gatewayProcess({ REDIS_URL: stack.redis.url.replace('//', '//default:hunter2@') });
   expect(gateway.log.find(({ msg }) => msg === 'listening')).toMatchObject({
     public: gateway.url,
     operations: gateway.operationsUrl,
     version: expect.any(String),
     node: process.version,
     store: 'redis',
+    redis_url: stack.redis.url.replace('//', '//***@'),
     campaign_service: stack.upstream.url,
+    workers: 1,
   });
+  await until(() => gateway.log.find(({ msg, workers }) => msg === 'ready' && workers === 1));
 });
 
 test('SIGTERM makes the gateway unready, finishes requests in flight, closes idle connections and exits 0', async () => {
@@ -124,7 +127,7 @@ test('SIGTERM sent twice to npm start drains the gateway once', async () => {
   npm.kill('SIGTERM');
   npm.kill('SIGTERM');
   await ended;
-  expect(log.map(({ msg }) => msg)).toEqual(['listening', 'shutting down', 'stopped']);
+  expect(log.map(({ msg }) => msg)).toEqual(['listening', 'ready', 'shutting down', 'stopped']);
   await expect(fetch(url)).rejects.toThrow();
 });
 

@@ -142,7 +142,7 @@ test('SIGHUPs during start-up lead to one rolling restart when all workers are r
   expect(listeningWorkers(gateway)).toHaveLength(1);
   await writeFile(gate, '');
   await untilRestarted(gateway);
-  expect(linesOf(gateway, 'workers started')).toHaveLength(1);
+  expect(linesOf(gateway, 'ready')).toHaveLength(1);
   expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([4, 2]);
 });
 

@@ -188,7 +188,7 @@ test('one worker that becomes ready twice does not count for a worker that never
   const [first = 0] = listeningWorkers(gateway);
   process.kill(first, 'SIGKILL');
   await until(() => listeningWorkers(gateway).length === 2);
-  expect(linesOf(gateway, 'workers started')).toEqual([]);
+  expect(linesOf(gateway, 'ready')).toEqual([]);
   const second = (await childrenOf(gateway.process.pid)).find((pid) => !listeningWorkers(gateway).includes(pid));
   process.kill(second as number, 'SIGKILL');
   expect(await gateway.exited()).toBe(1);
