@@ -3,7 +3,7 @@ import { describeAddress, formatHosts, type RedisAddress } from './url.ts';
 
 /** What went wrong, as far as an operator has to do something else about it. */
 const predicates = {
-  auth: 'rejects the user name or password',
+  auth: 'rejects the user name or password: check those in REDIS_URL',
   permission: 'denies its user a permission: compare the ACL with the one in config/README.md',
   database: 'has no such database: check the number at the end of REDIS_URL',
   out_of_memory: 'is out of memory and rejects writes: free memory or raise maxmemory',

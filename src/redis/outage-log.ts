@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { classifyRedisFailure, describeRedisFailure, type RedisFailure } from './failures.ts';
 import type { RedisAddress } from './url.ts';
 
-/** Failures that do not end by themselves. Each is logged, even if it is noticed during an outage. */
+/** Failures that an operator has to end. Each is logged as an error, even if it is noticed during an outage. */
 const configurationFailures: readonly RedisFailure[] = [
   ...(['auth', 'permission', 'database', 'tls', 'protocol'] as const),
   ...(['host_not_found', 'unknown_master', 'too_many_clients'] as const),
@@ -59,6 +59,7 @@ export class OutageLog {
     clearTimeout(this.#delay);
     const failure = classifyRedisFailure(this.#current.cause);
     this.#current.logged = failure;
-    this.#log.warn({ dependency: 'redis', state: 'down', failure, cause: this.cause }, 'Redis is unavailable');
+    const level = configurationFailures.includes(failure) ? 'error' : 'warn';
+    this.#log[level]({ dependency: 'redis', state: 'down', failure, cause: this.cause }, 'Redis is unavailable');
   }
 }

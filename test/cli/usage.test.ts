@@ -6,7 +6,6 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/gateway.ts';
-import { freePort } from '../helpers/redis.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -97,19 +96,6 @@ test('a permission that no endpoint requires is stored with a warning that lists
   expect([updated.code, updated.stderr.split('\n')[0]]).toEqual([0, warning]);
   expect((await cli(['keys', 'update', id, '--permission', 'campaigns:read'], env)).stderr).not.toContain('Warning');
   await rm(path.dirname(env.KEYS_FILE), { recursive: true });
-});
-
-test('an unavailable store exits with 69 and one sentence, without the password', async () => {
-  const env = { REDIS_URL: `redis://:hunter2@127.0.0.1:${await freePort()}` };
-  const redis = await cli(['keys', 'list', '--json'], env);
-  expect([redis.code, redis.stdout]).toEqual([69, '']);
-  expect(redis.stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
-  expect(redis.stderr).not.toContain('hunter2');
-  const file = await cli(['keys', 'list'], { KEYS_FILE: folder });
-  expect([file.code, file.stderr]).toEqual([
-    69,
-    `Error: The store is unavailable: the keys file ${folder} cannot be read (EISDIR).\n`,
-  ]);
 });
 
 test('config prints every setting with its source and secrets masked, and exits with 78 if they are invalid', async () => {
