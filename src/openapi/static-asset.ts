@@ -11,7 +11,12 @@ export function serveAsset(contentType: string, content: string | Buffer): Reque
   let gzipped: Promise<ReturnType<typeof withEtag>> | undefined;
   return async function serveAsset(request, response) {
     const usesGzip = request.acceptsEncodings('gzip', 'identity') === 'gzip';
-    if (usesGzip) gzipped ??= compress(identity.body).then(withEtag);
+    if (usesGzip) {
+      gzipped ??= compress(identity.body).then(withEtag);
+      gzipped.catch(() => {
+        gzipped = undefined; // The next request tries again.
+      });
+    }
     const { body, etag } = usesGzip && gzipped ? await gzipped : identity;
     response.set({ 'Cache-Control': 'public, no-cache', ETag: etag }).vary('Accept-Encoding');
     if (matchesEtag(request.headers['if-none-match'], etag)) {

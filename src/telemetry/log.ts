@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { LogDestination, reopenPipe } from './log-destination.ts';
 import type { LogLevel } from './log-level.ts';
 import { terminalDestination } from './terminal-log.ts';
 
@@ -16,8 +17,9 @@ const baseJson = JSON.stringify(base).slice(1, -1);
 const destinations = new WeakMap<Logger, DestinationStream>();
 
 /** JSON lines, in readable form on a terminal. Callers choose each field: no request, header or record is logged whole. */
-export function createLog(settings: LogSettings, output: 'stdout' | 'stderr' | DestinationStream = 'stdout'): Logger {
-  const destination = typeof output === 'string' ? openDestination(output) : output;
+export function createLog(settings: LogSettings, output?: DestinationStream): Logger {
+  const destination =
+    output ?? openStdout((fields) => log.warn(fields, 'log lines dropped: the output did not accept them'));
   const log = pino(
     {
       level: settings.LOG_LEVEL,
@@ -45,32 +47,16 @@ export function writeFields(log: Logger, level: Level, fields: Fields, message: 
   }
 }
 
-function openDestination(name: 'stdout' | 'stderr'): DestinationStream {
-  const stream = process[name];
-  if (stream.isTTY) return terminalDestination(stream);
-  return batchPerTurn(pino.destination({ fd: stream.fd, sync: true }));
-}
-
-/** Bounds the memory of one long turn. */
-const MAX_BUFFERED_CHARS = 64 * 1024;
-
-/** Writes the lines of one turn of the event loop with one system call, before the next turn begins. */
-function batchPerTurn(destination: DestinationStream): DestinationStream & { flushSync(): void } {
-  let lines = '';
-  const flushSync = () => {
-    const batch = lines;
-    lines = '';
-    if (batch !== '') destination.write(batch);
-  };
-  process.on('exit', flushSync);
-  return {
-    write(line) {
-      if (lines === '') setImmediate(flushSync);
-      lines += line;
-      if (lines.length >= MAX_BUFFERED_CHARS) flushSync();
-    },
-    flushSync,
-  };
+function openStdout(warnDropped: (fields: Fields) => void): DestinationStream {
+  const { stdout, stderr } = process; // This access makes a socket non-blocking.
+  if (stdout.isTTY) return terminalDestination(stdout);
+  // Node.js writes its own warnings to stderr: a full disk must not end the process.
+  stderr.on('error', () => {});
+  const destination = new LogDestination(reopenPipe(stdout.fd), {
+    onRecovered: (dropped, cause) => warnDropped({ dropped, cause }),
+  });
+  process.on('exit', () => destination.flushBeforeExit());
+  return destination;
 }
 
 let cachedMs = 0;

@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { version } from '../version.ts';
 import { gauge, observableCounter } from './instruments.ts';
+import { countDroppedLines } from './log-destination.ts';
 
 /** Registers the metrics of this process. The names of `process.*` give the standard names of Prometheus' client libraries. */
 export function registerProcessMetrics(): void {
@@ -11,6 +12,8 @@ export function registerProcessMetrics(): void {
   observableCounter('process.cpu', 'Total user and system CPU time in seconds', cpuSeconds, 's');
   const startTime = { description: 'Start time of the process since the Unix epoch in seconds', unit: 's' };
   gauge('process.start_time', startTime, () => performance.timeOrigin / 1000);
+  const dropped = 'Log lines dropped because standard output did not accept them';
+  observableCounter('campaign_gateway.log.lines_dropped', dropped, countDroppedLines);
   const build = { description: 'Always 1, with the versions of the gateway and of Node.js as labels' };
   gauge('campaign_gateway.build_info', build, () => 1, { version, node: process.version });
 }
