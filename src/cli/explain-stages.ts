@@ -37,7 +37,7 @@ export async function explain(key: ApiKey, path: string, deps: ExplainDeps): Pro
   const route = deps.publicRoutes.find((route) => route.path === pathFromTarget(path));
   if (route) {
     const { status } = route;
-    const details = 'This route needs no API key: it checks none and counts against no limit.';
+    const details = 'This route needs no API key and counts against no rate limit.';
     const stage = { stage: 'route', result: 'responds', status, code: null, details } as const;
     return { keyId: key.id, path, stages: [stage], response: { status, code: null } };
   }
