@@ -1,4 +1,11 @@
-import { campaignDocument, type Responder, requestIds, respondWithJson } from '../../helpers/upstream.ts';
+import type { InvalidationMode } from '../../../src/cache/entry.ts';
+import {
+  campaignDocument,
+  type Responder,
+  requestIds,
+  respondWithBody,
+  respondWithJson,
+} from '../../helpers/upstream.ts';
 import type { Interval } from './observation.ts';
 
 /** How the campaign service responds for a campaign: its document, a 404 or a 500. */
@@ -16,15 +23,16 @@ const states: Readonly<Record<string, readonly [even: State, odd: State]>> = {
 
 interface Version {
   readonly changedAt: number;
-  /** When a purge that started after the change completed. */
-  purgedAt: number;
+  readonly mode: InvalidationMode;
+  /** When the event of the change was accepted. */
+  invalidatedAt: number;
 }
 
 /** Slow enough that faults happen while requests are in flight. */
 const RESPONSE_DELAY_MS = 60;
 
-/** A purge is in force on every gateway within this time. */
-const PURGE_MS = 1000;
+/** An event is in force on every gateway within this time. */
+const INVALIDATION_MS = 1000;
 
 /** A campaign service whose documents carry their version as name. Records when each version was current. */
 export class Campaigns {
@@ -44,37 +52,44 @@ export class Campaigns {
     const { accountGroupId, campaignId } = requestIds(request);
     const version = this.#getVersions(`${accountGroupId}/${campaignId}`).length - 1;
     const document = { ...campaignDocument(campaignId, accountGroupId), name: `v${version}` };
+    const etag = `"v${version}"`;
     const responders = {
-      present: respondWithJson(document),
+      present: request.headers['if-none-match'] === etag ? respondWithBody('', 304) : respondWithJson(document),
       missing: respondWithJson({}, 404),
       failing: respondWithJson({}, 500),
     };
-    setTimeout(() => responders[this.getState(campaignId, version)](request, response), RESPONSE_DELAY_MS);
+    const state = this.getState(campaignId, version);
+    if (state === 'present') response.setHeader('etag', etag);
+    setTimeout(() => responders[state](request, response), RESPONSE_DELAY_MS);
   };
 
-  /** Starts a new version of each campaign and purges them. */
-  async change(campaigns: readonly string[], purge: () => Promise<void>): Promise<void> {
+  /** Starts a new version of each campaign and invalidates them. */
+  async change(campaigns: readonly string[], mode: InvalidationMode, invalidate: () => Promise<void>): Promise<void> {
     const changed = campaigns.map((campaign) => {
-      const version: Version = { changedAt: this.#now(), purgedAt: Number.POSITIVE_INFINITY };
+      const version: Version = { changedAt: this.#now(), mode, invalidatedAt: Number.POSITIVE_INFINITY };
       this.#getVersions(campaign).push(version);
       return version;
     });
-    await purge();
-    const purgedAt = this.#now();
-    for (const version of changed) version.purgedAt = purgedAt;
+    await invalidate();
+    const invalidatedAt = this.#now();
+    for (const version of changed) version.invalidatedAt = invalidatedAt;
   }
 
-  /** The versions that a response in this interval may have. */
-  allowedVersions(campaign: string, { from, to }: Interval): number[] {
+  /**
+   * The versions that a response in this interval may have. One that its `Cache-Status` reports as stale may predate soft
+   * events, because the next reader starts the refresh, which may fail.
+   */
+  allowedVersions(campaign: string, { from, to }: Interval, isStale = false): number[] {
     const all = [...this.#getVersions(campaign).entries()];
-    const isInForce = ([, { purgedAt }]: [number, Version]) => purgedAt + PURGE_MS <= from;
+    const isInForce = ([, { mode, invalidatedAt }]: [number, Version]) =>
+      invalidatedAt + INVALIDATION_MS <= from && !(isStale && mode === 'soft');
     const oldest = all.findLast(isInForce)?.[0] ?? 0;
     return all.filter(([i, { changedAt }]) => i >= oldest && changedAt <= to).map(([i]) => i);
   }
 
   /** `campaign` is ACCOUNT_GROUP_ID/CAMPAIGN_ID. */
   #getVersions(campaign: string): Version[] {
-    const versions = this.#versions.get(campaign) ?? [{ changedAt: 0, purgedAt: 0 }];
+    const versions = this.#versions.get(campaign) ?? [{ changedAt: 0, mode: 'hard', invalidatedAt: 0 }];
     this.#versions.set(campaign, versions);
     return versions;
   }

@@ -1,5 +1,3 @@
-import { openStores } from '../../../src/cli/open-stores.ts';
-import { loadSettings } from '../../../src/settings/load.ts';
 import type { Campaigns } from './campaigns.ts';
 import { type Clients, newClient } from './clients.ts';
 import type { ElasticFleet } from './fleet.ts';
@@ -69,28 +67,27 @@ async function changeFleet(fleet: ElasticFleet, { isOver, responses }: Progress)
 }
 
 /**
- * Changes and purges single campaigns and, less often, a whole account group. Each change is repeated three times quickly, so
- * that a refetch after one purge is still in flight at the next.
+ * Changes and invalidates single campaigns and, less often, a whole account group, softly and hard in turn. Each change is
+ * repeated three times quickly, so that a refetch after one event is still in flight at the next.
  */
 async function changeCampaigns(fleet: ElasticFleet, campaigns: Campaigns, progress: Progress): Promise<void> {
-  const settings = loadSettings({ REDIS_URL: fleet.stack.redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-  const { redis, close } = await openStores(settings);
-  try {
-    for (let i = 0; !progress.isOver(); i++) {
-      const accountGroupId = i % 7 === 6 ? 'ag_2' : 'ag_1';
-      const ids = campaignIds[accountGroupId];
-      const campaignId = i % 7 < 5 ? ids[i % ids.length] : undefined;
-      const changed = campaignId === undefined ? ids : [campaignId];
-      for (const count of [10, 10, 180]) {
-        await campaigns.change(
-          changed.map((id) => `${accountGroupId}/${id}`),
-          async () => redis?.invalidate([{ accountGroupId, documentId: campaignId, mode: 'hard' }]),
-        );
-        await progress.responses(count);
-      }
+  for (let i = 0; !progress.isOver(); i++) {
+    const accountGroupId = i % 7 === 6 ? 'ag_2' : 'ag_1';
+    const ids = campaignIds[accountGroupId];
+    const campaignId = i % 7 < 5 ? ids[i % ids.length] : undefined;
+    const changed = campaignId === undefined ? ids : [campaignId];
+    for (const [count, mode] of [
+      [10, 'soft'],
+      [10, 'hard'],
+      [180, i % 2 === 0 ? 'soft' : 'hard'],
+    ] as const) {
+      await campaigns.change(
+        changed.map((id) => `${accountGroupId}/${id}`),
+        mode,
+        () => fleet.invalidate({ accountGroupId, campaignId, mode }),
+      );
+      await progress.responses(count);
     }
-  } finally {
-    close();
   }
 }
 

@@ -2,6 +2,7 @@ import type { GatewayProcess } from '../../helpers/gateway.ts';
 import { Nginx } from '../../helpers/nginx.ts';
 import { type RedisCluster, startCluster } from '../../helpers/redis-topologies.ts';
 import { Stack } from '../../helpers/stack.ts';
+import { until } from '../../helpers/wait.ts';
 import { failedKeyLimit } from './clients.ts';
 import type { Interval } from './observation.ts';
 
@@ -63,6 +64,15 @@ export class ElasticFleet {
   /** Gateways that exited although they were not stopped. */
   get crashed(): GatewayProcess[] {
     return this.#serving.filter(({ process }) => process.exitCode !== null || process.signalCode !== null);
+  }
+
+  /** Sends an event to the newest gateway, which is not killed or drained next, until it is accepted. */
+  async invalidate(event: Readonly<Record<string, string | undefined>>): Promise<void> {
+    const body = JSON.stringify(event);
+    await until(async () => {
+      const url = `${this.#serving.at(-1)?.operationsUrl}/cache/invalidations`;
+      return (await fetch(url, { method: 'POST', body })).status === 202; // A 503 while Redis is unavailable.
+    });
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { InvalidationMode } from '../../../src/cache/entry.ts';
 import { Campaigns } from './campaigns.ts';
 import type { Client, Interval, Observation } from './observation.ts';
 import { Oracle } from './oracle.ts';
@@ -22,14 +23,15 @@ interface Options extends Partial<Omit<Observation, 'header' | 'text'>> {
   readonly version?: number;
   readonly etag?: string;
   readonly details?: string;
+  readonly cacheStatus?: string;
 }
 
-function observe({ version, details = 'status: a', ...overrides }: Options): Observation {
+function observe({ version, details = 'status: a', cacheStatus, ...overrides }: Options): Observation {
   const { status = 200, etag = version === undefined ? undefined : tag(`v${version}`) } = overrides;
   const headers: Record<string, string | undefined> = {
     ...{ 'x-trace-id': traceId, vary: 'X-API-Key', 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' },
     ...{ 'content-type': 'application/json; charset=utf-8', 'www-authenticate': 'Bearer', allow: 'GET, HEAD' },
-    ...{ 'retry-after': '1', etag },
+    ...{ 'retry-after': '1', etag, 'cache-status': cacheStatus },
   };
   const envelope =
     status === 200
@@ -50,12 +52,16 @@ const codes: Readonly<Record<number, string>> = {
 
 const revocations = new Map<string, Interval>([['revoked', { from: 9000, to: 9500 }]]);
 
-/** Each campaign changed to version 1 at 5000, and its purge completed at 8000. */
-async function findViolation(options: Options, log: Record<string, unknown>[] = []): Promise<string | undefined> {
+/** Each campaign changed to version 1 at 5000, and its event was accepted at 8000. */
+async function findViolation(
+  options: Options,
+  log: Record<string, unknown>[] = [],
+  mode: InvalidationMode = 'hard',
+): Promise<string | undefined> {
   let now = 5000;
   const campaigns = new Campaigns(() => now);
   const ids = ['cmp_1', 'flip_1', 'flaky_1'].map((id) => `ag_1/${id}`);
-  await campaigns.change(ids, async () => {
+  await campaigns.change(ids, mode, async () => {
     now = 8000;
   });
   const outages = new Outages([{ url: 'a', log }]);
@@ -117,6 +123,13 @@ describe('the oracle', () => {
     ['a 200 for an unmatched route', { version: 1, path: '/v1/nowhere' }],
   ])('reports %s', async (_what, options) => {
     expect(await findViolation(options)).toEqual(expect.any(String));
+  });
+
+  test('accepts a version before a soft event only if Cache-Status reports it as stale', async () => {
+    const find = (cacheStatus: string, mode: InvalidationMode) => findViolation({ version: 0, cacheStatus }, [], mode);
+    expect(await find('campaign-gateway; hit; ttl=-1', 'soft')).toBeUndefined();
+    expect(await find('campaign-gateway; hit; ttl=1', 'soft')).toEqual(expect.any(String));
+    expect(await find('campaign-gateway; hit; ttl=-1', 'hard')).toEqual(expect.any(String));
   });
 
   const redisLine = (state: string, ms: number) => ({ dependency: 'redis', state, time: new Date(ms).toISOString() });

@@ -67,7 +67,8 @@ export class Oracle {
     if (!accountGroups.includes(accountGroup)) return expectStatus(403);
     if (status === 502 && !isHealthy) return undefined;
     const interval = isHealthy ? during(observed) : { from: 0, to: observed.receivedAt };
-    const allowed = this.#facts.campaigns.allowedVersions(`${accountGroup}/${campaign}`, interval);
+    const isStale = /; ttl=-/.test(observed.header('cache-status') ?? '');
+    const allowed = this.#facts.campaigns.allowedVersions(`${accountGroup}/${campaign}`, interval, isStale);
     return this.#checkCampaign(observed, campaign, allowed);
   }
 
