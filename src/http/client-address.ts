@@ -19,11 +19,25 @@ export function isValidTrustProxy(value: TrustProxy): boolean {
   }
 }
 
+const WITH_PORT_OR_BRACKETS = /^(?:\[([^\]]*)\](?::\d{1,5})?|(\d+\.\d+\.\d+\.\d+):\d{1,5})$/;
+
+/**
+ * Removes ports and brackets from the addresses of an `X-Forwarded-For`: some load balancers send `203.0.113.9:4711` and
+ * `[2001:db8::1]:4711`, which Express takes for unknown, untrusted hosts.
+ */
+function removePorts(forwardedFor: string): string {
+  if (!forwardedFor.includes(':')) return forwardedFor;
+  const addresses = forwardedFor.split(',').map((part) => part.trim().replace(WITH_PORT_OR_BRACKETS, '$1$2'));
+  return addresses.join(', ');
+}
+
 /**
  * The client's address as Express determines it, IPv4-mapped IPv6 addresses as IPv4. If a trusted proxy reports something
  * that is not an address, the proxy's own address counts.
  */
-export function getClientAddress(request: Pick<Request, 'ip' | 'socket'>): string {
+export function getClientAddress(request: Pick<Request, 'headers' | 'ip' | 'socket'>): string {
+  const forwardedFor = request.headers['x-forwarded-for'];
+  if (typeof forwardedFor === 'string') request.headers['x-forwarded-for'] = removePorts(forwardedFor); // `ip` reads it.
   const { ip } = request;
   const address = ip !== undefined && isIP(ip) ? ip : (request.socket.remoteAddress ?? 'unknown');
   return address.startsWith('::') ? address.replace(/^::ffff:(?=\d+\.)/i, '') : address;

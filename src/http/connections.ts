@@ -1,12 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** A connection that has sent at least one request. */
 export interface Connection {
+  readonly socket: Socket;
   /** The last request received. Cleared once done, so that idle keep-alive connections retain nothing of it. */
   current: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
   pendingResponses: number;
-  completedResponses: number;
+  /** The response of the request that is being handled. Pipelined requests wait for it. */
+  active: ServerResponse | undefined;
 }
 
 /** The open connections of a server, each with its requests in progress. */
@@ -24,7 +27,7 @@ export class Connections {
   ): { readonly connection: Connection; readonly previous: ServerResponse | undefined; readonly isFirst: boolean } {
     const { socket } = request;
     const existing = this.#connections.get(socket);
-    const connection = existing ?? { current: undefined, pendingResponses: 0, completedResponses: 0 };
+    const connection = existing ?? { socket, current: undefined, pendingResponses: 0, active: undefined };
     if (!existing) {
       this.#connections.set(socket, connection);
       socket.once('close', () => this.#connections.delete(socket));
@@ -35,26 +38,26 @@ export class Connections {
     connection.pendingResponses++;
     response.on('close', () => {
       connection.pendingResponses--;
-      connection.completedResponses++;
+      if (connection.active === response) connection.active = undefined;
       if (connection.current === current && request.complete) connection.current = undefined;
     });
     return { connection, previous, isFirst: !existing };
   }
 
   /**
-   * Calls `onStalled` for each socket whose client has not read a response for `limitMs`, checked four times in that time.
-   * A socket's own timer would be reset by whatever the client sends.
+   * Calls `onStalled` for each socket whose client has read nothing of its response for `limitMs`, checked four times in
+   * that time. A socket's own timer would be reset by whatever the client sends.
    */
   watchStalledReaders(limitMs: number, onStalled: (socket: Duplex) => void): () => void {
-    let stalled = new Map<Duplex, { readonly completedResponses: number; readonly since: number }>();
+    let stalled = new Map<Socket, { readonly bytesWritten: number; readonly since: number }>();
     const check = () => {
       const now = performance.now();
       const next: typeof stalled = new Map();
-      for (const [socket, { completedResponses }] of this.#connections) {
+      for (const { socket } of this.#connections.values()) {
         if (socket.writableLength === 0) continue;
+        const { bytesWritten } = socket; // Grows with each chunk: `writeResponse` waits until the previous one is taken.
         const previous = stalled.get(socket);
-        const entry =
-          previous?.completedResponses === completedResponses ? previous : { completedResponses, since: now };
+        const entry = previous?.bytesWritten === bytesWritten ? previous : { bytesWritten, since: now };
         if (now - entry.since >= limitMs) onStalled(socket);
         else next.set(socket, entry);
       }

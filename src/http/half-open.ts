@@ -1,5 +1,5 @@
 import type { Server } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Connection } from './connections.ts';
 
 /** Most responses are complete by then. */
 const PROBE_INTERVAL_MS = 100;
@@ -14,13 +14,15 @@ export function allowHalfOpen(server: Server): void {
 }
 
 /**
- * TCP cannot tell a half-closed client from a dead one. While a response is pending, a 102 is sent: a live client ignores
- * it (RFC 9110, section 15.2), a dead one resets the connection, which the next, empty, write detects.
+ * TCP cannot tell a half-closed client from a dead one. While a response has not begun, a 102 is sent: a live client ignores
+ * it (RFC 9110, section 15.2), a dead one resets the connection, which the next, empty, write detects. After the head of a
+ * response, a 102 would be a part of its body.
  */
-export function probeHalfOpenClient(socket: Socket, hasPendingResponse: () => boolean): void {
+export function probeHalfOpenClient(connection: Connection): void {
+  const { socket } = connection;
   let probeSent = false;
   const timer = setInterval(() => {
-    if (!hasPendingResponse()) return;
+    if (!connection.active || connection.active.headersSent) return;
     socket.write(probeSent ? '' : INTERIM_RESPONSE);
     probeSent = true;
   }, PROBE_INTERVAL_MS);

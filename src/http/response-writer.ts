@@ -31,7 +31,20 @@ export function writeResponse(
   response.writeHead(envelope.status, headers);
   const body = request.method === 'HEAD' ? undefined : envelope.body;
   if (closes && isReceivingBody(request)) endAfterRequest(request, response, body);
-  else response.end(body);
+  else if (body === undefined || body.length <= CHUNK_BYTES) response.end(body);
+  else endInChunks(response, Buffer.from(body));
+}
+
+const CHUNK_BYTES = 65_536;
+
+/** Waits until the client has taken each chunk, so that the timeout for slow readers sees progress. */
+function endInChunks(response: ServerResponse, body: Buffer): void {
+  if (body.length <= CHUNK_BYTES) response.end(body);
+  else {
+    response.write(body.subarray(0, CHUNK_BYTES), (error) => {
+      if (!error) endInChunks(response, body.subarray(CHUNK_BYTES));
+    });
+  }
 }
 
 /** The same response as bytes, for a connection that has no usable request. The connection ends with it. */

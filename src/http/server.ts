@@ -67,14 +67,18 @@ function serveInOrder(
     if (isFirst) {
       // Earlier versions do not know interim responses.
       if (request.httpVersion === '1.1') {
-        socket.once('end', () => probeHalfOpenClient(socket, () => connection.pendingResponses > 0));
+        socket.once('end', () => probeHalfOpenClient(connection));
       }
     } else if (connection.pendingResponses > limits.pipelinedRequests) {
       dropConnection(socket, 'pipelining', onConnectionDropped);
       return;
     }
     // Nothing is handled after a response that closed the connection.
-    const dispatch = () => socket.writable && onRequest(request, response);
+    const dispatch = () => {
+      if (!socket.writable) return;
+      connection.active = response;
+      onRequest(request, response);
+    };
     if (connection.pendingResponses === 1 || !previous) dispatch();
     else whenClosed(previous, dispatch);
   };

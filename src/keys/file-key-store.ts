@@ -6,6 +6,13 @@ import { updateFile } from './atomic-file.ts';
 import type { CountKeyLookup, KeyLookup, KeyReplacement, KeyStore } from './key-store.ts';
 import { formatKeysDocument, parseKeysDocument } from './keys-document.ts';
 
+/** What to do where the file is a bind mount or a mounted secret. Writing into it in place would show readers a part of it. */
+const ADVICE: Readonly<Record<string, string>> = {
+  EBUSY: 'the file itself is a mount and cannot be replaced; mount its folder instead',
+  EXDEV: 'the file itself is a mount and cannot be replaced; mount its folder instead',
+  EROFS: 'it is mounted read-only; change the keys where the file comes from',
+};
+
 type Keys = ReadonlyMap<string, ApiKey>;
 
 /**
@@ -94,7 +101,7 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   }
 
   #unavailable(verb: 'read' | 'written', cause: NodeJS.ErrnoException): StoreUnavailableError {
-    const reason = cause.code ?? cause.message;
+    const reason = [cause.code ?? cause.message, ADVICE[cause.code ?? '']].filter(Boolean).join(': ');
     return new StoreUnavailableError(`the keys file ${this.#path} cannot be ${verb} (${reason})`, { cause });
   }
 }

@@ -46,7 +46,7 @@ test('config/README.md states the server limits', async () => {
     `body | ${kib(bodyBytes)} by \`Content-Length\``,
     `idle connection | ${seconds(timeouts.keepAliveTimeoutMs)}`,
     `pipelined requests | ${pipelinedRequests}`,
-    `time to read a response | ${seconds(timeouts.readTimeoutMs)}`,
+    `time without progress in reading a response | ${seconds(timeouts.readTimeoutMs)}`,
   ]) {
     expect(text).toContain(`| ${row}`);
   }
@@ -177,6 +177,26 @@ describe('a client that does not read', () => {
     });
     client.socket.destroy();
     expect(forwarded() - before).toBeLessThan(60);
+  });
+
+  test('for longer than the timeout in all, but continually, gets its response whole, without a 102 in it', async () => {
+    const limits = { readTimeoutMs: 2000 };
+    const slow = await EmbeddedGateway.start({ CAMPAIGN_SERVICE_MAX_BODY_BYTES: '50000000' }, { limits });
+    onTestFinished(() => slow.stop());
+    slow.upstream.respond = respondWithJson({ ...campaignDocument('cmp_1', 'ag_1'), name: 'a'.repeat(40_000_000) });
+    const client = await connect(slow);
+    client.socket.pause();
+    await client.send(request('Connection: close\r\n', { to: slow }));
+    client.socket.end(); // Half-closed: it is probed until its response begins.
+    for (const startedAt = performance.now(); performance.now() - startedAt < 2 * limits.readTimeoutMs; ) {
+      const { length } = client.received;
+      client.socket.resume();
+      await until(() => client.closed || client.received.length > length);
+      client.socket.pause();
+      await pause(20);
+    }
+    client.socket.resume();
+    expect(await outcomes(client)).toEqual(['OK']);
   });
 
   test('at first, but before the timeout, gets all its responses', async () => {

@@ -18,6 +18,14 @@ test.each([
   ['10.0.0.0/8, 127.0.0.1', '203.0.113.7, 10.1.2.3', '203.0.113.7'],
   ['true', '::ffff:203.0.113.7', '203.0.113.7'],
   ['true', 'not an address', '127.0.0.1'],
+  ['1', '198.51.100.1, 203.0.113.9:4711', '203.0.113.9'],
+  ['1', '[2001:db8::1]:4711', '2001:db8::1'],
+  ['1', '[2001:db8::1]', '2001:db8::1'],
+  ['1', '[::ffff:203.0.113.9]:4711', '203.0.113.9'],
+  ['1', '2001:db8::1:4711', '2001:db8::1:4711'],
+  ['loopback, 10.0.0.0/8', '198.51.100.1, 203.0.113.9:4711,10.1.2.3:80', '203.0.113.9'],
+  ['1', '203.0.113.9:4711:1', '127.0.0.1'],
+  ['1', '[not an address]:80', '127.0.0.1'],
 ])('with TRUST_PROXY=%s and X-Forwarded-For "%s" the client address is %s', async (trustProxy, chain, expected) => {
   const app = express().set('trust proxy', parseTrustProxy(trustProxy));
   app.use((request, response) => void response.end(getClientAddress(request)));
