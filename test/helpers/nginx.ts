@@ -1,12 +1,12 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
-import { root } from './dockerfile.ts';
+
 import { Processes, type RunningProcess } from './processes.ts';
 import { freePort } from './redis.ts';
 import { until } from './wait.ts';
 
-const configFolder = path.join(root, 'config/nginx');
+const configFolder = path.resolve(import.meta.dirname, '../../config/nginx');
 
 /** Replaces Debian's nginx.conf around the tested site. The access log records the gateways that each request was sent to. */
 const mainConfig = `
