@@ -1,8 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
-import type { RedisTopology } from '../helpers/redis.ts';
-import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
 describe('header forms', () => {
@@ -95,11 +93,11 @@ describe('header forms', () => {
   });
 });
 
-describe.each(redisTopologies)('the failed-key limit with Redis as %s', (_topology, startRedis) => {
-  let stack: Stack<RedisTopology>;
+describe('the failed-key limit', () => {
+  let stack: Stack;
 
   beforeAll(async () => {
-    stack = await Stack.start(startRedis);
+    stack = await Stack.start();
   });
   afterAll(() => stack.stop());
 
