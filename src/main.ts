@@ -6,6 +6,7 @@ import { createInvalidationSchema } from './endpoints/invalidation-schema.ts';
 import { createGateway } from './gateway.ts';
 import { drain } from './http/drain.ts';
 import { formatHttpUrl } from './http/format-url.ts';
+import { findOpenFileShortage } from './http/open-files.ts';
 import { postInvalidations } from './operations/cache-invalidations.ts';
 import { createOperations } from './operations/operations.ts';
 import type { Settings } from './settings/definitions.ts';
@@ -33,7 +34,7 @@ process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, 'uncaught exception');
   process.exit(1);
 });
-if (cluster.isPrimary) for (const warning of findMisspellings(process.env)) log.warn(warning);
+if (cluster.isPrimary) for (const warning of findWarnings()) log.warn(warning);
 if (settings.WORKERS > 1 && cluster.isPrimary) await superviseWorkers(settings, log);
 
 let state: 'starting' | 'serving' | 'retiring' | 'shutting_down' = 'starting';
@@ -69,6 +70,13 @@ function loadSettingsOrExit(): Settings {
     process.stderr.write(`${error.message}\n`);
     process.exit(EX_CONFIG);
   }
+}
+
+/** Settings that work, but hardly as intended. */
+function findWarnings(): string[] {
+  const { MAX_CONNECTIONS, CAMPAIGN_SERVICE_MAX_CONCURRENCY } = settings;
+  const shortage = findOpenFileShortage(MAX_CONNECTIONS + CAMPAIGN_SERVICE_MAX_CONCURRENCY);
+  return [...findMisspellings(process.env), ...(shortage === undefined ? [] : [shortage])];
 }
 
 function handleSignals(): void {

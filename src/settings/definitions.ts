@@ -53,6 +53,10 @@ export const settingDefinitions = {
     integer(1, 65_535).default(256),
     'Maximum concurrent requests, per process. A quarter as many may queue; the rest get a 502.',
   ],
+  CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: [
+    duration(0).default(60_000),
+    'Maximum age of a connection; the next one follows a change of DNS. 0: unlimited.',
+  ],
   CAMPAIGN_SERVICE_RETRIES: [
     integer(0, 10).default(1),
     'Retries after a failed connection, a reset, or a 502, 503 or 504.',

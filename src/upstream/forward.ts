@@ -1,16 +1,15 @@
 import { EventEmitter } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { createProxyMiddleware, proxyEventsPlugin } from 'http-proxy-middleware';
+import { createAgent, type Resolve } from './agent.ts';
 import { Attempt, type UpstreamReply, type UpstreamRequest } from './attempt.ts';
 import { AbortedError, type UpstreamFailure } from './failure.ts';
 import type { UpstreamSettings } from './settings.ts';
 
 /** Returns a function that makes one attempt through http-proxy-middleware. It rejects with `UpstreamFailure`. */
-export function createForwarder(settings: UpstreamSettings) {
+export function createForwarder(settings: UpstreamSettings, resolve?: Resolve) {
   const target = settings.CAMPAIGN_SERVICE_URL;
-  const agent = createAgent(settings);
+  const agent = createAgent(settings, resolve);
   const proxy = createProxyMiddleware<IncomingMessage & RequestStandIn>({
     target,
     agent,
@@ -49,23 +48,6 @@ export function createForwarder(settings: UpstreamSettings) {
   }
 
   return { forward, close: () => agent.destroy() };
-}
-
-/** The connection pool to the campaign service. */
-function createAgent(settings: UpstreamSettings): HttpAgent {
-  const options = {
-    keepAlive: true,
-    maxSockets: settings.CAMPAIGN_SERVICE_MAX_CONCURRENCY,
-    scheduling: 'lifo',
-  } as const;
-  if (settings.CAMPAIGN_SERVICE_URL.protocol === 'http:') return new HttpAgent(options);
-  const pem = (file: string | undefined) => (file === undefined ? undefined : readFileSync(file));
-  return new HttpsAgent({
-    ...options,
-    ca: pem(settings.CAMPAIGN_SERVICE_CA_FILE),
-    cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
-    key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
-  });
 }
 
 /**

@@ -5,6 +5,7 @@ export interface UpstreamSettings {
   readonly CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: number;
   readonly CAMPAIGN_SERVICE_MAX_BODY_BYTES: number;
   readonly CAMPAIGN_SERVICE_MAX_CONCURRENCY: number;
+  readonly CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: number;
   readonly CAMPAIGN_SERVICE_RETRIES: number;
   readonly CAMPAIGN_SERVICE_BREAKER_FAILURES: number;
   readonly CAMPAIGN_SERVICE_BREAKER_OPEN_MS: number;

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import path from 'node:path';
@@ -47,6 +47,27 @@ test('the log states the addresses, the store and the campaign service when both
   });
   await until(() => gateway.log.find(({ msg, workers }) => msg === 'ready' && workers === 1));
 });
+
+test.each([
+  ['2000', '10000', [expect.stringContaining('the limit on open files is 2000: raise it to 10356')]],
+  ['2000', '1000', []],
+])(
+  'with ulimit -n %s and MAX_CONNECTIONS=%s the gateway warns as far as the limit is too low',
+  async (limit, maxConnections, expected) => {
+    const command = ['-c', 'ulimit -n "$0" && exec "$1" src/main.ts', limit, process.execPath];
+    const env = { ...stack.environment, HOST: '192.0.2.1', MAX_CONNECTIONS: maxConnections }; // It cannot listen, and exits.
+    const { stdout } = spawnSync('sh', command, {
+      cwd: path.resolve(import.meta.dirname, '../..'),
+      env,
+      encoding: 'utf8',
+    });
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines.filter(({ level }) => level === 'warn').map(({ msg }) => msg)).toEqual(expected);
+  },
+);
 
 test('SIGTERM makes the gateway unready, finishes requests in flight, closes idle connections and exits 0', async () => {
   const gateway = await stack.gatewayProcess({ SHUTDOWN_DELAY_MS: '500' });
