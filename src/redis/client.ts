@@ -56,8 +56,8 @@ export class RedisClient {
     const probeConnection = () => probeClient(this.#client);
     this.#health = new ConnectionHealth({ client: this.#client, address, log, timeoutMs, probe: probeConnection });
     this.#masterSearch = new MasterSearch({
-      isReadOnly: () => this.#health.isReadOnly,
-      canWrite: () => testNewConnection(connect(address, security, timeoutMs, { retryStrategy: null }), probeClient),
+      canWrite: () => succeeds(withTimeout(probeConnection(), timeoutMs)),
+      findMaster: () => testNewConnection(connect(address, security, timeoutMs, { retryStrategy: null }), probeClient),
       reconnect: () => this.#client.disconnect(true),
     });
     if (address.topology === 'sentinel') {
@@ -166,15 +166,19 @@ async function testNewConnection(
     .on('error', () => {})
     .once('ready', resolve)
     .once('end', reject);
-  try {
-    await withTimeout(
+  const isUsable = await succeeds(
+    withTimeout(
       promise.then(() => probeClient(client)),
       CANDIDATE_TIMEOUT_MS,
-    );
-    return true;
-  } catch {
-    return false;
-  } finally {
-    client.disconnect();
-  }
+    ),
+  );
+  client.disconnect();
+  return isUsable;
+}
+
+function succeeds(action: Promise<unknown>): Promise<boolean> {
+  return action.then(
+    () => true,
+    () => false,
+  );
 }

@@ -81,11 +81,11 @@ function sentinelOptions(address: SentinelAddress, { sentinel }: RedisSecurity, 
     sentinelCommandTimeout: connectionOptions.connectTimeout,
     ...(sentinel?.username && { sentinelUsername: sentinel.username }),
     ...(sentinel?.password && { sentinelPassword: sentinel.password }),
+    Connector: SentinelMasterConnector as never,
     ...(tls && {
       tls,
       sentinelTLS: tls,
       enableTLSForSentinelMode: true,
-      Connector: TlsSentinelConnector as never,
       natMap,
     }),
   } satisfies RedisOptions;
@@ -97,23 +97,39 @@ function natMap(address: string) {
   return { host, port: Number(port), ...tlsOptions({}, host) };
 }
 
+type Emit = (event: string, error: Error) => void;
+
 interface SentinelConnections {
+  connect(emit: Emit): Promise<unknown>;
   connectToSentinel(endpoint: { host: string }, options?: RedisOptions): Redis;
 }
 
-/** ioredis has one set of TLS options for all Sentinels, so none of them would get its server name. */
-class TlsSentinelConnector extends (SentinelConnector as unknown as new (
-  options: RedisOptions,
-) => SentinelConnections) {
-  readonly #tls: TlsMaterial;
+const IoredisConnector = SentinelConnector as unknown as new (options: RedisOptions) => SentinelConnections;
+
+/** ioredis sends no server name to Sentinels, and does not report why it cannot connect to one. */
+class SentinelMasterConnector extends IoredisConnector {
+  readonly #tls: TlsMaterial | undefined;
+  #lastError: Error | undefined;
 
   constructor(options: RedisOptions) {
     super(options);
-    this.#tls = options.sentinelTLS as TlsMaterial;
+    this.#tls = options.sentinelTLS as TlsMaterial | undefined;
+  }
+
+  override connect(emit: Emit): Promise<unknown> {
+    return super.connect((event, error) => {
+      if (event === 'error' && this.#lastError) Object.assign(error, { lastNodeError: this.#lastError });
+      if (event === 'error') this.#lastError = undefined;
+      emit(event, error);
+    });
   }
 
   override connectToSentinel(endpoint: { host: string }, options?: RedisOptions): Redis {
-    return super.connectToSentinel(endpoint, { ...options, tls: tlsOptions(this.#tls, endpoint.host) });
+    const tls = this.#tls && tlsOptions(this.#tls, endpoint.host);
+    const sentinel = super.connectToSentinel(endpoint, { ...options, ...(tls && { tls }) });
+    return sentinel.on('error', (error: Error) => {
+      this.#lastError = error;
+    });
   }
 }
 

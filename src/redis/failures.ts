@@ -77,7 +77,7 @@ export function classifyRedisFailure(error: unknown): RedisFailure {
   const match = phrases.find(([pattern]) => pattern.test(text));
   if (match) return match[1];
   if (isErrorReply(cause)) return 'error_reply';
-  return SENTINEL_FAILURE.test(cause.message) ? 'unknown_master' : 'closed';
+  return isSentinelFailure(cause) && !cause.message.includes('Last error') ? 'unknown_master' : 'closed';
 }
 
 /**
@@ -88,8 +88,8 @@ export function describeRedisFailure(error: unknown, address: RedisAddress): str
   const cause = unwrap(error);
   const failure = classifyRedisFailure(cause);
   const code = findErrorCode(cause);
-  const subject = SENTINEL_FAILURE.test(cause.message) ? describeSentinels(address) : describeAddress(address);
-  const details = [code, describeCommand(cause)].filter((detail) => detail !== undefined);
+  const subject = isSentinelFailure(error) ? describeSentinels(address) : describeAddress(address);
+  const details = [code, describeCommand(cause, failure)].filter((detail) => detail !== undefined);
   const [predicate, advice] = predicates[failure].split(': ') as [string, string?];
   const what = details.length > 0 ? `${predicate} (${details.join(', ')})` : predicate;
   return `${subject} ${what}${advice ? `: ${advice}` : ''}`;
@@ -104,15 +104,17 @@ export function isCertainlyNotExecuted(error: unknown): boolean {
   return isErrorReply(error) || (error instanceof Error && error.message.startsWith('Too many Cluster redirections'));
 }
 
-/** ioredis reports that no Sentinel knows a reachable master. The text ends with the last error, if there was one. */
-const SENTINEL_FAILURE = /^All sentinels are unreachable/;
+/** Every Sentinel has failed, or knows no such master if there is no last error. */
+function isSentinelFailure(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('All sentinels are unreachable');
+}
 
 function describeSentinels(address: RedisAddress): string {
   if (address.topology !== 'sentinel') return describeAddress(address);
   return `Sentinel of master ${address.master} at ${formatHosts(address.hosts)}`;
 }
 
-/** A cluster client reports the error of the last node that it tried as the cause of its own. */
+/** A cluster client adds the error of the last node that it tried, and `connect.ts` that of the last Sentinel. */
 function unwrap(error: unknown): Error {
   const nested = (error as { lastNodeError?: unknown } | undefined)?.lastNodeError;
   if (nested instanceof Error) return unwrap(nested);
@@ -128,6 +130,8 @@ export function findErrorCode(cause: unknown): string | undefined {
   return found.find((code) => codes[code]) ?? (isErrorReply(error) ? found[0] : own[0]);
 }
 
-function describeCommand(error: Error): string | undefined {
-  return isErrorReply(error) && error.command?.name ? error.command.name.toUpperCase() : undefined;
+/** The command, where it says what to change. */
+function describeCommand(error: Error, failure: RedisFailure): string | undefined {
+  const isRelevant = failure === 'permission' || failure === 'database' || failure === 'error_reply';
+  return isRelevant && isErrorReply(error) ? error.command?.name?.toUpperCase() : undefined;
 }

@@ -74,10 +74,6 @@ export class ConnectionHealth {
     }, CONNECT_LOG_DELAY_MS).unref();
   }
 
-  get isReadOnly(): boolean {
-    return this.#degradedBy.has('read_only');
-  }
-
   get state(): RedisState {
     if (this.#connection !== 'up') return 'down';
     return this.#degradedTimer ? 'degraded' : 'up';

@@ -3,22 +3,25 @@ import { backOff } from './back-off.ts';
 const MIN_DELAY_MS = 250;
 const MAX_DELAY_MS = 30_000;
 
+interface MasterSearchOptions {
+  /** Whether the connected server accepts writes by now. */
+  readonly canWrite: () => Promise<boolean>;
+  readonly findMaster: () => Promise<boolean>;
+  readonly reconnect: () => void;
+}
+
 /**
  * Looks for a master that accepts writes while the connected server is a read-only replica. The connection stays open and serves
- * reads: it is replaced only when `canWrite`, which opens another one, has found a master.
+ * reads: it is replaced only when `findMaster`, which opens another one, has found a master.
  */
 export class MasterSearch {
-  readonly #canWrite: () => Promise<boolean>;
-  readonly #reconnect: () => void;
-  readonly #isReadOnly: () => boolean;
+  readonly #options: MasterSearchOptions;
   #attempts = 0;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
-  constructor(options: { canWrite: () => Promise<boolean>; reconnect: () => void; isReadOnly: () => boolean }) {
-    this.#canWrite = options.canWrite;
-    this.#reconnect = options.reconnect;
-    this.#isReadOnly = options.isReadOnly;
+  constructor(options: MasterSearchOptions) {
+    this.#options = options;
   }
 
   /** Does nothing if a search is in progress. */
@@ -36,10 +39,12 @@ export class MasterSearch {
   }
 
   async #search(): Promise<void> {
-    const isFound = this.#isReadOnly() && (await this.#canWrite());
+    const { canWrite, findMaster, reconnect } = this.#options;
+    const isMasterAgain = await canWrite();
+    const isFound = !isMasterAgain && (await findMaster());
     if (this.#isStopped) return;
-    if (isFound) this.#reconnect();
-    if (isFound || !this.#isReadOnly()) {
+    if (isFound) reconnect();
+    if (isMasterAgain || isFound) {
       this.#timer = undefined;
       this.#attempts = 0;
     } else this.#timer = this.#schedule();

@@ -30,6 +30,7 @@ export class RedisServer implements RedisTopology {
   readonly #folder: string;
   readonly #args: readonly string[];
   #config: readonly string[] = [];
+  #password: string | undefined;
   #process: ChildProcess | undefined;
   #client: Redis | undefined;
 
@@ -48,10 +49,11 @@ export class RedisServer implements RedisTopology {
   }
 
   /** A sentinel. It rewrites its configuration file. */
-  static async startSentinel(config: string): Promise<RedisServer> {
+  static async startSentinel(config: string, password?: string): Promise<RedisServer> {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-redis-'));
     const sentinel = new RedisServer(await freePort(), folder, ['--sentinel']);
     sentinel.#config = [config];
+    sentinel.#password = password;
     await sentinel.launch();
     return sentinel;
   }
@@ -68,7 +70,9 @@ export class RedisServer implements RedisTopology {
 
   /** The test's own connection. */
   get client(): Redis {
-    this.#client ??= new Redis({ port: this.port, host: '127.0.0.1', retryStrategy: () => 20 }).on('error', () => {});
+    const password = this.#password === undefined ? {} : { password: this.#password };
+    const options = { port: this.port, host: '127.0.0.1', retryStrategy: () => 20, ...password };
+    this.#client ??= new Redis(options).on('error', () => {});
     return this.#client;
   }
 

@@ -102,6 +102,8 @@ test.each([
   ['REDIS_URL', 'redis://[::1]:6379'],
   ['REDIS_URL', 'redis+sentinel://a:26379,b:26379/mymaster'],
   ['REDIS_URL', 'redis+cluster://:password@a:1,b:2,c:3'],
+  ['REDIS_URL', 'rediss+sentinel://user:password@a:26379,b:26379/mymaster'],
+  ['REDIS_URL', 'rediss+cluster://a:1,b:2'],
   ['TRUST_PROXY', 'loopback, 10.0.0.0/8'],
   ['TRUST_PROXY', '2'],
   ['CAMPAIGN_SERVICE_URL', 'https://[::1]:8443/base/'],
@@ -159,7 +161,8 @@ test('a secret may be read from a file, but not be set twice', async () => {
 });
 
 test('redacted settings contain no secret', () => {
-  const secrets = { REDIS_URL: 'redis://:hunter2@a', CAMPAIGN_SERVICE_TOKEN: 'hunter2', OPS_TOKEN: 'hunter2' };
+  const values = secretSettings.map((name) => [name, name === 'REDIS_URL' ? 'redis://:hunter2@a' : 'hunter2']);
+  const secrets = Object.fromEntries(values);
   const redacted = JSON.stringify(redactSettings(loadSettings({ ...required, ...secrets })));
   expect(redacted).not.toContain('hunter2');
   expect(redacted).toContain('"REDIS_URL":"redis://***@a"');

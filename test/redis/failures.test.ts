@@ -1,0 +1,44 @@
+import { ReplyError } from 'ioredis';
+import { expect, test } from 'vitest';
+import { classifyRedisFailure, describeRedisFailure } from '../../src/redis/failures.ts';
+import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
+
+const address = parseRedisUrl('redis://gateway:hunter2@redis.internal:6380/5') as RedisAddress;
+const SCRIPT_PREFIX = 'ERR Error running script (call to f_0123456789abcdef): @user_script:1: @user_script: 1: -';
+
+test.each([
+  ['OOM command not allowed when used memory', 'out_of_memory'],
+  ['MISCONF Redis is configured to save RDB snapshots', 'persistence'],
+  ["READONLY You can't write against a read only replica.", 'read_only'],
+  ['LOADING Redis is loading the dataset in memory', 'loading'],
+  ['BUSY Redis is busy running a script.', 'busy'],
+  ['NOSCRIPT No matching script.', 'no_script'],
+  ['WRONGTYPE Operation against a key holding the wrong kind of value', 'wrong_type'],
+  ['NOPERM this user has no permissions to run the command', 'permission'],
+] as const)('"%s" is %s, as a reply and inside the error of a script of Redis 6.2', (text, failure) => {
+  expect(classifyRedisFailure(new ReplyError(text))).toBe(failure);
+  expect(classifyRedisFailure(new ReplyError(SCRIPT_PREFIX + text))).toBe(failure);
+});
+
+test('a word that an error merely quotes does not classify it', () => {
+  expect(classifyRedisFailure(new ReplyError("ERR unknown command 'X', with args beginning with: 'READONLY'"))).toBe(
+    'error_reply',
+  );
+});
+
+test('each failure has another sentence, with host and port and without a secret', () => {
+  const errors = [
+    ...['WRONGPASS invalid username-password pair', 'NOPERM no permissions', 'OOM', 'MISCONF x', 'READONLY x'],
+    ...['LOADING x', 'BUSY x', 'ERR DB index is out of range', 'ERR max number of clients reached'],
+  ].map((text) => new ReplyError(`${text} hunter2`) as Error);
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'CERT_HAS_EXPIRED', 'ECONNRESET']) {
+    errors.push(Object.assign(new Error(`hunter2 ${code}`), { code }));
+  }
+  const sentences = errors.map((error) => describeRedisFailure(error, address));
+  expect(new Set(sentences).size).toBe(errors.length);
+  for (const sentence of sentences) {
+    expect(sentence).toMatch(/^Redis at redis\.internal:6380 /);
+    expect(sentence).not.toContain('hunter2');
+  }
+  expect(sentences[0]).toBe('Redis at redis.internal:6380 rejects the user name or password (WRONGPASS)');
+});

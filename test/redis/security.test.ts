@@ -1,0 +1,109 @@
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { createServer } from 'node:tls';
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { openRedis } from '../../src/stores.ts';
+import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
+import { freePort, RedisServer } from '../helpers/redis.ts';
+import { until } from '../helpers/wait.ts';
+
+let certificates: Certificates;
+let files: Record<'cert' | 'key' | 'sentinel', string>;
+
+beforeAll(async () => {
+  certificates = await makeCertificates();
+  const folder = path.dirname(certificates.files.ca);
+  files = { cert: `${folder}/server.pem`, key: `${folder}/server-key.pem`, sentinel: `${folder}/sentinel.conf` };
+  await writeFile(files.cert, certificates.server.cert);
+  await writeFile(files.key, certificates.server.key);
+});
+afterAll(() => certificates.remove());
+
+/** TLS that requires a client certificate, with the arguments of redis-server. */
+const tlsArgs = (port: number) => [
+  ...['--tls-port', String(port), '--tls-ca-cert-file', certificates.files.ca],
+  ...['--tls-cert-file', files.cert, '--tls-key-file', files.key, '--tls-auth-clients', 'yes'],
+];
+
+function open(url: string, sentinelPassword?: string) {
+  const log: Record<string, unknown>[] = [];
+  const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
+  const { ca, cert, key } = certificates.files;
+  const tls = { REDIS_CA_FILE: ca, REDIS_CERT_FILE: cert, REDIS_KEY_FILE: key };
+  const settings = { REDIS_URL: url, REDIS_KEY_PREFIX: 'test', ...tls, REDIS_SENTINEL_PASSWORD: sentinelPassword };
+  const client = openRedis(settings, logger, 2000);
+  if (!client) throw new Error('invalid URL');
+  onTestFinished(() => client.close());
+  return { client, log };
+}
+
+test('one server, Sentinel with a password and a cluster are reachable over TLS with a client certificate', async () => {
+  const ports = await Promise.all([freePort(), freePort(), freePort()]);
+  const [port, sentinelPort, nodePort] = ports;
+  const hostname = ['--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'];
+  const server = await RedisServer.start(...tlsArgs(port));
+  const node = await RedisServer.start(
+    ...tlsArgs(nodePort),
+    ...['--tls-cluster', 'yes', '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), ...hostname],
+  );
+  onTestFinished(async () => void (await Promise.all([server.stop(), node.stop()])));
+  await node.client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
+  await until(async () => (await node.client.cluster('INFO')).includes('cluster_state:ok'));
+  const config = [
+    'sentinel resolve-hostnames yes',
+    'sentinel announce-hostnames yes',
+    `sentinel monitor campaigns localhost ${port} 1`,
+    'user default on >watch ~* &* +@all',
+    'tls-replication yes',
+    ...tlsArgs(sentinelPort).map((arg, i, args) => (i % 2 === 0 ? `${arg.slice(2)} ${args[i + 1]}` : '')),
+  ];
+  await writeFile(files.sentinel, `${config.join('\n')}\n`);
+  const sentinel = await RedisServer.startSentinel(files.sentinel, 'watch');
+  onTestFinished(() => sentinel.stop());
+
+  for (const url of [
+    `rediss://localhost:${port}`,
+    `rediss+cluster://localhost:${nodePort}`,
+    `rediss+sentinel://localhost:${sentinelPort}/campaigns`,
+  ]) {
+    const { client, log } = open(url, 'watch');
+    await until(() => client.state === 'up' || log.length > 0);
+    expect([url, client.state, log]).toEqual([url, 'up', []]);
+  }
+
+  const { log } = open(`rediss+sentinel://localhost:${sentinelPort}/campaigns`, 'wrong');
+  await until(() => log.length >= 2);
+  expect(log).toContainEqual(expect.objectContaining({ dependency: 'sentinel', failure: 'auth' }));
+  expect(log).toContainEqual(expect.objectContaining({ dependency: 'redis', state: 'down', failure: 'auth' }));
+  expect(JSON.stringify(log)).not.toContain('wrong');
+});
+
+test.each(['rediss://', 'rediss+sentinel://', 'rediss+cluster://'])(
+  '%s sends the server name (SNI)',
+  async (scheme) => {
+    const names: unknown[] = [];
+    const { cert, key } = certificates.server;
+    const server = createServer({ cert, key }, (socket) => {
+      names.push(socket.servername);
+      socket.on('error', () => {}).destroy();
+    }).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const master = scheme.includes('sentinel') ? '/campaigns' : '';
+    open(`${scheme}localhost:${(server.address() as AddressInfo).port}${master}`);
+    await until(() => names.length >= 3);
+    expect(new Set(names)).toEqual(new Set(['localhost']));
+  },
+);
+
+test('a Sentinel that cannot be reached at the start is one line in the log', async () => {
+  const { log } = open(`redis+sentinel://127.0.0.1:${await freePort()}/campaigns`);
+  await until(() => log.length >= 2);
+  expect(log.map(({ dependency, failure }) => [dependency, failure]).sort()).toEqual([
+    ['redis', 'connection_refused'],
+    ['sentinel', 'connection_refused'],
+  ]);
+});
