@@ -25,6 +25,7 @@ test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
   const id = key.split('_')[1] as string;
   await damage(`campaign-gateway:{${id}}:key`);
   expect(await read(key)).toBe(500);
+  expect(gateway.log.filter(({ state }) => state !== undefined)).toEqual([]); // Redis stays up.
   expect(await cliJson(['keys', 'list'], stack.environment)).toContainEqual({ id, status: 'corrupt' });
   expect(await cliJson(['keys', 'revoke', id], stack.environment)).toEqual({ id, status: 'removed' });
   expect(await read(key)).toBe(401);

@@ -14,8 +14,9 @@ afterEach(() => stack.stop());
 
 test('the Redis user in config/README.md can do everything that a gateway and its commands do', async () => {
   const { client, port } = stack.redis;
+  await client.select(5);
   await client.call('ACL', ...(await readAclCommand('secret')));
-  const environment = { ...stack.environment, REDIS_URL: `redis://gateway:secret@127.0.0.1:${port}` };
+  const environment = { ...stack.environment, REDIS_URL: `redis://gateway:secret@127.0.0.1:${port}/5` };
   const gateway = await stack.gateway({ ...environment, CACHE_TTL_MS: '30000' });
   const readWith = async (key: string) => (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
 

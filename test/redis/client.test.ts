@@ -62,18 +62,6 @@ test('a timed-out command is executed at most once', async () => {
   expect(await redis.client.get('test:count')).toBe('1');
 });
 
-test('Redis recovers although its user may not PING', async () => {
-  await redis.client.acl('SETUSER', 'gateway', 'on', '>password', '~*', '+@all', '-ping');
-  const { client, dbSize, logStates } = await open(redis.url.replace('//', '//gateway:password@'));
-  redis.freeze();
-  await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
-  expect(client.state).toBe('down');
-  redis.thaw();
-  await until(() => client.state === 'up');
-  await expect(dbSize()).resolves.toBe(0);
-  expect(logStates()).toEqual(['down', 'up']);
-});
-
 test('a silent connection is replaced, even if it is accepted and never completes the handshake', async () => {
   const proxy = await startProxy(redis.port);
   onTestFinished(() => proxy.stop());
