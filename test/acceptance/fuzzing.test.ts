@@ -68,14 +68,6 @@ function mutate(text: string, mutations: readonly { at: number; removed: number;
 
 const RUNS = { numRuns: 100 };
 
-test('the gateway survives a request with random changes, in random packets', async () => {
-  const changes = fc.array(mutation, { minLength: 1, maxLength: 5 });
-  await fc.assert(
-    fc.asyncProperty(changes, fractions, (mutations, splits) => survives(splitAt(mutate(valid, mutations), splits))),
-    RUNS,
-  );
-});
-
 test('the gateway survives pipelined requests with random changes, in random packets', async () => {
   const changes = fc.array(mutation, { minLength: 1, maxLength: 4 });
   await fc.assert(

@@ -121,19 +121,6 @@ describe('a half-closed client', () => {
     expect(forwarded() - before).toBe(1);
   });
 
-  test('gets no 102 in HTTP/1.0, which has no interim responses', async () => {
-    const deferred = deferredResponse();
-    gateway.upstream.respond = deferred;
-    const before = forwarded();
-    const client = await connect();
-    await client.send(request('', { version: 'HTTP/1.0' }));
-    client.socket.end();
-    await until(() => forwarded() > before);
-    setTimeout(deferred.open, 300);
-    expect(await outcomes(client)).toEqual(['OK']);
-    expect(client.received).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
-  });
-
   test.each([
     ['20 pipelined requests', () => request().repeat(20), Array(20).fill('OK')],
     ['a request with a body', () => `${request('Content-Length: 10\r\n')}hello`, ['OK']],
@@ -197,18 +184,6 @@ describe('a client that does not read', () => {
     }
     client.socket.resume();
     expect(await outcomes(client)).toEqual(['OK']);
-  });
-
-  test('at first, but before the timeout, gets all its responses', async () => {
-    const unhurried = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
-    onTestFinished(() => unhurried.stop());
-    unhurried.upstream.respond = largeDocument;
-    const client = await connect(unhurried);
-    client.socket.pause();
-    await client.send(request('', { to: unhurried }).repeat(15) + request('Connection: close\r\n', { to: unhurried }));
-    await until(() => unhurried.upstream.requests.length > 0);
-    client.socket.resume();
-    expect(await outcomes(client)).toEqual(Array(16).fill('OK'));
   });
 });
 

@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { load } from '../helpers/load-process.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { percentile } from './load.ts';
+import { load } from './load-process.ts';
 
 /**
  * Goodput (200s within one second) under overload, with and without load shedding. Each round first measures the capacity:

@@ -174,15 +174,4 @@ describe('when a client hangs up', () => {
     expect((await waiting).status).toBe(200);
     expect(countRequests()).toBe(2);
   });
-
-  test('and nobody else waits, its fetch is aborted and its lease released, so that other gateways fetch at once', async () => {
-    const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    const isClosed = neverRespond();
-    const first = await startReader(a);
-    first.abort();
-    await until(isClosed);
-    await until(async () => (await stack.redis.client.exists(leaseName)) === 0);
-    stack.upstream.respond = respondWithCampaign;
-    expect(getCacheStatus(await read(b))).toBe('fwd=uri-miss; stored');
-  });
 });

@@ -4,7 +4,7 @@ import { get } from '../helpers/http.ts';
 import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { getCacheStatus, untilWatched } from './fixture.ts';
+import { getCacheStatus } from './fixture.ts';
 
 let stack: Stack;
 let key: string;
@@ -80,18 +80,4 @@ test('when Redis freezes during a fetch, every reader gets the response and the 
   deferred.open();
   expect((await Promise.all(readers)).map(({ status }) => status)).toEqual([200, 200]);
   expect(getCacheStatus(await read(gateway, 'cmp_1'))).toMatch(/^hit/);
-});
-
-test('when Redis dies, a gateway that waits for another one fetches for itself', async () => {
-  const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-  const deferred = deferredResponse();
-  stack.upstream.respond = deferred;
-  const first = read(a, 'cmp_1');
-  await until(() => countRequests() === 1);
-  const second = read(b, 'cmp_1');
-  await untilWatched(stack.redis.client);
-  await stack.redis.kill();
-  await until(() => countRequests() === 2);
-  deferred.open();
-  expect([(await first).status, (await second).status]).toEqual([200, 200]);
 });

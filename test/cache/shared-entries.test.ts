@@ -5,7 +5,7 @@ import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { cached, entryName, getCacheStatus, getName, leaseName, respondWithNamed, untilStored } from './fixture.ts';
+import { cached, entryName, getCacheStatus, leaseName, untilStored } from './fixture.ts';
 
 let stack: Stack;
 let key: string;
@@ -43,28 +43,6 @@ describe('when one gateway learns that a campaign is gone, no other gateway serv
     await ageSharedEntries(client, 6000);
     expect((await read(b)).status).toBe(502);
   });
-});
-
-test('an older shared entry does not replace a newer local one that must be revalidated', async () => {
-  const { client } = stack.redis;
-  const clock = new Clock();
-  const gateway = await stack.gateway({ ...cached, CACHE_STALE_WHILE_REVALIDATE_MS: '0' }, { monotonicNow: clock.now });
-  stack.upstream.respond = respondWithNamed('first');
-  await read(gateway);
-  const first = await untilStored(client);
-  await client.del(entryName);
-  clock.advance(100_000);
-  stack.upstream.respond = (request, response) => {
-    response.setHeader('cache-control', 'max-age=1, must-revalidate');
-    respondWithNamed('second')(request, response);
-  };
-  expect(getName(await read(gateway))).toBe('second');
-  await untilStored(client);
-  await client.set(entryName, first, 'PX', 60_000);
-  await ageSharedEntries(client, 10_000);
-  clock.advance(2000);
-  stack.upstream.respond = respondWithNamed('third');
-  expect(getName(await read(gateway))).toBe('third');
 });
 
 test('a shared entry is fresh no longer than the settings of the gateway that reads it allow', async () => {

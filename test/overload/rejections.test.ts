@@ -57,19 +57,6 @@ test('Retry-After is jittered', async () => {
   expect(new Set(responses.map(({ headers }) => headers.get('retry-after')))).toEqual(new Set(['1', '2', '3']));
 });
 
-test('a rejected request keeps the trace id of its caller, or gets a new one', async () => {
-  const [first, second] = [await get(url), await get(url)];
-  expect(first.body.traceId).not.toBe(second.body.traceId);
-  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
-  expect((await get(url, { traceparent })).body.traceId).toBe('4bf92f3577b34da6a3ce929d0e0e4736');
-});
-
-test('a rejected HEAD request gets the headers of GET without a body', async () => {
-  const [viaGet, viaHead] = [await get(url), await get(url, {}, 'HEAD')];
-  expect([viaHead.status, viaHead.text]).toEqual([503, '']);
-  expect(viaHead.headers.get('content-length')).toBe(viaGet.headers.get('content-length'));
-});
-
 test('the connection stays open after a rejection, also with a small request body', async () => {
   const request = `GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello`;
   const bytes = `${request.repeat(5)}GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../helpers/fleet.ts';
 import { runProgram } from '../helpers/gateway.ts';
-import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
 let fleet: Fleet<RedisServer>;
@@ -55,13 +54,6 @@ test('both keys of a rotation work during the overlap, and without an overlap th
   expect([await fleet.statuses(first), await fleet.statuses(second)]).toEqual([ACCEPTED, ACCEPTED]);
   const third = await rotate(second, '0s');
   expect([await fleet.statuses(second), await fleet.statuses(third)]).toEqual([REJECTED, ACCEPTED]);
-});
-
-test('a new key works at once on every process, even where it was rejected as unknown before', async () => {
-  const { key, record } = makeKey();
-  expect(await fleet.statuses(key)).toEqual(REJECTED);
-  await fleet.stack.keyStore.create(record);
-  expect(await fleet.statuses(key)).toEqual(ACCEPTED);
 });
 
 test('key changes are in force on every process even when their invalidation messages are lost', async () => {

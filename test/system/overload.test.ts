@@ -1,8 +1,8 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type LoadResult, load } from '../benchmarks/load-process.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
-import { type LoadResult, load } from '../helpers/load-process.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithJson } from '../helpers/upstream.ts';

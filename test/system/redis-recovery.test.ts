@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Fleet } from '../helpers/fleet.ts';
-import { outageKinds, RedisServer } from '../helpers/redis.ts';
-import { until } from '../helpers/wait.ts';
+import { RedisServer } from '../helpers/redis.ts';
 
 let fleet: Fleet<RedisServer>;
 
@@ -26,22 +25,3 @@ test('no request fails while Redis restarts without its scripts, and the service
 
   await fleet.expectFullService(keys);
 });
-
-test.each(outageKinds)(
-  'requests admitted while Redis was %s are counted after it recovers, without further requests',
-  async (kind) => {
-    await fleet.stack.untilGatewaysDiscovered();
-    const key = await fleet.newLimitedKey();
-    const name = `campaign-gateway:{${key.split('_')[1]}}:limit`;
-    expect(await fleet.flood(key, 10)).toEqual({ 200: 20 });
-    await fleet.redis.startOutage(kind);
-    expect(await fleet.flood(key, 20)).toEqual({ 200: 40 });
-    await fleet.redis.endOutage(kind);
-    await fleet.untilRecovered();
-    const countConsumed = async () => Number((await fleet.redis.client.get(name))?.split(' ')[1]) / 3_600_000;
-    // Less than two tokens refill in a minute.
-    await until(async () => (await countConsumed()) > 58);
-    const { 200: after = 0 } = await fleet.flood(key, 100);
-    expect(20 + 40 + after).toBeLessThanOrEqual(102);
-  },
-);

@@ -8,7 +8,7 @@ import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { beforeWorker2, isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
+import { isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 let folder: string;
@@ -128,24 +128,6 @@ test('SIGHUPs during a rolling restart are merged into one further rolling resta
   expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([6, 2]);
 });
 
-test('SIGHUPs during start-up lead to one rolling restart when all workers are ready', async () => {
-  const gate = path.join(folder, 'gate');
-  const waitForGate = `{
-    const { existsSync } = await import('node:fs');
-    while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));
-  }`;
-  const gateway = await stack.gatewayProcess({ WORKERS: '2', ...beforeWorker2(waitForGate) });
-  for (const message of ['rolling restart requested', 'rolling restart already pending']) {
-    gateway.process.kill('SIGHUP');
-    await until(() => linesOf(gateway, message).length === 1);
-  }
-  expect(listeningWorkers(gateway)).toHaveLength(1);
-  await writeFile(gate, '');
-  await untilRestarted(gateway);
-  expect(linesOf(gateway, 'ready')).toHaveLength(1);
-  expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([4, 2]);
-});
-
 test('SIGTERM during a rolling restart drains all workers', async () => {
   const gateway = await startTwoWorkers(stack);
   const key = await stack.key();
@@ -162,34 +144,6 @@ test('SIGTERM during a rolling restart drains all workers', async () => {
   expect((await Promise.all(inFlight)).map(({ status }) => status)).toEqual(Array(6).fill(200));
   expect(await gateway.exited()).toBe(0);
   expect([living(gateway), restarts(gateway)]).toEqual([[], 0]);
-});
-
-test('SIGTERM while a replacement starts ends the replacement too, without an error', async () => {
-  const gateway = await startTwoWorkers(stack);
-  gateway.process.kill('SIGHUP');
-  await until(() => linesOf(gateway, 'rolling restart requested').length === 1);
-  gateway.process.kill('SIGTERM');
-  expect(await gateway.exited()).toBe(0);
-  expect([living(gateway), gateway.log.filter(({ level }) => level !== 'info')]).toEqual([[], []]);
-});
-
-test('a replaced worker that does not exit in time is killed', async () => {
-  const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
-  const [first = 0] = listeningWorkers(gateway);
-  process.kill(first, 'SIGSTOP');
-  gateway.process.kill('SIGHUP');
-  await untilRestarted(gateway);
-  expect([isAlive(first), living(gateway).length]).toEqual([false, 2]);
-});
-
-test('a worker that crashes while its replacement starts is followed by one worker, not two', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const [first = 0] = listeningWorkers(gateway);
-  gateway.process.kill('SIGHUP');
-  await until(() => linesOf(gateway, 'rolling restart requested').length === 1);
-  process.kill(first, 'SIGKILL');
-  await untilRestarted(gateway);
-  expect(living(gateway)).toHaveLength(2);
 });
 
 test('SIGHUP to a single process is logged and changes nothing', async () => {

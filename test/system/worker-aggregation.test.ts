@@ -70,37 +70,6 @@ test('counters of a killed worker stay at their last scrape, and its gauges disa
   expect([measured(scraped), closedCircuits(scraped)]).toEqual([40, 2]);
 });
 
-test('a worker that exits normally reports its final counters', async () => {
-  await read(20);
-  await until(() => completed().length === 20);
-  process.kill(listeningWorkers(gateway)[0] as number, 'SIGTERM');
-  await until(() => listeningWorkers(gateway).length === 3);
-  expect(served(await scrape())).toBe(20);
-});
-
-test('metrics per worker carry the worker id, which a replacement inherits', async () => {
-  const perWorker = (scraped: Scrape, what: string): Record<string, number> => {
-    const samples = scraped.get(`campaign_gateway_worker_${what}_total`)?.samples ?? [];
-    return Object.fromEntries(samples.map(({ labels, value }) => [labels['worker'] ?? '', value]));
-  };
-  const total = (scraped: Scrape, what: string) =>
-    Object.values(perWorker(scraped, what)).reduce((sum, value) => sum + value, 0);
-  await read(20);
-  const before = await untilServed(20);
-  expect(Object.keys(perWorker(before, 'requests')).sort()).toEqual(['1', '2']);
-  expect(Object.values(perWorker(before, 'requests')).every((requests) => requests > 0)).toBe(true);
-  expect(perWorker(before, 'connections')).toEqual(perWorker(before, 'requests'));
-  gateway.process.kill('SIGHUP');
-  await until(() => linesOf(gateway, 'all workers replaced').length === 1);
-  await read(20);
-  const after = await untilServed(40);
-  expect(Object.keys(perWorker(after, 'requests')).sort()).toEqual(['1', '2']);
-  expect([total(after, 'requests'), total(after, 'connections')]).toEqual([40, 40]);
-  for (const worker of ['1', '2']) {
-    expect(perWorker(after, 'requests')[worker]).toBeGreaterThan(perWorker(before, 'requests')[worker] ?? 0);
-  }
-});
-
 test('a worker that does not respond counts with its last snapshot', async () => {
   await read(20);
   await untilServed(20);

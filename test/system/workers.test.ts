@@ -1,10 +1,7 @@
-import { spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Collector } from '../helpers/collector.ts';
 import { type GatewayProcess, runProgram } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
-import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -16,11 +13,6 @@ beforeEach(async () => {
   stack = await Stack.start();
 });
 afterEach(() => stack.stop());
-
-async function childrenOf(pid: number | undefined): Promise<number[]> {
-  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
-  return text.trim().split(' ').map(Number).filter(isAlive);
-}
 
 const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'worker exited, restarting it');
 
@@ -44,26 +36,6 @@ test('a worker that crashes is restarted, and the other workers keep serving', a
   expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   await until(() => listeningWorkers(gateway).length === 3);
   expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
-});
-
-test('a worker that hangs and is killed is restarted and no longer counts in the metrics', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  const [first = 0] = listeningWorkers(gateway);
-  const circuits = async () =>
-    readValue(await scrapeFrom(gateway), 'campaign_gateway_upstream_circuit', { state: 'closed' });
-  await until(async () => (await circuits()) === 2);
-  process.kill(first, 'SIGSTOP');
-  let served = 0;
-  for (let i = 0; i < 6; i++) {
-    void get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' }).then(
-      () => served++,
-      () => {},
-    );
-  }
-  await until(() => served === 5); // The sixth connection was handed to the worker that hangs.
-  process.kill(first, 'SIGKILL');
-  await until(async () => listeningWorkers(gateway).length === 3 && (await circuits()) === 2);
 });
 
 test('SIGTERM to the primary drains all workers, exits 0 and leaves no process behind', async () => {
@@ -141,35 +113,6 @@ test('a worker that does not exit on SIGTERM is killed', async () => {
   expect(linesOf(gateway, 'worker did not exit in time, killing it')).toHaveLength(1);
 });
 
-test('a restarted worker that crashes before it is ready is restarted again', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  const existing = new Set(listeningWorkers(gateway));
-  const [first, second] = [...existing] as [number, number];
-  process.kill(first, 'SIGKILL');
-  const restarted = await until(async () => (await childrenOf(gateway.process.pid)).find((pid) => !existing.has(pid)));
-  process.kill(restarted, 'SIGKILL');
-  await until(() => restarts(gateway).length === 2);
-  expect(isAlive(second)).toBe(true);
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  await until(() => listeningWorkers(gateway).length === 3);
-});
-
-const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
-
-test.skipIf(!hasPrlimit)('a fork that fails is retried, and the primary survives', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const limitOpenFiles = (limit: string) =>
-    spawnSync('prlimit', ['--pid', String(gateway.process.pid), `--nofile=${limit}:`]);
-  limitOpenFiles('3');
-  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
-  await until(() => restarts(gateway).find(({ cause }) => String(cause).includes('EMFILE')));
-  limitOpenFiles('1024');
-  await until(() => listeningWorkers(gateway).length === 3);
-  const key = await stack.key();
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-});
-
 test('a worker that fails to start ends all processes with its exit code', async () => {
   const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' };
   const { code, stdout } = await runProgram('src/main.ts', [], {
@@ -178,20 +121,6 @@ test('a worker that fails to start ends all processes with its exit code', async
   });
   expect(code).toBe(78);
   expect(stdout).toContain('a worker failed to start');
-});
-
-test('one worker that becomes ready twice does not count for a worker that never was ready', async () => {
-  const gateway = await stack.gatewayProcess({
-    WORKERS: '2',
-    ...beforeWorker2('await new Promise(() => setTimeout(() => {}, 1e9))'),
-  });
-  const [first = 0] = listeningWorkers(gateway);
-  process.kill(first, 'SIGKILL');
-  await until(() => listeningWorkers(gateway).length === 2);
-  expect(linesOf(gateway, 'ready')).toEqual([]);
-  const second = (await childrenOf(gateway.process.pid)).find((pid) => !listeningWorkers(gateway).includes(pid));
-  process.kill(second as number, 'SIGKILL');
-  expect(await gateway.exited()).toBe(1);
 });
 
 test.each(['PORT', 'OPS_PORT'] as const)('workers that find %s in use end all processes with exit 1', async (name) => {

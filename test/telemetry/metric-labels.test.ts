@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
-import { listSeries, readValue, type Scrape, scrapeFrom, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
+import { listSeries, readValue, type Scrape, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
 let stack: Stack;
@@ -11,28 +11,6 @@ beforeAll(async () => {
 afterAll(() => stack.stop());
 
 const total = (scrape: Scrape) => sumSeries(scrape, 'campaign_gateway_requests_total');
-
-test('process metrics show event loop, memory, CPU time, start time and version, and without Redis no Redis state', async () => {
-  const beforeStart = Date.now() - 1000; // The clock may have been adjusted since.
-  const embedded = { REDIS_URL: '', KEYS_FILE: '/nonexistent/keys.json' };
-  const gateway = await stack.gatewayProcess(embedded);
-  const scrape = await scrapeFrom(gateway);
-  expect(scrape.has('campaign_gateway_redis_state')).toBe(false);
-  expect(readValue(scrape, 'campaign_gateway_instances')).toBe(1);
-  expect(readValue(scrape, 'campaign_gateway_build_info', { node: process.version, version: '0.1.0' })).toBe(1);
-  expect(readValue(scrape, 'process_resident_memory_bytes')).toBeGreaterThan(20_000_000);
-  expect(scrape.get('process_cpu_seconds_total')?.type).toBe('counter');
-  expect(readValue(scrape, 'process_cpu_seconds_total')).toBeGreaterThan(0.01);
-  const startedAt = new Date(1000 * (readValue(scrape, 'process_start_time_seconds') ?? 0));
-  expect(startedAt.getTime()).toBeGreaterThan(beforeStart);
-  expect(startedAt.getTime()).toBeLessThan(Date.now());
-  const [p50 = -1, p99 = -1, max = -1] = ['p50', 'p99', 'max'].map((statistic) =>
-    readValue(scrape, `nodejs_eventloop_delay_${statistic}_seconds`),
-  );
-  expect([p50 >= 0, p99 >= p50, max >= p99, max < 20]).toEqual([true, true, true, true]);
-  const utilization = readValue(scrape, 'nodejs_eventloop_utilization') ?? -1;
-  expect(utilization >= 0 && utilization <= 1).toBe(true);
-});
 
 test('clients control no label value and can create no series', async () => {
   const gateway = await stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '1000/1s' });
