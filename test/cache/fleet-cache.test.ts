@@ -5,16 +5,7 @@ import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import {
-  cached,
-  entryName,
-  getCacheStatus,
-  getName,
-  leaseName,
-  respondWithNamed,
-  untilStored,
-  untilWatched,
-} from './fixture.ts';
+import { cached, entryName, getCacheStatus, getName, respondWithNamed, untilStored, untilWatched } from './fixture.ts';
 
 let stack: Stack;
 let key: string;
@@ -81,34 +72,6 @@ describe('the campaign service gets one request', () => {
     expect(countRequests()).toBe(1);
     const misses = responses.filter((response) => getCacheStatus(response) === 'fwd=uri-miss; stored');
     expect(misses).toHaveLength(1);
-  });
-
-  test('when it responds more slowly than the lease lasts, because the leader renews the lease', async () => {
-    const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-    const { client } = stack.redis;
-    const deferred = deferredResponse();
-    stack.upstream.respond = deferred;
-    const readers = [read(a)];
-    await until(() => countRequests() === 1);
-    readers.push(read(b));
-    await untilWatched(client);
-    const token = await client.hget(leaseName, 'token');
-    // Four renewals take longer than an unrenewed lease would last.
-    let renewals = 0;
-    let previousTtl = Number.POSITIVE_INFINITY;
-    await until(async () => {
-      const ttl = await client.pttl(leaseName);
-      if (ttl > previousTtl) renewals++;
-      previousTtl = ttl;
-      return renewals >= 4;
-    });
-    expect(await client.hget(leaseName, 'token')).toBe(token);
-    deferred.open();
-    expect((await Promise.all(readers)).map(getCacheStatus)).toEqual([
-      'fwd=uri-miss; stored',
-      'fwd=uri-miss; stored; collapsed',
-    ]);
-    expect(countRequests()).toBe(1);
   });
 
   test('for the background refresh of a stale campaign on three gateways, which all serve it stale at once', async () => {

@@ -83,98 +83,61 @@ describe('a reader gets the result that the state of the shared cache determines
   const miss = { outcome: 'miss', forwardReason: 'uri-miss', isStored: true };
   const collapsed = { outcome: 'collapsed', forwardReason: 'uri-miss', isStored: true };
 
-  const cases: [
-    what: string,
-    script: (lease: Lease) => LookupResult[],
-    outcome: Record<string, unknown>,
-    result: ReadResult | FailureReason,
-    requestsOrigin: boolean,
-  ][] = [
-    [
-      'a fresh entry is served',
-      () => [{ state: 'fresh', entry: fresh }],
-      { outcome: 'hit', ageMs: 1000 },
-      shared,
-      false,
-    ],
+  const granted =
+    (entry?: SharedEntry) =>
+    (lease: Lease): LookupResult => ({ state: 'granted', entry, lease });
+  const isFresh = (entry: SharedEntry) => (): LookupResult => ({ state: 'fresh', entry });
+  const isHeld = (entry?: SharedEntry) => (): LookupResult => ({ ...held, entry });
+  const left: LookupResult = { state: 'leader_result', result: shared };
+  const failed: LookupResult = { state: 'leader_failed', reason: 'status' };
+  const unstored = { ...collapsed, isStored: false };
+
+  type Step = (lease: Lease) => LookupResult;
+  /** `fromOrigin` as the result: the origin is requested. */
+  const cases: [what: string, steps: Step[], outcome: Record<string, unknown>, result: ReadResult | FailureReason][] = [
+    ['a fresh entry is served', [isFresh(fresh)], { outcome: 'hit', ageMs: 1000 }, shared],
     [
       'a hit-for-miss marker makes the reader bypass the cache',
-      () => [{ state: 'fresh', entry: uncacheable }],
+      [isFresh(uncacheable)],
       { outcome: 'bypass' },
       fromOrigin,
-      true,
     ],
+    ['no entry and a granted lease: the origin is requested', [granted()], miss, fromOrigin],
     [
-      'no entry and a granted lease: the origin is requested',
-      (lease) => [{ state: 'granted', entry: undefined, lease }],
-      miss,
-      fromOrigin,
-      true,
-    ],
-    [
-      'a revalidatable entry and a granted lease: the entry is served and refreshed',
-      (lease) => [{ state: 'granted', entry: revalidatable, lease }],
-      { outcome: 'stale', ttlMs: -5000 },
-      shared,
-      true,
-    ],
-    [
-      'an entry in its stale-if-error window: the reader waits for the origin',
-      (lease) => [{ state: 'granted', entry: usableOnError, lease }],
+      'an entry in its stale-if-error window: the reader waits',
+      [granted(usableOnError)],
       { ...miss, forwardReason: 'stale' },
       fromOrigin,
-      true,
     ],
     [
-      'a revalidatable entry that another gateway refreshes is served at once',
-      () => [{ ...held, entry: revalidatable }],
+      'a revalidatable entry that another gateway refreshes is served',
+      [isHeld(revalidatable)],
       { outcome: 'stale' },
       shared,
-      false,
     ],
-    [
-      'another gateway stores the entry',
-      () => [held, held, { state: 'fresh', entry: fresh }],
-      collapsed,
-      shared,
-      false,
-    ],
-    [
-      'another gateway leaves a result that is not stored',
-      () => [held, { state: 'leader_result', result: shared }],
-      { ...collapsed, isStored: false },
-      shared,
-      false,
-    ],
-    [
-      'another gateway leaves a failure',
-      () => [held, { state: 'leader_failed', reason: 'status' }],
-      { ...collapsed, isStored: false },
-      'status',
-      false,
-    ],
-    [
-      'another gateway dies: this one fetches',
-      (lease) => [held, { state: 'granted', entry: undefined, lease }],
-      miss,
-      fromOrigin,
-      true,
-    ],
+    ['another gateway stores the entry', [isHeld(), isHeld(), isFresh(fresh)], collapsed, shared],
+    ['another gateway leaves a result that is not stored', [isHeld(), () => left], unstored, shared],
+    ['another gateway leaves a failure', [isHeld(), () => failed], unstored, 'status'],
+    ['another gateway dies: this one fetches', [isHeld(), granted()], miss, fromOrigin],
   ];
 
-  test.each(cases)('%s', async (_what, script, outcome, result, requestsOrigin) => {
-    const { load, nextRequest, requests, lease } = setUp(script);
+  test.each(cases)('%s', async (_what, steps, outcome, result) => {
+    const { load, nextRequest, requests, lease } = setUp((one) => steps.map((step) => step(one)));
     const loaded = load();
-    if (requestsOrigin) {
-      (await nextRequest()).resolve(respondWith('origin'));
-      if (outcome['outcome'] !== 'bypass') {
-        await until(() => lease.committed.length === 1);
-        expect(lease.committed).toMatchObject([{ content: fromOrigin, ageMs: 0 }]);
-      }
-    }
+    if (result === fromOrigin) (await nextRequest()).resolve(respondWith('origin'));
     const expected = typeof result === 'string' ? { failure: { reason: result } } : { result };
     expect(await loaded).toMatchObject({ outcome, ...expected });
     expect(requests).toEqual([]);
+    if (outcome['outcome'] !== 'miss') return;
+    await until(() => lease.committed.length === 1);
+    expect(lease.committed).toMatchObject([{ content: fromOrigin, ageMs: 0 }]);
+  });
+
+  test('a revalidatable entry and a granted lease: the entry is served while the origin is requested', async () => {
+    const { load, nextRequest, lease } = setUp((one) => [granted(revalidatable)(one)]);
+    expect(await load()).toMatchObject({ outcome: { outcome: 'stale', ttlMs: -5000 }, result: shared });
+    (await nextRequest()).resolve(respondWith('origin'));
+    await until(() => lease.committed.length === 1);
   });
 
   test('a leader that exceeds the origin timeout is a timeout', async () => {

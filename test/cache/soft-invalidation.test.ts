@@ -64,21 +64,6 @@ test('a gateway without the campaign in memory serves the shared stale entry', a
   expect(await isStale(await stack.gateway(cached))).toBe(true);
 });
 
-test('a fetch that began before the event does not fill the cache of any gateway', async () => {
-  const [a, b] = [await stack.gateway(cached), await stack.gateway(cached)];
-  const slow = deferredResponse(respondWithName('old'));
-  stack.upstream.respond = slow;
-  const before = read(a);
-  await until(() => countRequests() === 1);
-  await invalidateOverRedis();
-  stack.upstream.respond = respondWithName('new');
-  const waiting = read(b); // Waits for the lease of the fetch that began before.
-  slow.open();
-  expect(getName(await before)).toBe('old');
-  expect(getName(await waiting)).toBe('new');
-  for (const gateway of [a, b]) await untilNew(gateway);
-});
-
 test('a thousand events for one campaign cause at most one request in flight and a bounded state in Redis', async () => {
   const { client } = stack.redis;
   const fleet = await Promise.all([1, 2].map(() => stack.gatewayProcess(cached)));

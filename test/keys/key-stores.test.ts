@@ -51,14 +51,6 @@ const stores: [name: string, open: () => KeyStore][] = [
 const UNKNOWN_ID = '0000000000000000';
 
 describe.each(stores)('the %s key store', (_name, open) => {
-  test('finds a created key by its id', async () => {
-    const store = open();
-    const { record } = makeKey();
-    await store.create(record);
-    expect(await store.find(record.id)).toEqual(record);
-    expect(await store.find(UNKNOWN_ID)).toBeUndefined();
-  });
-
   test('lists all keys', async () => {
     const store = open();
     const records = [makeKey().record, makeKey().record];
@@ -182,12 +174,6 @@ describe('the keys file', () => {
 });
 
 describe('the Redis key store', () => {
-  test('names its keys with the prefix', async () => {
-    const { record } = makeKey();
-    await openRedisStore().create(record);
-    expect((await redis.client.keys('*')).sort()).toEqual(['test:keys', recordName(record.id)].sort());
-  });
-
   test('publishes replaced and removed keys; a failure to publish does not fail the change', async () => {
     const store = openRedisStore();
     const { record } = makeKey();
@@ -238,10 +224,5 @@ describe('the Redis key store', () => {
     expect(records.map(({ id }) => id).sort()).toEqual(ids);
     expect(corruptIds).toEqual([]);
     expect(await redis.client.info('commandstats')).not.toContain('cmdstat_smembers');
-  });
-
-  test('ignores an id without a hash, which an interrupted creation leaves', async () => {
-    await redis.client.sadd('test:keys', UNKNOWN_ID);
-    expect(await openRedisStore().list()).toEqual({ records: [], corruptIds: [] });
   });
 });

@@ -71,16 +71,6 @@ test('another key version makes Redis decide again', async () => {
 });
 
 test.each([
-  [1, 10],
-  [3, 3],
-  [100, 1],
-])('local: each of %i processes enforces its share of 10 requests, %i', async (processes, share) => {
-  const { outage, consume } = open({ liveProcesses: () => processes });
-  outage.isNoticed = true;
-  expect(await consume(20)).toBe(share);
-});
-
-test.each([
   [2, '10/3600s,burst=4', 2, 360 * 2],
   [4, '10/3600s,burst=1', 1, 360 * 4],
   [20, '10/3600s', 1, 360 * 20],

@@ -73,10 +73,6 @@ testOnTerminal('on a terminal the log is readable, and a request line begins wit
   expect(text).not.toContain('\u001b');
 });
 
-testOnTerminal('the log is colored on a terminal unless NO_COLOR is set', async () => {
-  expect(await serveOnTerminal({})).toContain('\u001b[32mINFO\u001b[39m: ');
-});
-
 testOnTerminal.each(['1', '2'])(
   'a gateway of %s workers finishes its requests and exits 0 when its terminal closes',
   async (WORKERS) => {

@@ -31,7 +31,7 @@ const encoded = (coding: string, body: Buffer): Responder => respondWithBody(bod
 const json = (format: (document: string) => string | Buffer) =>
   withDocument((document) => respondWithBody(format(document)));
 
-const statuses = [201, 204, 206, 300, 301, 302, 304, 307, 400, 401, 403, 405, 429, 451, 500, 501, 502, 503, 504, 599];
+const statuses = [201, 204, 206, 301, 304, 400, 401, 429, 500, 503, 599];
 const statusesWithoutBody = [204, 304];
 
 /** Every failure that a reachable HTTP server can cause, and the reason that the gateway reports. */
