@@ -40,5 +40,7 @@ test('each failure has another sentence, with host and port and without a secret
     expect(sentence).toMatch(/^Redis at redis\.internal:6380 /);
     expect(sentence).not.toContain('hunter2');
   }
-  expect(sentences[0]).toBe('Redis at redis.internal:6380 rejects the user name or password (WRONGPASS)');
+  expect(sentences[0]).toBe(
+    'Redis at redis.internal:6380 rejects the user name or password (WRONGPASS): check those in REDIS_URL',
+  );
 });

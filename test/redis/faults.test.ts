@@ -14,10 +14,12 @@ beforeEach(async () => {
 });
 afterEach(() => redis.stop());
 
-function open(url = redis.url) {
+/** The timeout is longer than a slow machine stalls. */
+function open(url = redis.url, timeoutMs = 2000) {
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const client = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
+  const address = parseRedisUrl(url) as RedisAddress;
+  const client = new RedisClient({ address, prefix: 'test', log: logger, timeoutMs });
   onTestFinished(() => client.close());
   const write = client.defineScript('write', `return redis.call('INCR', KEYS[1])`);
   return {
@@ -56,7 +58,7 @@ test.each([
 );
 
 test('while Redis delays writes, it is down although it replies to PING, and it recovers afterwards', async () => {
-  const { client, set, states } = open();
+  const { client, set, states } = open(redis.url, 500);
   await until(() => client.state === 'up');
   await redis.client.call('CLIENT', 'PAUSE', '60000', 'WRITE');
   await expect(set()).rejects.toMatchObject({ mayHaveExecuted: true });
@@ -109,7 +111,7 @@ test('after a password rotation the log and every error name the credentials as 
   await until(() => client.state === 'up');
   await redis.client.acl('SETUSER', 'gw', 'resetpass', '>new');
   await redis.client.call('CLIENT', 'KILL', 'USER', 'gw');
-  const cause = `Redis at 127.0.0.1:${redis.port} rejects the user name or password (WRONGPASS)`;
+  const cause = `Redis at 127.0.0.1:${redis.port} rejects the user name or password (WRONGPASS): check those in REDIS_URL`;
   await until(() => log.length > 0);
   expect(log[0]).toMatchObject({ state: 'down', failure: 'auth', cause });
   await expect(get()).rejects.toThrow(cause);
