@@ -82,6 +82,24 @@ describe('the migration of a slot to another master', () => {
     for (let i = 0; i < 7; i++) admitted.push(await admittedOf20(key));
     expect(admitted).toEqual([20, 20, 20, 20, 20, 0, 0, 0, 0, 0]);
   });
+
+  test.each([
+    ['whose limit migrates after its record', true],
+    ['without earlier requests', false],
+  ])('admits at most 1.1 times the limit of a key %s', async (_description, isUsed) => {
+    const key = await fleet.newLimitedKey();
+    let admitted = isUsed ? await admittedOf20(key) : 0;
+    const { move, end } = await startMigration(redisKey(key, 'key'));
+    admitted += await admittedOf20(key);
+    await move(redisKey(key, 'key'));
+    for (let i = 0; i < 2; i++) admitted += await admittedOf20(key);
+    await end();
+    for (let i = 0; i < 6; i++) admitted += await admittedOf20(key);
+    expect(admitted).toBeGreaterThan(60);
+    expect(admitted).toBeLessThanOrEqual(110);
+    const used = await fleet.statuses(key);
+    expect(used).toEqual([429, 429]);
+  });
 });
 
 describe('the failover of a master to its replica', () => {
