@@ -72,7 +72,7 @@ function loadSettingsOrExit(): Settings {
   }
 }
 
-/** Settings that work, but hardly as intended. */
+/** Settings that are valid, but probably not intended. */
 function findWarnings(): string[] {
   const { MAX_CONNECTIONS, CAMPAIGN_SERVICE_MAX_CONCURRENCY } = settings;
   const shortage = findOpenFileShortage(MAX_CONNECTIONS + CAMPAIGN_SERVICE_MAX_CONCURRENCY);

@@ -79,8 +79,9 @@ export type StorageDecision =
 
 /**
  * Decides how long a response may be stored (RFC 9111, sections 3, 4.2 and 5.2.2; RFC 5861). The ceiling limits the time in
- * this cache, the origin's lifetime also the time in the caches before it; the shorter one applies. An unparsable argument counts as zero; of repeated directives the
- * strictest wins. `Date` is never compared with the local clock: clock skew must not make responses stale.
+ * this cache. The lifetime that the origin states includes the time in earlier caches. The shorter one applies. An unparsable
+ * argument counts as zero; of repeated directives the strictest wins. `Date` is never compared with the local clock: clock
+ * skew must not make responses stale.
  */
 export function decideStorage(
   headers: IncomingHttpHeaders,

@@ -66,7 +66,7 @@ export class LocalCache {
     return this.#entries.peek(key.path) === entry;
   }
 
-  /** Stores the entry of a fetch. Returns why neither this cache nor the shared one, if there is one, stores it. */
+  /** Stores a fetched entry. Returns the reason if neither this cache nor the shared one stores it. */
   storeFetched(key: CacheKey, entry: Entry, hasSharedCache: boolean): NotStoredReason | undefined {
     if (this.invalidations.check(key, entry.generation).state !== 'current') return 'invalidated';
     if (this.store(key, entry)) return undefined;

@@ -4,7 +4,7 @@ import { CommandError } from './command-error.ts';
 import { findSimilar } from './similar.ts';
 
 export interface TextOutput {
-  /** Whether a person reads it. */
+  /** Whether it is a terminal. */
   readonly isTTY?: boolean;
   write(text: string): unknown;
 }

@@ -12,7 +12,7 @@ import { type ExplainCacheDeps, explainReadDocument } from './explain-cache.ts';
 import { passed, rejected, runCheck, type StageResult, unknown } from './stage-result.ts';
 
 interface Stage extends StageResult {
-  /** `route`: the path is not one of an endpoint. */
+  /** `route`: the path does not belong to an endpoint. */
   readonly stage: StageName | 'route';
 }
 

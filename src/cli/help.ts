@@ -2,7 +2,7 @@ import type { Command } from './command.ts';
 
 export type Commands = ReadonlyMap<string, Command>;
 
-/** As the user runs this program, so that examples can be pasted. */
+/** The command that runs this program, so that examples can be pasted. */
 export function getProgramName(env: Readonly<Record<string, string | undefined>>): string {
   return env['npm_lifecycle_event'] === 'cli' ? 'npm run -s cli --' : 'campaign-gateway';
 }

@@ -18,8 +18,8 @@ export function createChange(action: KeyChange['action'], actor: string, otherKe
 }
 
 /**
- * Writes one line to the audit log, whatever LOG_LEVEL is, unless a person reads it: the output of the command states the
- * change. `removed`: a record that leaves no history.
+ * Writes one line to the audit log, whatever LOG_LEVEL is. Writes nothing to a terminal, where the output of the command
+ * already states the change. `removed`: a record that leaves no history.
  */
 export function logChange(
   stderr: TextOutput,

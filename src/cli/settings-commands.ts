@@ -6,7 +6,7 @@ import { defineCommand, formatJson, formatTable } from './command.ts';
 
 export const showConfig = defineCommand({
   usage: '',
-  summary: 'Show the settings in force and which are defaults, with secrets masked.',
+  summary: 'Show the settings in force and the source of each, with secrets masked.',
   help: {},
   example: '',
   options: {},

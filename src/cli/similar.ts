@@ -1,6 +1,6 @@
 import { editDistance } from '../settings/misspellings.ts';
 
-/** The candidate that is spelled most like a word; undefined if none is similar. */
+/** The candidate with the smallest edit distance to a word; undefined if none is similar. */
 export function findSimilar(word: string, candidates: readonly string[]): string | undefined {
   const maxDistance = Math.max(1, Math.floor(word.length / 4));
   const [closest] = candidates

@@ -23,7 +23,7 @@ const WITH_PORT_OR_BRACKETS = /^(?:\[([^\]]*)\](?::\d{1,5})?|(\d+\.\d+\.\d+\.\d+
 
 /**
  * Removes ports and brackets from the addresses of an `X-Forwarded-For`: some load balancers send `203.0.113.9:4711` and
- * `[2001:db8::1]:4711`, which Express takes for unknown, untrusted hosts.
+ * `[2001:db8::1]:4711`, which Express does not recognize as trusted addresses.
  */
 function removePorts(forwardedFor: string): string {
   if (!forwardedFor.includes(':')) return forwardedFor;

@@ -55,7 +55,7 @@ export class Connections {
       const next: typeof stalled = new Map();
       for (const { socket } of this.#connections.values()) {
         if (socket.writableLength === 0) continue;
-        const { bytesWritten } = socket; // Grows with each chunk: `writeResponse` waits until the previous one is taken.
+        const { bytesWritten } = socket; // Grows with each chunk that the client takes (`writeResponse`).
         const previous = stalled.get(socket);
         const entry = previous?.bytesWritten === bytesWritten ? previous : { bytesWritten, since: now };
         if (now - entry.since >= limitMs) onStalled(socket);

@@ -14,9 +14,9 @@ export function allowHalfOpen(server: Server): void {
 }
 
 /**
- * TCP cannot tell a half-closed client from a dead one. While a response has not begun, a 102 is sent: a live client ignores
- * it (RFC 9110, section 15.2), a dead one resets the connection, which the next, empty, write detects. After the head of a
- * response, a 102 would be a part of its body.
+ * TCP does not distinguish a half-closed client from a dead one. While a response has not begun, a 102 is sent: a live client
+ * ignores it (RFC 9110, section 15.2), a dead one resets the connection, which the next, empty, write detects. After the head
+ * of a response, a 102 would be a part of its body.
  */
 export function probeHalfOpenClient(connection: Connection): void {
   const { socket } = connection;

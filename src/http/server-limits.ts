@@ -15,7 +15,7 @@ export const serverLimits = {
   requestTimeoutMs: 15_000,
   /** Longer than the idle timeout of common load balancers (60 s), so that they close first. */
   keepAliveTimeoutMs: 75_000,
-  /** How long a client may read nothing of its response. */
+  /** How long a client may make no progress in reading its response. */
   readTimeoutMs: 30_000,
 };
 export type ServerLimits = Readonly<typeof serverLimits>;

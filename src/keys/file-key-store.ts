@@ -6,7 +6,7 @@ import { updateFile } from './atomic-file.ts';
 import type { CountKeyLookup, KeyLookup, KeyReplacement, KeyStore } from './key-store.ts';
 import { formatKeysDocument, parseKeysDocument } from './keys-document.ts';
 
-/** What to do where the file is a bind mount or a mounted secret. Writing into it in place would show readers a part of it. */
+/** Advice for a bind mount or a mounted secret. The file is never overwritten in place: readers could see a partial file. */
 const ADVICE: Readonly<Record<string, string>> = {
   EBUSY: 'the file itself is a mount and cannot be replaced; mount its folder instead',
   EXDEV: 'the file itself is a mount and cannot be replaced; mount its folder instead',

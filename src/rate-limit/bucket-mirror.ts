@@ -59,7 +59,7 @@ export class MirroredBuckets implements Buckets {
   }
 }
 
-/** The mirrored buckets of the subjects seen last. */
+/** The mirrored buckets of the most recently used subjects. */
 export class BucketMirror {
   readonly #buckets = new LRUCache<string, MirroredBuckets>({ max: 100_000 });
 

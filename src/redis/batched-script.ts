@@ -13,9 +13,9 @@ interface Item extends Pick<PromiseWithResolvers<unknown>, 'resolve' | 'reject'>
 const MAX_ITEMS = 32;
 
 /**
- * The script that runs `lua` once per item, with the item's KEYS and ARGV. Before its arguments, an item has their number; the
- * first argument of all is the number of keys of every item. Returns one reply per item: if one fails, in a full Redis for
- * instance, the others still count.
+ * The script that runs `lua` once per item, with the item's KEYS and ARGV. `ARGV[1]` is the number of keys per item. Then
+ * follow, for each item, the number of its arguments and the arguments. Returns one reply per item: if one fails, in a full
+ * Redis for instance, the others still count.
  */
 export function toBatchScript(lua: string): string {
   return `
@@ -42,8 +42,8 @@ interface BatchOptions {
 }
 
 /**
- * Runs `script`, a result of `toBatchScript`, once for all items of a turn of the event loop. `canShareCalls`: false in a cluster,
- * where the keys of two items may be on different nodes.
+ * Runs `script`, which `toBatchScript` returned, once for all items of a turn of the event loop. `canShareCalls`: false in a
+ * cluster, where the keys of two items may be on different nodes.
  */
 export function createBatchedScript({ script, canShareCalls, toStoreError }: BatchOptions): BatchedScript {
   const maxItems = canShareCalls ? MAX_ITEMS : 1;

@@ -23,7 +23,7 @@ export interface RedisClientOptions {
   readonly timeoutMs?: number;
 }
 
-/** To connect to another server and to use it. */
+/** For a new connection to a possible master, and its probe. */
 const CANDIDATE_TIMEOUT_MS = 5000;
 
 export type ScriptArgs = readonly (string | number)[];

@@ -5,9 +5,9 @@ import { type TlsMaterial, tlsOptions } from './tls.ts';
 import type { RedisAddress, RedisCredentials } from './url.ts';
 
 export interface RedisSecurity {
-  /** Used if the URL asks for TLS. */
+  /** Used if the scheme of the URL is `rediss`. */
   readonly tls?: TlsMaterial;
-  /** The credentials at the Sentinels. */
+  /** The credentials for Sentinel. */
   readonly sentinel?: RedisCredentials;
 }
 

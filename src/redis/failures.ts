@@ -1,7 +1,7 @@
 import { TimeoutError } from './timeout.ts';
 import { describeAddress, formatHosts, type RedisAddress } from './url.ts';
 
-/** What went wrong, as far as an operator has to do something else about it. */
+/** The kinds of failure, each as a predicate of a sentence, with advice for the operator after the colon. */
 const predicates = {
   auth: 'rejects the user name or password: check those in REDIS_URL',
   permission: 'denies its user a permission: compare the ACL with the one in config/README.md',
@@ -53,7 +53,7 @@ const codes: Readonly<Record<string, RedisFailure>> = {
   EPROTO: 'tls',
 };
 
-/** Errors without a code of their own. */
+/** Errors that no code identifies. */
 const phrases: readonly (readonly [RegExp, RedisFailure])[] = [
   [/user executing the script|ACL failure|has no permissions/i, 'permission'],
   [/invalid password|without any password configured/i, 'auth'],
@@ -130,7 +130,7 @@ export function findErrorCode(cause: unknown): string | undefined {
   return found.find((code) => codes[code]) ?? (isErrorReply(error) ? found[0] : own[0]);
 }
 
-/** The command, where it says what to change. */
+/** The command, if its name helps to find the cause. */
 function describeCommand(error: Error, failure: RedisFailure): string | undefined {
   const isRelevant = failure === 'permission' || failure === 'database' || failure === 'error_reply';
   return isRelevant && isErrorReply(error) ? error.command?.name?.toUpperCase() : undefined;

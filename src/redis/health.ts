@@ -25,10 +25,10 @@ const DEGRADED_MS = 5000;
 /** A connection that fails sooner after a recovery is flapping: the next recovery takes longer. */
 const STABLE_MS = 5000;
 const MAX_RECOVERY_DELAY_MS = 5000;
-/** The first connection can be up later than this. */
+/** A first connection that takes longer is logged as an outage, and can still succeed. */
 const CONNECT_LOG_DELAY_MS = 1500;
 
-/** Failures with which every command fails. With others, such as a full memory, some commands still succeed. */
+/** Failures that affect every command. Others, such as a full memory, affect some. */
 const totalFailures: readonly RedisFailure[] = [
   ...(['auth', 'database', 'loading', 'busy', 'cluster_down', 'too_many_clients'] as const),
   ...(['timeout', 'connection_refused', 'host_not_found', 'unreachable', 'tls', 'protocol'] as const),
@@ -46,7 +46,7 @@ export class ConnectionHealth {
   readonly #connectTimer: NodeJS.Timeout;
   readonly #firstUp = Promise.withResolvers<void>();
   #connection: 'connecting' | 'up' | 'down' | 'closed' = 'connecting';
-  /** Counts the closed connections, because a probe of one says nothing about the next. */
+  /** Counts the closed connections, because the probe of one does not apply to the next. */
   #epoch = 0;
   #changedAt = 0;
   #recoveryDelayMs = 0;
@@ -79,7 +79,7 @@ export class ConnectionHealth {
     return this.#degradedTimer ? 'degraded' : 'up';
   }
 
-  /** What a command is rejected with while Redis is down. Without a stack, which would cost more than a request. */
+  /** The error of every command while Redis is down. Shared, because creating its stack trace would cost more than a request. */
   get unavailable(): StoreUnavailableError {
     return this.#unavailable;
   }

@@ -4,7 +4,7 @@ const MIN_DELAY_MS = 250;
 const MAX_DELAY_MS = 30_000;
 
 interface MasterSearchOptions {
-  /** Whether the connected server accepts writes by now. */
+  /** Whether the connected server accepts writes again. */
   readonly canWrite: () => Promise<boolean>;
   readonly findMaster: () => Promise<boolean>;
   readonly reconnect: () => void;

@@ -2,13 +2,13 @@ import type { Logger } from 'pino';
 import { classifyRedisFailure, describeRedisFailure, type RedisFailure } from './failures.ts';
 import type { RedisAddress } from './url.ts';
 
-/** Failures that an operator has to end. Each is logged as an error, even if it is noticed during an outage. */
+/** Failures that an operator has to fix. Each is logged as an error, even if it occurs during another outage. */
 const configurationFailures: readonly RedisFailure[] = [
   ...(['auth', 'permission', 'database', 'tls', 'protocol'] as const),
   ...(['host_not_found', 'unknown_master', 'too_many_clients'] as const),
 ];
 
-/** Time for a new connection to fail, and so to tell why the previous one was closed. */
+/** Time for the next connection to fail. Its error shows why the previous connection was closed. */
 const CAUSE_DELAY_MS = 1000;
 
 /** Logs one line when Redis becomes unavailable, with the cause, and one when it has recovered. */

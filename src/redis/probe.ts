@@ -8,7 +8,7 @@ const WRITE = `redis.call('SET', KEYS[1], '1') redis.call('DEL', KEYS[1])`;
 /** More than enough to find a slot of each master. */
 const MAX_TAGS = 10_000;
 
-/** Nothing may be sent on the connection. The `cause` is the reply. */
+/** The connection must not be used. The `cause` is the error reply. */
 export class HandshakeError extends Error {}
 
 /**

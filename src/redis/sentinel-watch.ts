@@ -40,7 +40,7 @@ export function watchSentinels({ client, address, security, log }: SentinelWatch
   };
 }
 
-/** One reachable Sentinel is enough, so this is no outage of Redis. */
+/** Redis stays available while one Sentinel is reachable, so this does not change the state of Redis. */
 function logOutages(watcher: Redis, host: RedisHost, log: Logger): void {
   const fields = { dependency: 'sentinel', sentinel: formatHosts([host]) };
   let isLogged = false;

@@ -5,8 +5,8 @@ import { campaigns, sampleCampaign } from './campaigns.ts';
 import { faults, sendJson } from './faults.ts';
 
 /**
- * A sample campaign service: some campaigns, with entity tags, and some ids that trigger faults. It listens on SAMPLE_HOST (127.0.0.1) and
- * SAMPLE_PORT (8081; 0 picks a free port).
+ * A sample campaign service: some campaigns, with entity tags, and some ids that trigger faults. It listens on
+ * SAMPLE_HOST (127.0.0.1) and SAMPLE_PORT (8081; 0 picks a free port).
  */
 const PATH = /^\/internal\/v1\/accounts\/([^/]+)\/campaigns\/([^/]+)$/;
 

@@ -55,7 +55,7 @@ export const settingDefinitions = {
   ],
   CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: [
     duration(0).default(60_000),
-    'Maximum age of a connection; the next one follows a change of DNS. 0: unlimited.',
+    'Maximum age of a connection, so that DNS changes take effect. 0: unlimited.',
   ],
   CAMPAIGN_SERVICE_RETRIES: [
     integer(0, 10).default(1),

@@ -62,7 +62,7 @@ export function findSource(environment: Environment, name: SettingName): 'enviro
   return secretSettings.includes(name) && environment[`${name}_FILE`] ? `${name}_FILE` : 'default';
 }
 
-/** The settings in force as JSON values. Secrets are masked; of `REDIS_URL`, the user name and the password. */
+/** The settings in force as JSON values. Secrets are masked: in `REDIS_URL`, only the user name and the password. */
 export function redactSettings(settings: Settings): Record<SettingName, string | number | boolean | null> {
   const entries = settingNames.map((name) => {
     const value = settings[name];

@@ -8,7 +8,7 @@ interface Series<State> {
   readonly state: State;
 }
 
-/** The series whose label values begin with the same values: by the next value, or the one that has no further value. */
+/** A node of the tree of series, which has one level per label. */
 interface Branch<State> {
   readonly branches: Map<string | number, Branch<State>>;
   series: Series<State> | undefined;

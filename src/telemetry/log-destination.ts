@@ -1,13 +1,13 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import type { DestinationStream } from 'pino';
 
-/** About a second of request lines at full load. More are dropped. */
+/** About a second of request lines at full load. Further lines are dropped. */
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
-/** Bounds the memory of one long turn while the output accepts lines. */
+/** A turn of the event loop that logs more than this writes before it ends, to bound memory. */
 const MAX_TURN_CHARS = 64 * 1024;
 const MIN_RETRY_MS = 5;
 const MAX_RETRY_MS = 500;
-/** How long an exiting process waits for a reader that is slow. */
+/** How long an exiting process waits for a slow reader. */
 const EXIT_FLUSH_MS = 1000;
 
 /**
@@ -45,7 +45,7 @@ export class LogDestination implements DestinationStream {
   readonly #options: LogDestinationOptions;
   /** Lines not yet encoded. */
   #lines = '';
-  /** The rest of the last batch, in part written. */
+  /** The part of the last batch that is not written yet. */
   #batch: Buffer = EMPTY;
   #isScheduled = false;
   /** 0 while the output accepts lines. */
@@ -73,7 +73,7 @@ export class LogDestination implements DestinationStream {
     if (this.#lines.length >= MAX_TURN_CHARS && this.#retryMs === 0) this.#tryWrite();
   }
 
-  /** Call it before the process exits. Waits a second at most for a reader that is slow. */
+  /** Call it before the process exits. Waits for a slow reader for at most a second. */
   flushBeforeExit(): void {
     const deadline = performance.now() + EXIT_FLUSH_MS;
     const sleepCell = new Int32Array(new SharedArrayBuffer(4));
@@ -102,7 +102,7 @@ export class LogDestination implements DestinationStream {
           this.#lines = '';
         }
         this.#batch = this.#batch.subarray(writeSync(this.#fd, this.#batch));
-        this.#retryMs = 0; // Progress: a reader that is only slow is retried soon.
+        this.#retryMs = 0; // Progress: the reader is only slow, so the next attempt is soon.
       }
       this.#batch = EMPTY;
       return true;

@@ -12,7 +12,7 @@ export type Resolve = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
 
-/** The connection pool to the campaign service. It closes connections of the maximum age, none with a request in flight. */
+/** The connection pool to the campaign service. It limits the age of connections, and balances them over the host's addresses. */
 export function createAgent(settings: UpstreamSettings, resolve: Resolve = dnsLookup): HttpAgent {
   const options: AgentOptions = {
     keepAlive: true,
@@ -35,7 +35,7 @@ export function createAgent(settings: UpstreamSettings, resolve: Resolve = dnsLo
   return agent;
 }
 
-/** A connection of the maximum age is closed once it is idle. The one that replaces it follows a change of DNS. */
+/** A connection that has reached the maximum age is closed once it is idle. New connections resolve the host again. */
 function limitConnectionAge(agent: HttpAgent, maxAgeMs: number): void {
   const createConnection = agent.createConnection.bind(agent);
   const keepSocketAlive = agent.keepSocketAlive.bind(agent);
@@ -56,14 +56,14 @@ function limitConnectionAge(agent: HttpAgent, maxAgeMs: number): void {
   agent.keepSocketAlive = (socket) => !expired.has(socket) && keepSocketAlive(socket);
 }
 
-/** Starts each connection at the next of the host's addresses. Node.js tries the others if it cannot connect. */
+/** Tries the host's addresses in turn, each connection from the next one on. Node.js tries the others if it cannot connect. */
 function rotateAddresses(resolve: Resolve): LookupFunction {
   let turn = 0;
   return (host, options, callback) => {
     resolve(host, { ...options, all: true }, (error, addresses) => {
       const [first] = addresses ?? [];
       if (error || !first) return callback(error, addresses);
-      // Resolvers may rotate too. The family that the system prefers stays first.
+      // Sorted, because resolvers may rotate too. The address family that the system prefers stays first.
       const preferred = addresses.filter(({ family }) => family === first.family).sort(byAddress);
       const others = addresses.filter(({ family }) => family !== first.family);
       const start = turn++ % preferred.length;

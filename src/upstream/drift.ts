@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { counter } from '../telemetry/instruments.ts';
 
-/** Compares upstream documents with the schema of their endpoint. Records names of fields, never values. */
+/** Detects schema drift: differences between upstream documents and the schema of their endpoint. Records field names, never values. */
 export interface Drift {
   /** `data` is what the filter returned for the document. */
   countDropped(document: unknown, data: unknown): void;
@@ -12,7 +12,7 @@ export interface Drift {
 const MAX_NAMES = 100;
 /** A property name of another form may be a value, such as a mail address. It is counted as `other`. */
 const NAME = /^(?:\(document\)|[A-Za-z_][\w.[\]-]{0,63})$/;
-/** Read by the gateway, though not returned to clients. */
+/** Fields that the gateway reads and does not return to clients. */
 const EXPECTED = new Set(['accountGroupId']);
 
 export function createDrift(log: Logger): Drift {

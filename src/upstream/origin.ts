@@ -7,7 +7,7 @@ export interface Document {
   readonly outcome: 'found';
   readonly data: string;
   readonly etag: string;
-  /** Of the origin's response, if it can be revalidated. Unrelated to `etag`. */
+  /** Those of the origin's response, if it can be revalidated. Unrelated to `etag`, which the gateway computes. */
   readonly validators?: Validators | undefined;
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** What is stored with a document so that a later request can revalidate it: the entity tag, or without one the date. */
+/** Header fields stored with a document to revalidate it: its entity tag or, without one, its modification date. */
 export interface Validators {
   readonly etag?: string | undefined;
   readonly lastModified?: string | undefined;
@@ -22,8 +22,8 @@ export function parseValidators(headers: IncomingHttpHeaders): Validators | unde
 }
 
 /**
- * Section 8.8.2.2: the document may change again within the second of `Last-Modified`. So the date identifies a version only
- * if the response is from a later second.
+ * RFC 9110, section 8.8.2.2: the document may change again within the second of `Last-Modified`. So the date identifies a
+ * version only if the response is from a later second.
  */
 function hasReliableDate({ date, 'last-modified': lastModified }: IncomingHttpHeaders): boolean {
   if (date === undefined || lastModified === undefined) return false;
