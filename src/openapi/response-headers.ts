@@ -37,7 +37,10 @@ export const sharedHeaders = {
     { pattern: '^"[A-Za-z0-9_-]{27}"$' },
   ),
   'Cache-Control': required(text('Caching rules for clients and intermediaries.', 'private, no-cache')),
-  'Cache-Status': text('How the gateway’s cache handled the request (RFC 9211).', 'campaign-gateway; hit; ttl=25'),
+  'Cache-Status': text(
+    'How the gateway’s cache handled the request (RFC 9211). `hit`: served from the cache. `fwd`: fetched from the campaign service. `ttl`: remaining freshness in seconds, negative for a stale response. `detail`: why the response is stale, or not stored.',
+    'campaign-gateway; hit; ttl=25',
+  ),
   'Proxy-Status': text(
     'Why the campaign service gave no usable response (RFC 9209).',
     'campaign-gateway; error=http_response_timeout',

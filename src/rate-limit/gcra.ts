@@ -3,7 +3,7 @@ import type { LimitState, RateLimit, RateLimitDecision } from './rate-limiter.ts
 /**
  * The generic cell rate algorithm as a continuous-state leaky bucket (ITU-T I.371, annex A; ATM Forum TM 4.1, section 4.4.2).
  * A bucket holds burst × windowMs units. A request adds windowMs units, and quota units leak per millisecond. All numbers are
- * integers up to 2^53, so a limit is exact. gcra.lua does the same arithmetic; the contract tests compare the two.
+ * integers up to 2^53, so a limit is exact. gcra.lua does the same arithmetic; tests compare the two.
  *
  * `processes` divides the quota and the burst of a limit: a request counts as one in each of that many processes. The burst of a
  * share is at least one request.

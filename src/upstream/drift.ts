@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { counter } from '../telemetry/instruments.ts';
 
-/** Detects schema drift: differences between upstream documents and the schema of their endpoint. Records field names, never values. */
+/** Records schema drift, the difference between upstream documents and the endpoint's schema: field names, never values. */
 export interface Drift {
   /** `data` is what the filter returned for the document. */
   countDropped(document: unknown, data: unknown): void;

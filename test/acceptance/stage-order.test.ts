@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 
-/** The checks in the order of the contract, each with the response when it fails. The campaign check always fails. */
+/** The checks in their documented order, each with the response when it fails. The campaign check always fails. */
 const checks = [
   { name: 'key', status: 401 },
   { name: 'rate limit', status: 429 },

@@ -23,7 +23,7 @@ beforeEach(() => {
 const read = (path: string, headers: Record<string, string> = { 'x-api-key': key }, method = 'GET') =>
   get(gateway.url + path, headers, method);
 
-test('a 200 has the twelve fields in contract order and no header of the campaign service', async () => {
+test('a 200 has the twelve fields in their documented order and no header of the campaign service', async () => {
   stack.upstream.respond = respondWithBody(JSON.stringify(campaignDocument('cmp_1', 'ag_1')), 200, {
     'set-cookie': 'session=secret',
     server: 'secret/1.0',

@@ -64,7 +64,7 @@ const required = [
   'updatedAt',
 ] as const;
 
-/** Any campaign document that the contract allows. */
+/** Any campaign document that config/README.md allows. */
 const campaign = fc.record(
   {
     id: fc.constant('cmp_1'),

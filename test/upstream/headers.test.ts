@@ -5,7 +5,7 @@ import { startUncached } from './start-uncached.ts';
 
 const path = '/v1/accounts/ag_1/campaigns/cmp_1';
 
-test('only the headers of the contract reach the campaign service, whatever the client sends', async () => {
+test('only the documented headers reach the campaign service, whatever the client sends', async () => {
   const embedded = await startUncached({ CAMPAIGN_SERVICE_TOKEN: 'service-token' });
   const { 'x-api-key': key = '' } = embedded.credentials;
   const clientHeaders = [

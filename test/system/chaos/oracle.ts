@@ -15,7 +15,7 @@ export interface Facts {
 /** The account groups that every key of the load may read. */
 export const accountGroups = ['ag_1', 'ag_2'];
 
-/** Checks responses against the contract, in the order of its checks. */
+/** Checks responses against the documented behavior, in the order of the stages. */
 export class Oracle {
   readonly #facts: Facts;
   /** The campaign version of each entity tag. */
