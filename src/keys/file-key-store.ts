@@ -76,6 +76,7 @@ export class FileKeyStore implements KeyStore, KeyLookup {
     try {
       const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
       const fingerprint = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'missing';
+      if (stats && !stats.isFile()) throw new Error('not a regular file'); // A named pipe would block the process.
       if (fingerprint !== this.#fingerprint) {
         const records = stats ? parseKeysDocument(readFileSync(this.#path, 'utf8')) : [];
         this.#keys = new Map(records.map((record) => [record.id, record]));
@@ -90,11 +91,12 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   /** Writes the file if `change`, applied to a copy of the keys, returns a truthy value. Resolves to whether it did. */
   async #update(change: (keys: Map<string, ApiKey>) => unknown): Promise<boolean> {
     let isChanged = false;
-    await updateFile(this.#path, () => {
+    const update = () => {
       const keys = new Map(this.#read());
       isChanged = Boolean(change(keys));
       return isChanged ? formatKeysDocument([...keys.values()]) : undefined;
-    }).catch((error: Error) => {
+    };
+    await updateFile(this.#path, update, { preserveAccess: true }).catch((error: Error) => {
       throw error instanceof StoreUnavailableError ? error : this.#unavailable('written', error);
     });
     return isChanged;

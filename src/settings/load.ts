@@ -80,7 +80,9 @@ function readEnv(environment: Environment, name: SettingName, problems: string[]
   if (secretFile === undefined) return value;
   if (value !== undefined) problems.push(`${name} and ${name}_FILE must not both be set`);
   const secret = readSecret(secretFile);
-  if (secret === '') problems.push(`${name}_FILE must be the path of a readable, non-empty file, not "${secretFile}"`);
+  if (secret === '') {
+    problems.push(`${name}_FILE must be the path of a readable, non-empty file${quoteFile(secretFile)}`);
+  }
   return secret || value;
 }
 
@@ -93,9 +95,9 @@ function readSecret(file: string): string {
   }
 }
 
-/** Replaces the user name and the password of a URL. */
+/** Replaces the user name and the password of a URL, which may be malformed. */
 export function maskCredentials(url: string): string {
-  return url.replace(/\/\/[^/]*@/, '//***@');
+  return url.replace(/^((?:[a-z][a-z+]*:(?=[/\\]))?[/\\]*).*@/is, '$1***@');
 }
 
 const MAX_QUOTED_CHARS = 100;
@@ -103,6 +105,14 @@ const MAX_QUOTED_CHARS = 100;
 /** Empty for a secret. User names, passwords and queries of URLs are masked: they may hold one too. */
 function quoteValue(name: SettingName, text: string): string {
   if (secretSettings.includes(name)) return '';
+  if (name.endsWith('_FILE')) return quoteFile(text);
   const masked = maskCredentials(text).replace(/\?.*/s, '?***');
   return `, not ${JSON.stringify(masked.slice(0, MAX_QUOTED_CHARS))}`;
+}
+
+/** Empty for what is hardly a path: the secret itself may have been set in place of the file that holds it. */
+function quoteFile(text: string): string {
+  return /^[./][^\n]*$/.test(text) && !text.includes('@')
+    ? `, not ${JSON.stringify(text.slice(0, MAX_QUOTED_CHARS))}`
+    : '';
 }

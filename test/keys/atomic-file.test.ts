@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -50,9 +50,22 @@ test('an update that cannot get the lock within five seconds names the lock file
 });
 
 test('a symbolic link to the file stays a link', async () => {
-  await updateFile(file, () => 'first');
   const link = path.join(folder, 'link.json');
-  await symlink(file, link);
-  await updateFile(link, () => 'second');
-  expect([await read(), (await lstat(link)).isSymbolicLink()]).toEqual(['second', true]);
+  await symlink('data/file.json', link);
+  for (const text of ['creates the file', 'replaces it']) {
+    await updateFile(link, () => text);
+    expect([await read(), (await lstat(link)).isSymbolicLink()]).toEqual([text, true]);
+  }
+});
+
+test('an update preserves owner and permissions if asked to, so that the gateway can still read what root has written', async () => {
+  await updateFile(file, () => 'first');
+  await chmod(file, 0o640);
+  const owner = process.getuid?.() === 0 ? 65_534 : process.getuid?.();
+  if (owner !== undefined) await chown(file, owner, (await stat(file)).gid);
+  await updateFile(file, () => 'second', { preserveAccess: true });
+  const { mode, uid } = await stat(file);
+  expect([mode & 0o777, uid]).toEqual([0o640, owner ?? uid]);
+  await updateFile(file, () => 'third');
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
 });

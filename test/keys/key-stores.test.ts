@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
@@ -157,6 +158,12 @@ describe('the keys file', () => {
     expect(await readFile(file, 'utf8')).toBe(damage);
     await writeFile(file, valid);
     expect(await store.find(record.id)).toEqual(record);
+  });
+
+  test('that is a named pipe is an error instead of blocking the process', async () => {
+    await mkdir(path.dirname(file), { recursive: true });
+    execFileSync('mkfifo', [file]);
+    await expect(openFileStore().list()).rejects.toThrow(/not a regular file/);
   });
 
   test('that does not exist is an empty store', async () => {

@@ -118,8 +118,26 @@ test.each([
 test('an invalid value is quoted without credentials, query and excess length', () => {
   expect(findProblems({ PORT: '80.5' })[0]).toMatch(/, not "80\.5"$/);
   expect(findProblems({ CAMPAIGN_SERVICE_URL: 'http://user:hunter2@a' })[0]).toMatch(/, not "http:\/\/\*{3}@a"$/);
+  for (const url of ['http://user:hunter/2@a', 'http:/user:hunter2@a', 'http:\\\\user:hunter2@a', 'user:hunter2@a']) {
+    expect(findProblems({ CAMPAIGN_SERVICE_URL: url })[0]).toMatch(/, not "[^"]*\*{3}@a"$/);
+    expect(findProblems({ CAMPAIGN_SERVICE_URL: url })[0]).not.toMatch(/hunter|user/);
+  }
   expect(findProblems({ CAMPAIGN_SERVICE_URL: 'http://a?key=hunter2' })[0]).toMatch(/, not "http:\/\/a\?\*{3}"$/);
   expect(findProblems({ LOG_LEVEL: 'x'.repeat(1000) })[0]?.length).toBeLessThan(250);
+});
+
+test('a secret that is set in place of the file that holds it is not quoted', () => {
+  const pem = '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----';
+  for (const [name, value] of Object.entries({
+    OPS_TOKEN_FILE: 'hunter2',
+    REDIS_URL_FILE: 'redis://:hunter2@a',
+    CAMPAIGN_SERVICE_KEY_FILE: pem,
+  })) {
+    expect(findProblems({ [name]: value }).join()).toMatch(
+      new RegExp(`${name} must be the path of (?!.*hunter2)`, 's'),
+    );
+  }
+  expect(findProblems({ OPS_TOKEN_FILE: '/nonexistent' })[0]).toContain('not "/nonexistent"');
 });
 
 test('an empty variable counts as unset', () => {
