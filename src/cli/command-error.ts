@@ -6,6 +6,8 @@ export const exitCodes = {
   no_such_key: 66,
   /** EX_UNAVAILABLE */
   store_unavailable: 69,
+  /** EX_IOERR */
+  output: 74,
   /** EX_CONFIG */
   settings: 78,
 } as const;

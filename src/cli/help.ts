@@ -42,7 +42,7 @@ ${program} COMMAND --help explains every option of a command. Every command acce
 ${program} --version prints the version.
 
 Settings are read from the environment, as the gateway does: see config/gateway.env. Exit codes: 64 wrong usage, 66 no such
-key, 69 store unavailable, 78 invalid settings.
+key, 69 store unavailable, 74 output cannot be written, 78 invalid settings.
 `;
 }
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env node
+import { exitCodes } from './command-error.ts';
 import { runCli } from './run.ts';
 
 // A reader such as `head` may close the pipe early, which is not a failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+  if (code === 'EPIPE') return;
+  process.stderr.write(`Error: The output cannot be written (${code}).\n`);
+  process.exit(exitCodes.output);
 });
 
 process.exitCode = await runCli(process.argv.slice(2), process);

@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -193,4 +194,15 @@ test('the executable prints JSON alone on stdout, exits with the code of the com
   const closedPipe = await closeStdoutEarly(['openapi']);
   expect(closedPipe).toEqual({ code: 0, stderr: '' });
   await rm(path.dirname(env.KEYS_FILE), { recursive: true });
+});
+
+test.runIf(existsSync('/dev/full'))('output that cannot be written ends in one sentence and exit code 74', () => {
+  const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
+  const full = openSync('/dev/full', 'w');
+  const { status, stderr } = spawnSync(process.execPath, [main, 'openapi'], {
+    env: {},
+    stdio: ['ignore', full, 'pipe'],
+  });
+  closeSync(full);
+  expect([status, String(stderr)]).toEqual([74, 'Error: The output cannot be written (ENOSPC).\n']);
 });
