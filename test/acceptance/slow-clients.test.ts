@@ -166,7 +166,7 @@ describe('a client that does not read', () => {
     expect(forwarded() - before).toBeLessThan(60);
   });
 
-  test('for longer than the timeout in all, but continually, gets its response whole, without a 102 in it', async () => {
+  test('fast, but makes progress for longer than the timeout, gets its complete response without a 102 in it', async () => {
     const limits = { readTimeoutMs: 2000 };
     const slow = await EmbeddedGateway.start({ CAMPAIGN_SERVICE_MAX_BODY_BYTES: '50000000' }, { limits });
     onTestFinished(() => slow.stop());

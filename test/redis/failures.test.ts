@@ -20,13 +20,13 @@ test.each([
   expect(classifyRedisFailure(new ReplyError(SCRIPT_PREFIX + text))).toBe(failure);
 });
 
-test('a word that an error merely quotes does not classify it', () => {
+test('an error is not classified by words that it quotes', () => {
   expect(classifyRedisFailure(new ReplyError("ERR unknown command 'X', with args beginning with: 'READONLY'"))).toBe(
     'error_reply',
   );
 });
 
-test('each failure has another sentence, with host and port and without a secret', () => {
+test('each kind of failure has its own sentence, with host and port and without a secret', () => {
   const errors = [
     ...['WRONGPASS invalid username-password pair', 'NOPERM no permissions', 'OOM', 'MISCONF x', 'READONLY x'],
     ...['LOADING x', 'BUSY x', 'ERR DB index is out of range', 'ERR max number of clients reached'],

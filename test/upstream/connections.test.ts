@@ -90,7 +90,7 @@ test('an idle connection is closed at its maximum age; without one it stays open
   await until(async () => (await open()) === 1);
 });
 
-test('connections spread over the addresses of the host, in any order of the resolver, and avoid one that is down', async () => {
+test('connections are balanced over the addresses of the host, in whatever order they are resolved, and avoid one that is down', async () => {
   const { port, hosts } = await startHosts(['127.0.0.2', '127.0.0.3']);
   const dns = { addresses: ['127.0.0.4', '127.0.0.3', '127.0.0.2'] };
   const request = startClient(port, dns, '0');
