@@ -21,8 +21,7 @@ export const updateKey = defineCommand({
   usage:
     'ID [--name NAME] [--permission RESOURCE:ACTION...] [--account-group GROUP... | --all-account-groups] ' +
     '[--rate-limit 600/60s...] [--expires-in 90d | --no-expiry] [--actor NAME]',
-  summary:
-    'Change only the fields that the options name. Requests counted so far also count against new rate limits.',
+  summary: 'Change only the fields that the options name. Requests counted so far also count against new rate limits.',
   help: { ...keyOptionHelp, 'no-expiry': ['', 'The key never expires.'], actor: actorHelp },
   example: '48yg9dyreorj43c7 --rate-limit 1200/60s',
   options: { ...updateOptions, actor: actorOption },
