@@ -46,7 +46,7 @@ test.each<[string, () => Promise<string>, string[], string]>([
 test('a keys file that cannot be read exits with 69 and a sentence with its path', async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-store-'));
   const { code, stderr } = await cli(list, { KEYS_FILE: folder });
-  const problem = `Error: The store is unavailable: the keys file ${folder} cannot be read (EISDIR).\n`;
+  const problem = `Error: The store is unavailable: the keys file ${folder} cannot be read (not a regular file).\n`;
   expect([code, stderr]).toEqual([69, problem]);
   await rm(folder, { recursive: true });
 });
