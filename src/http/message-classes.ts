@@ -3,8 +3,7 @@ import type { Express } from 'express';
 
 /**
  * Request and response classes whose instances have Express's prototypes from the start, for `createServer`. Express then
- * finds nothing to change: changing the prototype of an object makes every later use of it slower.
- * perf: Express then costs a cached read 5 % instead of 14 %.
+ * finds nothing to change: changing the prototype of an object can make every later use of it slower.
  */
 export function createMessageClasses(app: Express): Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'> {
   class Request extends IncomingMessage {}

@@ -38,7 +38,7 @@ function parseLabels(text: string): Record<string, string> {
   return Object.fromEntries([...text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
 }
 
-/** The value of the one series that has these labels; undefined if there is none. For a histogram, its count. */
+/** The value of the one series that has these labels; undefined without such a series. For a histogram, its count. */
 export function readValue(scrape: Scrape, name: string, labels: Readonly<Record<string, string>> = {}) {
   const family = scrape.get(name);
   const sampleName = family?.type === 'histogram' ? `${name}_count` : name;
