@@ -3,7 +3,6 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import { toExpressPath } from './http/path-template.ts';
 import { ifKeyPresented } from './middleware/credentials.ts';
 import { methodNotAllowed, routeNotFound } from './middleware/no-route.ts';
-import { matchRawPath } from './middleware/raw-path.ts';
 import type { ErrorHandler, Handler } from './middleware/request-context.ts';
 import type { PublicRoute } from './openapi/routes.ts';
 
@@ -25,7 +24,6 @@ export interface AppOptions {
   /** Routes that need no key. */
   readonly publicRoutes: readonly PublicRoute[];
   readonly trustProxy: boolean | number | string;
-  readonly startRequest: Handler;
   readonly stages: Readonly<Record<StageName, (endpoint: Endpoint) => Handler>>;
   /** The first two stages for responses that do not depend on an endpoint: a key is optional, but verified and counted. */
   readonly optionalKey: readonly Handler[];
@@ -34,17 +32,14 @@ export interface AppOptions {
 }
 
 /**
- * What happens to a request, in running order. Malformed requests and those rejected under overload do not get here: see
- * `gateway.ts`.
+ * What happens to a request, in running order. Malformed requests and those rejected under overload do not get here, and
+ * `startRequest` has created the context in `response.locals`: see `onRequest` in `gateway.ts`.
  */
 export function createApp(options: AppOptions): Express {
   const { endpoints, publicRoutes, stages, setPublicHeaders } = options;
   const app = express();
   app.disable('x-powered-by').disable('etag').disable('query parser').set('trust proxy', options.trustProxy);
   app.enable('case sensitive routing').enable('strict routing');
-
-  app.use(matchRawPath); // Before Express matches and decodes anything: the path as sent decides.
-  app.use(options.startRequest); // Creates the context in `response.locals`; reports the request when it has ended.
 
   const otherMethods = [...options.optionalKey.map(ifKeyPresented), methodNotAllowed];
   for (const endpoint of endpoints) {

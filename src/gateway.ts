@@ -22,6 +22,7 @@ import { authorize } from './middleware/authorize.ts';
 import { setPublicHeaders } from './middleware/public-headers.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { readFromOrigin, readThroughCache } from './middleware/read-document.ts';
+import type { GatewayRequest, GatewayResponse } from './middleware/request-context.ts';
 import { createRequestTelemetry, type RequestTelemetry } from './middleware/request-telemetry.ts';
 import { requireAccountGroup } from './middleware/require-account-group.ts';
 import { handleErrors, respond, type ServerState } from './middleware/respond.ts';
@@ -83,14 +84,20 @@ export function createGateway(options: GatewayOptions): Gateway {
     endpoints,
     publicRoutes: openApiRoutes(endpoints, settings.DOCS),
     trustProxy: settings.TRUST_PROXY,
-    startRequest: startRequest({ trustSampled: settings.TRACE_TRUST_SAMPLED, onCompleted }),
     setPublicHeaders: setPublicHeaders(serverState),
     handleErrors: handleErrors(serverState),
     ...createStages(options, upstream, serverState),
   });
   const server = createPublicServer({
     maxConnections: settings.MAX_CONNECTIONS,
-    onRequest: createRequestListener({ app, loadShedder, rejectionLog, telemetry, serverState }),
+    onRequest: createRequestListener({
+      loadShedder,
+      startRequest: startRequest({ trustSampled: settings.TRACE_TRUST_SAMPLED, onCompleted }),
+      app,
+      rejectionLog,
+      telemetry,
+      serverState,
+    }),
     onRequestRejected: telemetry.onRejected,
     onConnectionDropped: createConnectionDropCounter(log),
     limits: options.limits,
@@ -102,15 +109,21 @@ export function createGateway(options: GatewayOptions): Gateway {
 }
 
 interface RequestListenerOptions {
-  readonly app: Express;
   readonly loadShedder: Pick<LoadShedder, 'tryAdmit'>;
+  readonly startRequest: ReturnType<typeof startRequest>;
+  readonly app: Express;
   readonly rejectionLog: RejectionLog;
   readonly telemetry: RequestTelemetry;
   readonly serverState: ServerState;
 }
 
-/** Rejects malformed requests, and requests beyond capacity, before Express sees them. */
-function createRequestListener({ app, loadShedder, rejectionLog, telemetry, serverState }: RequestListenerOptions) {
+/**
+ * Rejects malformed requests, and requests beyond capacity, before Express sees them.
+ * perf: `startRequest` is called here instead of by `app.use`, −6 % of a cached read.
+ */
+function createRequestListener(options: RequestListenerOptions) {
+  const { loadShedder, startRequest, app, rejectionLog, telemetry, serverState } = options;
+
   /** Returns the trace id of the response. */
   function reject(request: IncomingMessage, response: ServerResponse, error: GatewayError, closes: boolean): string {
     const traceId = extractTraceId(request.headers);
@@ -118,10 +131,10 @@ function createRequestListener({ app, loadShedder, rejectionLog, telemetry, serv
     return traceId;
   }
 
-  return function onRequest(request: IncomingMessage, response: ServerResponse): void {
+  return function onRequest(request: GatewayRequest, response: GatewayResponse): void {
     const malformed = findMessageError(request);
     if (malformed) telemetry.onRejected(malformed, reject(request, response, malformed, true));
-    else if (loadShedder.tryAdmit()) app(request, response);
+    else if (loadShedder.tryAdmit()) startRequest(request, response, app);
     else {
       const overloaded = pickOverloadedError();
       // The connection stays open: accepting a new one costs more than its next request.

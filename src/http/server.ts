@@ -12,7 +12,8 @@ import { badRequest, type ServerLimits, serverLimits } from './server-limits.ts'
 
 export interface PublicServerOptions {
   readonly maxConnections: number;
-  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+  /** Called with instances of `messageClasses`. */
+  onRequest(request: IncomingMessage, response: ServerResponse): void;
   /** A request that Node's parser rejected, for log and metrics. */
   readonly onRequestRejected: (error: GatewayError, traceId: string) => void;
   /** A connection that was closed without a response. */
@@ -34,6 +35,7 @@ export function createPublicServer(options: PublicServerOptions): Server {
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(1000, limits.headersTimeoutMs / 4),
+    optimizeEmptyRequests: true, // perf: no stream events for the body that a GET does not have, −5 % of a cached read.
     requireHostHeader: false, // `findMessageError` checks it and responds with an envelope.
     keepAlive: true,
   });

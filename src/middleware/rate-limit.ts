@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../http/errors.ts';
 import type { ApiKey } from '../keys/api-key.ts';
 import type { KeyLookup } from '../keys/key-store.ts';
@@ -13,7 +12,7 @@ import {
 } from '../rate-limit/rate-limiter.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import type { Authenticator } from './authenticate.ts';
-import type { Handler, RequestContext } from './request-context.ts';
+import type { Handler } from './request-context.ts';
 
 export interface RateLimitOptions {
   readonly limiter: RateLimiter;
@@ -44,30 +43,26 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator
     return subject;
   }
 
-  async function consume(request: IncomingMessage, context: RequestContext): Promise<RateLimitDecision> {
+  return async function rateLimit(request, response, next) {
+    const context = response.locals;
     try {
-      for (let attempt = 0; attempt <= MAX_REAUTHENTICATIONS; attempt++) {
-        const result = await limiter.consume(subjectFor(context.authenticatedKey));
-        if (result.outcome !== 'key_changed') return result;
+      let result = await limiter.consume(subjectFor(context.authenticatedKey));
+      for (let attempt = 0; result.outcome === 'key_changed'; attempt++) {
+        if (attempt === MAX_REAUTHENTICATIONS) throw new StoreUnavailableError('the key record keeps changing');
         keys.invalidate(context.authenticatedKey.id);
         await authenticator(request, context);
+        result = await limiter.consume(subjectFor(context.authenticatedKey));
       }
+      context.rateLimit = result;
     } catch (error) {
       throw error instanceof StoreUnavailableError ? limitStoreUnavailable(error) : error;
     }
-    throw limitStoreUnavailable(new Error('the key record keeps changing'));
-  }
-
-  return async function rateLimit(request, response, next) {
-    const context = response.locals;
-    const decision = await consume(request, context);
-    context.rateLimit = decision;
     context.span?.addEvent('rate_limit', {
-      outcome: decision.outcome,
-      remaining: decision.states.map(({ remaining }) => remaining),
+      outcome: context.rateLimit.outcome,
+      remaining: context.rateLimit.states.map(({ remaining }) => remaining),
     });
     lastUsed.record(context.authenticatedKey.id);
-    if (decision.outcome === 'limited') throw keyRateLimited(decision);
+    if (context.rateLimit.outcome === 'limited') throw keyRateLimited(context.rateLimit);
     next();
   };
 }

@@ -1,13 +1,10 @@
-import type { RequestHandler } from 'express';
 import { pathFromTarget } from '../http/path-template.ts';
 
 /**
- * Makes Express match the path as it was sent. Express decodes path parameters and ends the path at a `#`; here `%63` is not
- * `c` and `#` is an ordinary, invalid character. Escaping `%` and `#` once makes Express decode to exactly what was sent.
+ * The URL that makes Express match the path of a request target as it was sent. Express decodes path parameters and ends the
+ * path at a `#`; here `%63` is not `c` and `#` is an ordinary, invalid character. Escaping `%` and `#` once makes Express decode
+ * to exactly what was sent.
  */
-export const matchRawPath: RequestHandler = function matchRawPath(request, _response, next) {
-  request.originalUrl = request.url;
-  const path = pathFromTarget(request.url).replace(/[%#]/g, (character) => (character === '%' ? '%25' : '%23'));
-  if (path !== request.url) request.url = path; // Express parses a changed URL again.
-  next();
-};
+export function escapeRawPath(target: string): string {
+  return pathFromTarget(target).replaceAll('%', '%25').replaceAll('#', '%23');
+}

@@ -68,4 +68,5 @@ export class RequestContext {
 /** Express middleware of this gateway. */
 export type Handler = RequestHandler<Record<string, string>, unknown, unknown, unknown, RequestContext>;
 export type GatewayRequest = Parameters<Handler>[0];
+export type GatewayResponse = Parameters<Handler>[1];
 export type ErrorHandler = ErrorRequestHandler<Record<string, string>, unknown, unknown, unknown, RequestContext>;

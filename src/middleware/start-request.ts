@@ -2,7 +2,8 @@ import { mustCloseAfter } from '../http/check-message.ts';
 import { getClientAddress } from '../http/client-address.ts';
 import { extractTraceContext } from '../telemetry/trace-context.ts';
 import { startServerSpan, withSpan } from '../telemetry/tracing.ts';
-import { type Handler, RequestContext } from './request-context.ts';
+import { escapeRawPath } from './raw-path.ts';
+import { type GatewayRequest, type GatewayResponse, RequestContext } from './request-context.ts';
 import type { RequestTelemetry } from './request-telemetry.ts';
 
 export interface StartRequestOptions {
@@ -11,9 +12,17 @@ export interface StartRequestOptions {
   readonly onCompleted: RequestTelemetry['onCompleted'];
 }
 
-/** Creates the request's context and span, and reports the request once it has ended, whatever its outcome. */
-export function startRequest({ trustSampled, onCompleted }: StartRequestOptions): Handler {
-  return function startRequest(request, response, next) {
+/**
+ * Prepares a request for Express: creates its context and span, and reports it once it has ended, whatever its outcome. The
+ * server creates both objects from Express's prototypes.
+ */
+export function startRequest({ trustSampled, onCompleted }: StartRequestOptions) {
+  return function startRequest(
+    request: GatewayRequest,
+    response: GatewayResponse,
+    app: (request: GatewayRequest, response: GatewayResponse) => void,
+  ): void {
+    request.url = escapeRawPath(request.url);
     const { trace, span } = startServerSpan(extractTraceContext(request.headers, trustSampled));
     const context = new RequestContext(trace, span, getClientAddress(request), mustCloseAfter(request));
     response.locals = context;
@@ -21,6 +30,6 @@ export function startRequest({ trustSampled, onCompleted }: StartRequestOptions)
       if (!response.writableFinished) context.abort();
       onCompleted(request, response, context);
     });
-    withSpan(span, next);
+    withSpan(span, () => app(request, response));
   };
 }
