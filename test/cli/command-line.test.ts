@@ -1,16 +1,17 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { cli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/gateway.ts';
+import { freePort, RedisServer } from '../helpers/redis.ts';
 
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-usage-'));
+  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-command-line-'));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -70,24 +71,24 @@ test.each(
 });
 
 test.each([
-  [
-    'kyes list',
-    'Unknown command: kyes list. Did you mean keys list? Run campaign-gateway --help for a list of commands.',
-  ],
-  [
-    'keys crate --name a',
-    'Unknown command: keys crate. Did you mean keys create? Run campaign-gateway keys --help for a list of commands.',
-  ],
-  ['confg --json', 'Unknown command: confg. Did you mean config? Run campaign-gateway --help for a list of commands.'],
-  ['keys', 'Incomplete command: keys. Run campaign-gateway keys --help for a list of commands.'],
-  ['keys create --permision a:b', "Unknown option '--permision': did you mean --permission?"],
-  ['nonsense', 'Unknown command: nonsense. Run campaign-gateway --help for a list of commands.'],
-])('a mistyped command or option gets the similar one as a suggestion: %s', async (line, problem) => {
-  expect((await cli(toWords(line), {})).stderr).toBe(`Error: ${problem}\n`);
+  ['kyes list', 'Unknown command: kyes list. Did you mean keys list?', ''],
+  ['keys crate --name a', 'Unknown command: keys crate. Did you mean keys create?', 'keys '],
+  ['confg --json', 'Unknown command: confg. Did you mean config?', ''],
+  ['nonsense', 'Unknown command: nonsense.', ''],
+  ['keys', 'Incomplete command: keys.', 'keys '],
+])('a mistyped command gets the similar one as a suggestion: %s', async (line, problem, group) => {
+  const advice = `Run campaign-gateway ${group}--help for a list of commands.`;
+  expect((await cli(toWords(line), {})).stderr).toBe(`Error: ${problem} ${advice}\n`);
+});
+
+test('a mistyped option gets the similar one as a suggestion', async () => {
+  const { stderr } = await cli(toWords('keys create --permision a:b'), {});
+  expect(stderr).toBe("Error: Unknown option '--permision': did you mean --permission?\n");
 });
 
 test('a permission that no endpoint requires is stored with a warning that lists the known ones', async () => {
   const env = { KEYS_FILE: path.join(folder, 'warning', 'keys.json') };
+  onTestFinished(() => rm(path.dirname(env.KEYS_FILE), { recursive: true }));
   const warning = 'Warning: no endpoint requires campaigns:raed. Known permissions: campaigns:read.';
   const created = await cli(toWords(`${createForAll} --permission campaigns:raed --json`), env);
   expect([created.code, created.stderr.split('\n')[0]]).toEqual([0, warning]);
@@ -96,12 +97,12 @@ test('a permission that no endpoint requires is stored with a warning that lists
   const updated = await cli(['keys', 'update', id, '--permission', 'campaigns:raed'], env);
   expect([updated.code, updated.stderr.split('\n')[0]]).toEqual([0, warning]);
   expect((await cli(['keys', 'update', id, '--permission', 'campaigns:read'], env)).stderr).not.toContain('Warning');
-  await rm(path.dirname(env.KEYS_FILE), { recursive: true });
 });
 
 test('config prints every setting with its source and secrets masked, and exits with 78 if they are invalid', async () => {
   const tokenFile = path.join(folder, 'token');
   await writeFile(tokenFile, 'hunter2');
+  onTestFinished(() => rm(tokenFile));
   const env = {
     CAMPAIGN_SERVICE_URL: 'http://a:1/base',
     CAMPAIGN_SERVICE_TOKEN: 'hunter2',
@@ -133,7 +134,6 @@ test('config prints every setting with its source and secrets masked, and exits 
   expect(stdout + json.stdout).not.toContain('hunter2');
   const invalid = await cli(['config'], { PORT: 'x' });
   expect([invalid.code, invalid.stdout]).toEqual([78, '']);
-  await rm(tokenFile);
 });
 
 test('the help lists every command, that of a command explains each of its options and has an example that is valid', async () => {
@@ -142,26 +142,22 @@ test('the help lists every command, that of a command explains each of its optio
   expect((await cli(['keys', '-h'], {})).stdout).not.toContain('openapi');
   const names = Array.from(help.stdout.matchAll(/^ {2}((?:keys |cache )?[a-z]+) {2,}\S/gm), ([, name = '']) => name);
   expect(names).toHaveLength(15);
+  const env = { KEYS_FILE: path.join(folder, 'example', 'keys.json'), OPS_PORT: '1' };
+  onTestFinished(() => rm(path.dirname(env.KEYS_FILE), { recursive: true }));
   for (const name of names) {
-    const { code, stdout } = await cli([...name.split(' '), '--help'], {});
-    expect(code).toBe(0);
-    const [, usage = '', options = '', example = ''] =
-      /^Usage: campaign-gateway (.*)\n\n.*\n\n([\s\S]*)\n\nExample:\n {2}campaign-gateway (.*)\n$/.exec(stdout) ?? [];
+    const { stdout } = await cli([...name.split(' '), '--help'], {});
+    const pattern = /^Usage: campaign-gateway (.*)\n\n.*\n\n([\s\S]*)\n\nExample:\n {2}campaign-gateway (.*)\n$/;
+    const [, usage = '', options = '', example = ''] = pattern.exec(stdout) ?? [];
     for (const [word] of usage.slice(name.length).matchAll(/--[a-z-]+|\b(?:ID|FILE)$/g)) {
       expect(options).toMatch(new RegExp(`^ {2}${word} .*\\.$`, 'm'));
     }
     // Valid words: what fails is the operation, for lack of a key, a file, a gateway or a setting.
-    const env = { KEYS_FILE: path.join(folder, 'example', 'keys.json'), OPS_PORT: '1' };
-    const run = await cli(toWords(example.replace(/ >.*/, '').replace('--out keys.json', '')), env);
-    expect([example, run.code === 64 && !run.stderr.includes('keys.json cannot be imported')]).toEqual([
-      example,
-      false,
-    ]);
+    const { code, stderr } = await cli(toWords(example.replace(/ >.*/, '').replace('--out keys.json', '')), env);
+    const isWrongUsage = code === 64 && !stderr.includes('keys.json cannot be imported');
+    expect([name, example !== '', isWrongUsage]).toEqual([name, true, false]);
   }
-  expect((await cli(['explain', '--help'], { npm_lifecycle_event: 'cli' })).stdout).toContain(
-    '\n  npm run -s cli -- explain',
-  );
-  await rm(path.join(folder, 'example'), { recursive: true });
+  const underNpm = await cli(['explain', '--help'], { npm_lifecycle_event: 'cli' });
+  expect(underNpm.stdout).toContain('\n  npm run -s cli -- explain');
 });
 
 test('--version prints the version of the gateway', async () => {
@@ -170,39 +166,64 @@ test('--version prints the version of the gateway', async () => {
   expect(JSON.parse((await cli(['--version', '--json'], {})).stdout)).toEqual({ version });
 });
 
-/** As `campaign-gateway … | head -c 0`: nobody reads the pipe by the time that the command writes. */
-async function closeStdoutEarly(args: readonly string[]) {
-  const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
-  const child = spawn(process.execPath, [main, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] });
-  child.stdout.destroy();
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stderr };
-}
-
-test('the executable prints JSON alone on stdout, exits with the code of the command, and ignores a closed pipe', async () => {
+describe('the executable', () => {
   const main = 'src/cli/main.ts';
-  const env = { KEYS_FILE: path.join(folder, 'process', 'keys.json') };
-  const created = await runProgram(main, toWords(`${createForAll} --json`), env);
-  expect([created.code, JSON.parse(created.stdout).name]).toEqual([0, 'Acme']);
-  expect(JSON.parse(created.stderr)).toMatchObject({ msg: 'key changed', action: 'created' });
-  expect((await runProgram(main, ['nonsense'], env)).code).toBe(64);
 
-  const closedPipe = await closeStdoutEarly(['openapi']);
-  expect(closedPipe).toEqual({ code: 0, stderr: '' });
-  await rm(path.dirname(env.KEYS_FILE), { recursive: true });
+  test('prints JSON alone on stdout, and exits with the code of the command', async () => {
+    const env = { KEYS_FILE: path.join(folder, 'process', 'keys.json') };
+    onTestFinished(() => rm(path.dirname(env.KEYS_FILE), { recursive: true }));
+    const created = await runProgram(main, toWords(`${createForAll} --json`), env);
+    expect([created.code, JSON.parse(created.stdout).name]).toEqual([0, 'Acme']);
+    expect(JSON.parse(created.stderr)).toMatchObject({ msg: 'key changed', action: 'created' });
+    expect((await runProgram(main, ['nonsense'], env)).code).toBe(64);
+  });
+
+  test.each([
+    ['ignores a closed pipe', '| true', 0, ''],
+    ['exits with 74 if the output cannot be written', '> /dev/full', 74, /^Error: .*cannot be written \(ENOSPC\)\.\n$/],
+  ])('%s', (_what, redirection, code, message) => {
+    const command = `"$0" ${main} openapi ${redirection}; exit \${PIPESTATUS[0]}`;
+    const cwd = path.resolve(import.meta.dirname, '../..');
+    const { status, stderr } = spawnSync('bash', ['-c', command, process.execPath], { cwd, encoding: 'utf8' });
+    expect([status, stderr]).toEqual([code, expect.stringMatching(message || /^$/)]);
+  });
 });
 
-test.runIf(existsSync('/dev/full'))('output that cannot be written ends in one sentence and exit code 74', () => {
-  const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
-  const full = openSync('/dev/full', 'w');
-  const { status, stderr } = spawnSync(process.execPath, [main, 'openapi'], {
-    env: {},
-    stdio: ['ignore', full, 'pipe'],
+describe('a store that cannot be used', () => {
+  let redis: RedisServer;
+  const silentServer = createServer();
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    await redis.client.acl('SETUSER', 'reader', 'on', '>hunter2', '~*', '&*', '+ping', '+info', '+eval', '+set');
+    await once(silentServer.listen(0, '127.0.0.1'), 'listening');
   });
-  closeSync(full);
-  expect([status, String(stderr)]).toEqual([74, 'Error: The output cannot be written (ENOSPC).\n']);
+  afterAll(async () => {
+    silentServer.close();
+    await redis.stop();
+  });
+
+  const failures: [string, () => string | Promise<string>, cause: string][] = [
+    ['a refused connection', async () => `a:hunter2@127.0.0.1:${await freePort()}`, 'refused the connection'],
+    ['a wrong password', () => `reader:hunter3@127.0.0.1:${redis.port}`, 'rejects the user name or password'],
+    ['a missing permission', () => `reader:hunter2@127.0.0.1:${redis.port}`, 'denies its user a permission'],
+    ['an unknown database', () => `127.0.0.1:${redis.port}/999`, 'has no such database'],
+    ['no reply', () => `127.0.0.1:${(silentServer.address() as AddressInfo).port}`, 'did not reply in time'],
+  ];
+  test.concurrent.each(failures)(
+    'exits with 69 and a sentence with the host and the cause: %s',
+    async (_what, getAddress, cause) => {
+      const address = await getAddress();
+      const { code, stdout, stderr } = await cli(['keys', 'list'], { REDIS_URL: `redis://${address}` });
+      expect([code, stdout]).toEqual([69, '']);
+      expect(stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
+      expect(stderr).toContain(`Redis at ${/127\.0\.0\.1:\d+/.exec(address)?.[0]} ${cause}`);
+      expect(stderr).not.toContain('hunter');
+    },
+  );
+
+  test('exits with 69 and a sentence with the path: a keys file that cannot be read', async () => {
+    const { code, stderr } = await cli(['keys', 'list'], { KEYS_FILE: tmpdir() });
+    const problem = `Error: The store is unavailable: the keys file ${tmpdir()} cannot be read (not a regular file).\n`;
+    expect([code, stderr]).toEqual([69, problem]);
+  });
 });
