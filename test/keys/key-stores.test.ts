@@ -1,41 +1,39 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ApiKey, hashKey } from '../../src/keys/api-key.ts';
+import { updateFile } from '../../src/keys/atomic-file.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
 import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
-import { RedisClient } from '../../src/redis/client.ts';
+import type { RedisClient } from '../../src/redis/client.ts';
 import { CorruptRecordError, StoreUnavailableError } from '../../src/redis/store-errors.ts';
-import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
+import { openClient } from '../helpers/redis-client.ts';
 
 let redis: RedisServer;
 let client: RedisClient;
-let folder: string;
+let root: string;
 let file: string;
 let published: string[];
 let files = 0;
 
 beforeAll(async () => {
   redis = await RedisServer.start();
-  const address = parseRedisUrl(redis.url) as RedisAddress;
-  client = new RedisClient({ address, prefix: 'test', log: pino({ level: 'silent' }), timeoutMs: 10_000 });
-  await client.whenReady(10_000);
-  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-keys-'));
+  client = await openClient(redis.url);
+  root = await mkdtemp(path.join(tmpdir(), 'gateway-test-keys-'));
 });
 afterAll(async () => {
   client.close();
   await redis.stop();
-  await rm(folder, { recursive: true });
+  await rm(root, { recursive: true });
 });
 beforeEach(async () => {
   await redis.client.flushall();
-  file = path.join(folder, `${files++}`, 'keys.json');
+  file = path.join(root, `${files++}`, 'keys.json');
   published = [];
 });
 
@@ -49,75 +47,56 @@ const stores: [name: string, open: () => KeyStore][] = [
   ['file', openFileStore],
   ['Redis', openRedisStore],
 ];
-const UNKNOWN_ID = '0000000000000000';
+const update = (record: ApiKey) => ({ ...record, version: 'v2', name: 'updated' });
+const recordName = (id: string) => `test:{${id}}:key`;
+const readFileText = () => readFile(file, 'utf8');
 
 describe.each(stores)('the %s key store', (_name, open) => {
-  test('lists all keys', async () => {
-    const store = open();
-    const records = [makeKey().record, makeKey().record];
-    for (const record of records) await store.create(record);
-    const listed = await store.list();
-    expect(listed.corruptIds).toEqual([]);
-    expect(listed.records).toHaveLength(2);
-    expect(listed.records).toEqual(expect.arrayContaining(records));
-  });
-
   test('replaces a record only if its version is the expected one', async () => {
     const store = open();
     const { record } = makeKey();
     await store.create(record);
-    const renamed = { ...record, name: 'renamed', version: 'v2' };
-    expect(await store.replace(renamed, record.version)).toBe(true);
-    expect(await store.replace({ ...record, name: 'lost', version: 'v3' }, record.version)).toBe(false);
-    expect(await store.find(record.id)).toEqual(renamed);
+    expect(await store.replace(update(record), record.version)).toBe(true);
+    expect(await store.replace({ ...record, version: 'v3' }, record.version)).toBe(false);
+    expect(await store.find(record.id)).toEqual(update(record));
     expect(await store.replace(makeKey().record, 'v1')).toBe(false);
   });
 
   test('replaces and adds several records together, or none if one has another version or exists', async () => {
     const store = open();
     const [first, second, third] = [makeKey().record, makeKey().record, makeKey().record];
-    await store.create(first);
-    await store.create(second);
-    const update = (record: ApiKey) => ({ ...record, version: 'v2' });
+    for (const record of [first, second]) await store.create(record);
     const stale = { previous: { ...second, version: 'v0' }, record: update(second) };
     expect(await store.replaceAll([{ previous: first, record: update(first) }, stale])).toBe(false);
     const exists = { previous: undefined, record: update(second) };
     expect(await store.replaceAll([{ previous: undefined, record: third }, exists])).toBe(false);
-    expect(await store.find(first.id)).toEqual(first);
-    expect(await store.find(third.id)).toBeUndefined();
-    const replacements = [
-      { previous: first, record: update(first) },
-      { previous: second, record: update(second) },
-      { previous: undefined, record: third },
-    ];
-    expect(await store.replaceAll(replacements)).toBe(true);
-    const records = [update(first), update(second), third];
-    expect((await store.list()).records).toEqual(expect.arrayContaining(records));
+    expect(await Promise.all([first, third].map(({ id }) => store.find(id)))).toEqual([first, undefined]);
+
+    const replacements = [first, second].map((previous) => ({ previous, record: update(previous) }));
+    expect(await store.replaceAll([...replacements, { previous: undefined, record: third }])).toBe(true);
+    const { records, corruptIds } = await store.list();
+    expect(records).toHaveLength(3);
+    expect(records).toEqual(expect.arrayContaining([update(first), update(second), third]));
+    expect(corruptIds).toEqual([]);
   });
 
-  test('shows a change to other instances on their next lookup', async () => {
+  test('makes a change visible to other instances on their next lookup', async () => {
     const [reader, writer] = [open(), open()];
     for (let i = 0; i < 20; i++) {
       const { record } = makeKey();
       expect(await reader.find(record.id)).toBeUndefined();
       await writer.create(record);
       expect(await reader.find(record.id)).toEqual(record);
-      await writer.replace({ ...record, version: 'v2', revokedAt: record.createdAt }, record.version);
-      expect((await reader.find(record.id))?.revokedAt).toBe(record.createdAt);
+      await writer.replace(update(record), record.version);
+      expect(await reader.find(record.id)).toEqual(update(record));
     }
-  });
-
-  test('loses none of many concurrent changes by several instances', async () => {
-    await Promise.all(Array.from({ length: 20 }, () => open().create(makeKey().record)));
-    expect((await open().list()).records).toHaveLength(20);
   });
 
   test('neither finds nor lists a removed key', async () => {
     const store = open();
     const { record } = makeKey();
     await store.create(record);
-    await store.remove(record.id);
-    await store.remove(UNKNOWN_ID);
+    for (const id of [record.id, '0000000000000000']) await store.remove(id);
     expect([await store.find(record.id), (await store.list()).records]).toEqual([undefined, []]);
   });
 
@@ -132,14 +111,56 @@ describe.each(stores)('the %s key store', (_name, open) => {
   test('holds the hash of a key, but not the key', async () => {
     const { key, record } = makeKey();
     await open().create(record);
-    const text = open === openFileStore ? await readFile(file, 'utf8') : await readRedisRecord(record.id);
+    const hash = await redis.client.hgetall(recordName(record.id));
+    const text = open === openFileStore ? await readFileText() : JSON.stringify(hash);
     expect(text).toContain(hashKey(key));
     expect(text).not.toContain(key.slice(21));
   });
 });
 
-const recordName = (id: string) => `test:{${id}}:key`;
-const readRedisRecord = async (id: string) => JSON.stringify(await redis.client.hgetall(recordName(id)));
+describe('the Redis key store', () => {
+  test('publishes replaced and removed keys; a failure to publish does not fail the change', async () => {
+    const store = openRedisStore();
+    const { record } = makeKey();
+    await store.create(record);
+    expect(await store.replace(update(record), record.version)).toBe(true);
+    expect(await store.replace(record, 'v1')).toBe(false);
+    await store.remove(record.id);
+    expect(published).toEqual([record.id, record.id]);
+  });
+
+  const other = makeKey().record;
+  test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
+    ['with a record that is not JSON', (name) => redis.client.hset(name, 'record', 'nonsense')],
+    ['with a record without fields', (name) => redis.client.hset(name, 'record', '{}')],
+    ['without the record field', (name) => redis.client.hdel(name, 'record')],
+    ['without the version field', (name) => redis.client.hdel(name, 'version')],
+    ['of another type', (name) => redis.client.set(name, 'x')],
+    [
+      'with the record of another key',
+      (name) => redis.client.hset(name, { version: other.version, record: JSON.stringify(other) }),
+    ],
+  ])('lists a hash %s as corrupt, rejects its use, and can remove it', async (_what, damage) => {
+    const store = openRedisStore();
+    const [record, valid] = [makeKey().record, makeKey().record];
+    for (const each of [record, valid]) await store.create(each);
+    await damage(recordName(record.id));
+    await expect(store.find(record.id)).rejects.toThrow(CorruptRecordError);
+    expect(await store.list()).toEqual({ records: [valid], corruptIds: [record.id] });
+    await store.remove(record.id);
+    expect(await store.find(record.id)).toBeUndefined();
+    expect(await store.list()).toEqual({ records: [valid], corruptIds: [] });
+  });
+
+  test('lists 1,200 keys in pages', async () => {
+    const store = openRedisStore();
+    const records = Array.from({ length: 1200 }, () => makeKey().record);
+    await store.replaceAll(records.map((record) => ({ previous: undefined, record })));
+    const { records: listed, corruptIds } = await store.list();
+    expect([listed.map(({ id }) => id).sort(), corruptIds]).toEqual([records.map(({ id }) => id).sort(), []]);
+    expect(await redis.client.info('commandstats')).not.toContain('cmdstat_smembers');
+  });
+});
 
 describe('the keys file', () => {
   test.each([
@@ -151,11 +172,11 @@ describe('the keys file', () => {
     const store = openFileStore();
     const { record } = makeKey();
     await store.create(record);
-    const valid = await readFile(file);
+    const valid = await readFileText();
     await writeFile(file, damage);
     await expect(store.find(record.id)).rejects.toThrow(StoreUnavailableError);
     await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailableError);
-    expect(await readFile(file, 'utf8')).toBe(damage);
+    expect(await readFileText()).toBe(damage);
     await writeFile(file, valid);
     expect(await store.find(record.id)).toEqual(record);
   });
@@ -166,70 +187,59 @@ describe('the keys file', () => {
     await expect(openFileStore().list()).rejects.toThrow(/not a regular file/);
   });
 
-  test('that does not exist is an empty store', async () => {
-    const store = openFileStore();
-    await store.create(makeKey().record);
-    await rm(file);
-    expect(await store.list()).toEqual({ records: [], corruptIds: [] });
-  });
-
   test('that cannot be written makes the store unavailable', async () => {
     await openFileStore().create(makeKey().record);
     const store = new FileKeyStore(path.join(file, 'keys.json')); // Its folder is a file, which stops root too.
     await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailableError);
   });
+
+  test('is an empty store while it does not exist, and is created for its owner only', async () => {
+    const store = openFileStore();
+    expect(await store.list()).toEqual({ records: [], corruptIds: [] });
+    await store.create(makeKey().record);
+    expect([(await stat(file)).mode & 0o777, (await stat(path.dirname(file))).mode & 0o777]).toEqual([0o600, 0o700]);
+    expect(await readdir(path.dirname(file))).toEqual(['keys.json']);
+  });
 });
 
-describe('the Redis key store', () => {
-  test('publishes replaced and removed keys; a failure to publish does not fail the change', async () => {
-    const store = openRedisStore();
-    const { record } = makeKey();
-    await store.create(record);
-    expect(await store.replace({ ...record, version: 'v2' }, record.version)).toBe(true);
-    expect(await store.replace(record, 'v1')).toBe(false);
-    await store.remove(record.id);
-    expect(published).toEqual([record.id, record.id]);
+describe('an update of a file', () => {
+  test('that fails leaves the file and releases the lock', async () => {
+    await updateFile(file, () => 'first');
+    const failing = updateFile(file, () => {
+      throw new Error('failed');
+    });
+    await expect(failing).rejects.toThrow('failed');
+    expect(await readFileText()).toBe('first');
+    await updateFile(file, () => 'second');
+    expect(await readFileText()).toBe('second');
   });
 
-  const other = makeKey().record;
-  const damages: [what: string, damage: (name: string) => Promise<unknown>][] = [
-    ...['nonsense', '{}', '[]', 'null'].map((text): [string, (name: string) => Promise<unknown>] => [
-      `with the record ${text}`,
-      (name) => redis.client.hset(name, 'record', text),
-    ]),
-    ['without the record field', (name) => redis.client.hdel(name, 'record')],
-    ['without the version field', (name) => redis.client.hdel(name, 'version')],
-    ['of another type', (name) => redis.client.set(name, 'x')],
-    [
-      'with the record of another key',
-      (name) => redis.client.hset(name, { version: other.version, record: JSON.stringify(other) }),
-    ],
-  ];
-  test.each(damages)('lists a hash %s as corrupt, rejects its use, and can remove it', async (_what, damage) => {
-    const store = openRedisStore();
-    const [{ record }, { record: valid }] = [makeKey(), makeKey()];
-    await store.create(record);
-    await store.create(valid);
-    await damage(recordName(record.id));
-    await expect(store.find(record.id)).rejects.toThrow(CorruptRecordError);
-    expect(await store.list()).toEqual({ records: [valid], corruptIds: [record.id] });
-    await store.remove(record.id);
-    expect(await store.find(record.id)).toBeUndefined();
-    expect(await store.list()).toEqual({ records: [valid], corruptIds: [] });
+  test('that cannot get the lock within five seconds names the lock file and changes nothing', async () => {
+    await updateFile(file, () => 'first');
+    await writeFile(`${file}.lock`, 'of another process');
+    await expect(updateFile(file, () => 'second')).rejects.toThrow(`${file}.lock exists`);
+    expect([await readFileText(), await readFile(`${file}.lock`, 'utf8')]).toEqual(['first', 'of another process']);
   });
 
-  test('lists 20,000 keys in pages', async () => {
-    const pipeline = redis.client.pipeline();
-    const ids = Array.from({ length: 20_000 }, (_, i) => String(i).padStart(16, '0'));
-    const { record } = makeKey();
-    for (const id of ids) {
-      const text = JSON.stringify({ ...record, id, limitId: id });
-      pipeline.sadd('test:keys', id).hset(recordName(id), { version: record.version, record: text });
+  test('by way of a symbolic link creates or replaces the file, and the link stays a link', async () => {
+    const link = `${file}.link`;
+    await mkdir(path.dirname(file));
+    await symlink('keys.json', link);
+    for (const text of ['created', 'replaced']) {
+      await updateFile(link, () => text);
+      expect([await readFileText(), (await lstat(link)).isSymbolicLink()]).toEqual([text, true]);
     }
-    await pipeline.exec();
-    const { records, corruptIds } = await openRedisStore().list();
-    expect(records.map(({ id }) => id).sort()).toEqual(ids);
-    expect(corruptIds).toEqual([]);
-    expect(await redis.client.info('commandstats')).not.toContain('cmdstat_smembers');
+  });
+
+  test('preserves owner and permissions on request, so that the gateway can still read what root has written', async () => {
+    await updateFile(file, () => 'first');
+    await chmod(file, 0o640);
+    const owner = process.getuid?.() === 0 ? 65_534 : (await stat(file)).uid;
+    await chown(file, owner, (await stat(file)).gid);
+    await updateFile(file, () => 'second', { preserveAccess: true });
+    const { mode, uid } = await stat(file);
+    expect([mode & 0o777, uid]).toEqual([0o640, owner]);
+    await updateFile(file, () => 'third');
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 });

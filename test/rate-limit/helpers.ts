@@ -1,13 +1,10 @@
 import fc from 'fast-check';
-import { pino } from 'pino';
 import {
   type ConsumeResult,
   keyRateLimits,
   parseRateLimit,
   type RateLimiter,
 } from '../../src/rate-limit/rate-limiter.ts';
-import { RedisClient } from '../../src/redis/client.ts';
-import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
 
 let subjects = 0;
 
@@ -47,11 +44,3 @@ export const anyPauses = fc.array(
   ),
   { minLength: 1, maxLength: 120 },
 );
-
-/** A client with a timeout that a slow machine does not exceed. Every gateway process has its own. */
-export async function openClient(url: string): Promise<RedisClient> {
-  const address = parseRedisUrl(url) as RedisAddress;
-  const client = new RedisClient({ address, prefix: 'test', log: pino({ level: 'silent' }), timeoutMs: 10_000 });
-  await client.whenReady(10_000);
-  return client;
-}

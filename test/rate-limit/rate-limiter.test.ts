@@ -3,135 +3,185 @@ import { FallbackLimiter } from '../../src/rate-limit/fallback-limiter.ts';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
 import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
+import type { RedisClient } from '../../src/redis/client.ts';
 import { RedisServer } from '../helpers/redis.ts';
-import { consumeTimes, countAllowed, getRemaining, newSubject, openClient, parseLimits } from './helpers.ts';
+import { openClient } from '../helpers/redis-client.ts';
+import { consumeTimes, countAllowed, getRemaining, newSubject, parseLimits } from './helpers.ts';
 
 let redis: RedisServer;
+let clients: RedisClient[];
+let limiter: RedisLimiter;
+
 beforeAll(async () => {
   redis = await RedisServer.start();
+  clients = await Promise.all(Array.from({ length: 4 }, () => openClient(redis.url)));
+  limiter = new RedisLimiter(clients[0] as RedisClient);
 });
-afterAll(() => redis.stop());
+afterAll(async () => {
+  for (const client of clients) client.close();
+  await redis.stop();
+});
 
-async function openRedisLimiter(): Promise<RedisLimiter> {
-  const client = await openClient(redis.url);
-  onTestFinished(() => client.close());
-  return new RedisLimiter(client);
+function openFallbackLimiter(): FallbackLimiter {
+  const options = { remote: limiter, mode: 'local', isRedisDown: () => false, liveProcesses: () => 1 } as const;
+  const fallbackLimiter = new FallbackLimiter(options);
+  onTestFinished(() => fallbackLimiter.stop());
+  return fallbackLimiter;
 }
 
-async function openFallbackLimiter(): Promise<RateLimiter> {
-  const remote = await openRedisLimiter();
-  const limiter = new FallbackLimiter({ remote, mode: 'local', isRedisDown: () => false, liveProcesses: () => 1 });
-  onTestFinished(() => limiter.stop());
-  return limiter;
-}
-
-const implementations: [name: string, open: () => Promise<RateLimiter>][] = [
-  ['the memory limiter', async () => new MemoryLimiter()],
-  ['the Redis limiter', openRedisLimiter],
+const implementations: [name: string, open: () => RateLimiter][] = [
+  ['the memory limiter', () => new MemoryLimiter()],
+  ['the Redis limiter', () => limiter],
   ['the Redis limiter behind the fallback limiter', openFallbackLimiter],
 ];
 
 describe.each(implementations)('%s', (_name, open) => {
-  test('allows exactly the quota of concurrent requests, each with its own remaining count', async () => {
-    const results = await consumeTimes(await open(), newSubject('100/3600s'), 400);
-    expect(countAllowed(results)).toBe(100);
-    const remaining = results.filter(({ outcome }) => outcome === 'allowed').flatMap(getRemaining);
-    expect(remaining.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
-  });
-
-  test.each(['1/3600s', '7/3600s', '600/60m', '999/86400s', '60/86400s,burst=7', '7/86400s,burst=60'])(
-    'allows exactly the burst of %s at once',
-    async (text) => {
-      const subject = newSubject(text);
-      const burst = subject.limits[0]?.burst ?? 0;
-      expect(countAllowed(await consumeTimes(await open(), subject, burst + 5))).toBe(burst);
-    },
-  );
-
-  test('is exact for the largest capacity', async () => {
-    const limiter = await open();
-    expect(getRemaining(await limiter.consume(newSubject('1000000/2500h')))).toEqual([999_999]);
-    expect(getRemaining(await limiter.consume(newSubject('1/2500h,burst=1000000')))).toEqual([999_999]);
-  });
-
-  test('does not count a rejected request, and states when the next one is available', async () => {
-    const limiter = await open();
-    const subject = newSubject('2/3600s');
-    await consumeTimes(limiter, subject, 2);
-    for (const result of await consumeTimes(limiter, subject, 3)) {
-      expect(result).toMatchObject({ outcome: 'limited', states: [{ remaining: 0 }] });
-      const [state] = 'states' in result ? result.states : [];
-      expect(state?.nextAvailableMs).toBeGreaterThan(1_700_000);
-      expect(state?.nextAvailableMs).toBeLessThanOrEqual(1_800_000);
+  test('allows exactly the quota of concurrent requests, and states what remains or when the next is available', async () => {
+    const results = await consumeTimes(open(), newSubject('100/3600s'), 300);
+    const allowed = results.filter(({ outcome }) => outcome === 'allowed').flatMap(getRemaining);
+    expect(allowed.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
+    for (const result of results.filter(({ outcome }) => outcome === 'limited')) {
+      expect(result).toMatchObject({ states: [{ remaining: 0 }] });
+      const nextAvailableMs = ('states' in result && result.states[0]?.nextAvailableMs) || 0;
+      expect([nextAvailableMs > 10_000, nextAvailableMs <= 36_000]).toEqual([true, true]);
     }
   });
 
   test('counts a request that one of several limits rejects against none of them', async () => {
-    const results = await consumeTimes(await open(), newSubject('2/3600s', '1000/86400s'), 10);
+    const results = await consumeTimes(open(), newSubject('2/3600s', '1000/86400s'), 10);
     expect(countAllowed(results)).toBe(2);
     expect(results.map(getRemaining).at(-1)).toEqual([0, 998]);
   });
 
-  test.each<[before: string[], after: string[], remaining: number[]]>([
-    [['10/20d'], ['30/20d'], [23]],
-    [['30/20d'], ['10/20d'], [3]],
-    [['10/20d'], ['5/20d'], [0]],
-    [['10/20d'], ['10/90d'], [3]],
-    [['10/90d'], ['10/20d'], [3]],
-    [['10/20d'], ['10/20d,burst=20'], [13]],
-    [
-      ['100/20d', '50/90d'],
-      ['50/90d', '10/7d'],
-      [43, 3],
-    ],
-    [['50/90d'], ['100/20d', '50/90d'], [93, 43]],
-    [['100/20d', '50/90d'], ['50/20d'], [43]],
+  test.each<[before: string, after: string, remaining: number[]]>([
+    ['10/20d', '30/20d', [23]],
+    ['30/20d', '10/20d', [3]],
+    ['10/20d', '5/20d', [0]],
+    ['10/20d', '10/90d', [3]],
+    ['10/90d', '10/20d', [3]],
+    ['10/20d', '10/20d,burst=20', [13]],
+    ['100/20d 50/90d', '50/90d 10/7d', [43, 3]],
+    ['50/90d', '100/20d 50/90d', [93, 43]],
+    ['100/20d 50/90d', '50/20d', [43]],
   ])(
-    'after 6 requests under %j, a 7th under %j leaves %j: an update keeps what was used',
+    'after 6 requests under %s, a 7th under %s leaves %j: an update keeps what was used',
     async (before, after, left) => {
-      const limiter = await open();
-      const subject = newSubject(...before);
+      const limiter = open();
+      const subject = newSubject(...before.split(' '));
       await consumeTimes(limiter, subject, 6);
-      const updated = await limiter.consume({ ...subject, limits: parseLimits(...after) });
+      const updated = await limiter.consume({ ...subject, limits: parseLimits(...after.split(' ')) });
       expect(getRemaining(updated)).toEqual(left);
       for (const state of 'states' in updated ? updated.states : []) {
         expect(state.nextAvailableMs).toBeLessThanOrEqual(state.limit.windowMs);
       }
     },
   );
+});
 
-  test('limits every subject separately', async () => {
-    const limiter = await open();
-    const results = await Promise.all(Array.from({ length: 20 }, () => limiter.consume(newSubject('1/3600s'))));
-    expect(countAllowed(results)).toBe(20);
+describe('in Redis', () => {
+  const bucketsKey = ({ id }: { id: string }) => `test:{${id}}:limit`;
+  const countScriptCalls = async () => {
+    const stats = await redis.client.info('commandstats');
+    return [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce((sum, [, calls]) => sum + Number(calls), 0);
+  };
+
+  test('the requests of one turn of the event loop share script calls, and each gets its own decision', async () => {
+    await limiter.consume(newSubject('1/3600s')); // Loads the script.
+    const before = await countScriptCalls();
+    // One request more than each subject allows.
+    const results = Array.from({ length: 200 }, (_, i) => {
+      const quotas: [number, number] = [(i % 5) + 1, (i % 7) + 1];
+      const subject = newSubject(`${quotas[0]}/3600s`, `${quotas[1]}/7200s`);
+      return consumeTimes(limiter, subject, Math.min(...quotas) + 1);
+    });
+    for (const each of await Promise.all(results)) expect(countAllowed(each)).toBe(each.length - 1);
+    expect((await countScriptCalls()) - before).toBeLessThanOrEqual(25); // 670 requests, 32 per call.
+  });
+
+  test('several processes together allow exactly the quota', async () => {
+    const subject = newSubject('100/3600s');
+    const results = await Promise.all(clients.map((client) => consumeTimes(new RedisLimiter(client), subject, 50)));
+    expect(countAllowed(results.flat())).toBe(100);
+  });
+
+  test('a request with another key version than the stored record is not counted', async () => {
+    const subject = newSubject('5/3600s');
+    await redis.client.hset(`test:{${subject.id}}:key`, 'version', 'v2');
+    const mixed = ['v1', 'v2', 'v1', 'v2'].map((keyVersion) => limiter.consume({ ...subject, keyVersion }));
+    const results = await Promise.all(mixed);
+    expect(results.map(({ outcome }) => outcome)).toEqual(['key_changed', 'allowed', 'key_changed', 'allowed']);
+    expect(results.flatMap(getRemaining)).toEqual([4, 3]);
+  });
+
+  test('reconciling counts requests up to the capacity, and peeking counts none', async () => {
+    const subject = newSubject('10/3600s', '100/86400s');
+    const reconcile = (...unreported: number[]) => limiter.reconcile(subject.id, subject.limits, unreported);
+    await reconcile(4, 6);
+    for (let i = 0; i < 3; i++) {
+      const states = [{ remaining: 6 }, { remaining: 94 }];
+      expect(await limiter.peek(subject)).toMatchObject({ outcome: 'allowed', states });
+    }
+    await reconcile(40, 0);
+    const states = [{ remaining: 0 }, { remaining: 94 }];
+    expect(await limiter.peek(subject)).toMatchObject({ outcome: 'limited', states });
+  });
+
+  test('a bucket of the largest capacity is exact when it is nearly full', async () => {
+    const subject = newSubject('1/2500h,burst=1000000');
+    await limiter.reconcile(subject.id, subject.limits, [999_997]);
+    expect(countAllowed(await consumeTimes(limiter, subject, 5))).toBe(3);
+  });
+
+  test('the script is loaded again after Redis has lost it', async () => {
+    const subject = newSubject('10/3600s');
+    await limiter.consume(subject);
+    await redis.client.script('FLUSH');
+    expect(getRemaining(await limiter.consume(subject))).toEqual([8]);
+  });
+
+  test('a state from the future, after the clock of Redis was set back, limits for no longer than one window', async () => {
+    const subject = newSubject('5/3600s');
+    const future = Date.now() + 365 * 86_400_000;
+    await redis.client.set(bucketsKey(subject), `${future} ${5 * 3_600_000}`);
+    const result = await limiter.consume(subject);
+    expect(result).toMatchObject({ outcome: 'limited', states: [{ nextAvailableMs: 720_000 }] });
+    const [updatedAt] = ((await redis.client.get(bucketsKey(subject))) ?? '').split(' ');
+    expect(Number(updatedAt)).toBeLessThan(future);
+  });
+
+  test.each(['nonsense', '', '1 2 3 4 5 6', '99999999999999999999 99999999999999999999', '-5 -5'])(
+    'the corrupt state %j allows no more than the quota',
+    async (state) => {
+      const subject = newSubject('5/3600s');
+      await redis.client.set(bucketsKey(subject), state);
+      expect(countAllowed(await consumeTimes(limiter, subject, 20))).toBeLessThanOrEqual(5);
+    },
+  );
+
+  test('a state of another data type is overwritten', async () => {
+    const subject = newSubject('5/3600s');
+    await redis.client.rpush(bucketsKey(subject), 'foreign');
+    expect((await consumeTimes(limiter, subject, 2)).map(getRemaining)).toEqual([[4], [3]]);
+  });
+
+  test('the state expires when the bucket is empty', async () => {
+    const subject = newSubject('10/100s');
+    await limiter.consume(subject);
+    const ttlMs = await redis.client.pttl(bucketsKey(subject));
+    expect([ttlMs > 0, ttlMs <= 10_000]).toEqual([true, true]);
   });
 });
 
-test.each(['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s', '600/60s,burst=50', '1/1d,burst=9'])(
-  '%s is a valid rate',
-  (text) => {
-    expect(rateLimitSchema.safeParse(text).success).toBe(true);
-  },
-);
+test.each([
+  ...['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s', '600/60s,burst=50', '1/1d,burst=9'],
+])('%s is a valid rate', (text) => {
+  expect(rateLimitSchema.safeParse(text).success).toBe(true);
+});
 
 test.each([
-  '',
-  '600',
-  '600/60',
-  '0/60s',
-  '600/0s',
-  '-1/60s',
-  '1.5/60s',
-  '600/60ms',
-  '600 / 60s',
-  '600/60S',
-  '1e3/60s',
-  '9999999999/9999999d',
-  '600/60s,burst=0',
-  '600/60s,burst=',
-  '600/60s, burst=5',
-  '600/60s,burst=5,burst=6',
-  '1/9999999d,burst=9999999999',
+  ...['', '600', '600/60', '0/60s', '600/0s', '-1/60s', '1.5/60s', '600/60ms', '600 / 60s', '600/60S', '1e3/60s'],
+  ...['600/60s,burst=0', '600/60s,burst=', '600/60s, burst=5', '600/60s,burst=5,burst=6'],
+  ...['9999999999/9999999d', '1/9999999d,burst=9999999999'],
 ])('%j is not a valid rate', (text) => {
   expect(rateLimitSchema.safeParse(text).success).toBe(false);
 });

@@ -1,0 +1,62 @@
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { cli, cliJson } from '../helpers/cli.ts';
+import type { InProcessGateway } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+
+let stack: Stack;
+let gateway: InProcessGateway;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+  gateway = await stack.gateway();
+});
+afterAll(() => stack.stop());
+
+const getId = (key: string) => key.split('_')[1] as string;
+const read = async (key: string) => (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
+const runKeys = (...args: string[]) => cli(['keys', ...args], stack.environment);
+const getKeys = (...args: string[]) => cliJson(['keys', ...args], stack.environment);
+
+test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
+  ['is not JSON', (name) => stack.redis.client.hset(name, 'record', '{"hunter2":')],
+  ['lost its record field', (name) => stack.redis.client.hdel(name, 'record')],
+  ['lost its version field', (name) => stack.redis.client.hdel(name, 'version')],
+  ['has another Redis type', (name) => stack.redis.client.set(name, 'x')],
+])('a key whose record %s gets a 500, is listed as corrupt, and gets a 401 once revoked', async (_what, damage) => {
+  const key = await stack.key();
+  const id = getId(key);
+  const linesBefore = gateway.log.length;
+  await damage(`campaign-gateway:{${id}}:key`);
+  expect(await read(key)).toBe(500);
+  const outages = gateway.log.slice(linesBefore).filter(({ state }) => state === 'down' || state === 'degraded');
+  expect(outages).toEqual([]);
+  expect(await getKeys('list')).toContainEqual({ id, status: 'corrupt' });
+  expect((await runKeys('list')).stdout).toContain(`${id}  corrupt`);
+  const { code, stderr } = await runKeys('show', id);
+  const advice = `Cannot continue: the record of key ${id} is corrupt. Revoke the key to remove its record.`;
+  expect([code, stderr]).toEqual([69, `Error: ${advice}\n`]);
+
+  const revoked = await runKeys('revoke', id, '--json');
+  expect(JSON.parse(revoked.stdout)).toEqual({ id, status: 'removed' });
+  expect(JSON.parse(revoked.stderr)).toMatchObject({ key_id: id, action: 'removed' });
+  expect([await read(key), (await runKeys('show', id)).code]).toEqual([401, 66]);
+});
+
+test('in a full Redis keys are revoked and suspended on the next request, and a new key fails with the cause', async () => {
+  const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
+  const [revoked, suspended, other, another] = keys as [string, string, string, string];
+  expect(await Promise.all(keys.map(read))).toEqual([200, 200, 200, 200]);
+  await stack.redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1');
+  onTestFinished(async () => void (await stack.redis.client.config('SET', 'maxmemory', '0')));
+
+  expect(await getKeys('revoke', getId(revoked))).toMatchObject({ status: 'revoked' });
+  expect(await getKeys('suspend', getId(suspended))).toMatchObject({ status: 'suspended' });
+  // In one turn of the event loop, so that one script call decides on all of them.
+  expect(await Promise.all([other, revoked, another, suspended].map(read))).toEqual([200, 401, 200, 401]);
+  expect(await getKeys('resume', getId(suspended))).toMatchObject({ status: 'active' });
+
+  const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
+  const { code, stderr } = await runKeys('create', '--name', 'new', ...grants);
+  expect([code, stderr]).toEqual([69, expect.stringMatching(/Redis at 127\.0\.0\.1:\d+ is out of memory .*\(OOM\)/)]);
+});
