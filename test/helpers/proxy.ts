@@ -9,6 +9,10 @@ export interface RedisProxy {
   resume(): void;
   /** Delays every reply. The replies of a connection stay in order, so later ones wait for those already delayed. */
   delayReplies(ms: number): void;
+  /** Connects new connections to another Redis. */
+  redirect(redisPort: number): void;
+  /** Connections accepted since the start. */
+  connections(): number;
   stop(): void;
 }
 
@@ -16,11 +20,14 @@ export interface RedisProxy {
 export async function startProxy(redisPort: number): Promise<RedisProxy> {
   let hanging = false;
   let delayMs = 0;
+  let targetPort = redisPort;
+  let connections = 0;
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
+    connections++;
     sockets.add(socket.on('error', () => {}));
     if (hanging) return; // This connection stays unusable even after `resume`.
-    const upstream = connect(redisPort, '127.0.0.1').on('error', () => {});
+    const upstream = connect(targetPort, '127.0.0.1').on('error', () => {});
     sockets.add(upstream);
     socket.on('data', (bytes) => !hanging && upstream.write(bytes));
     let previous = Promise.resolve();
@@ -42,6 +49,10 @@ export async function startProxy(redisPort: number): Promise<RedisProxy> {
     delayReplies: (ms) => {
       delayMs = ms;
     },
+    redirect: (port) => {
+      targetPort = port;
+    },
+    connections: () => connections,
     stop: () => {
       server.close();
       for (const socket of sockets) socket.destroy();

@@ -1,101 +1,237 @@
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest';
 import { RedisClient } from '../../src/redis/client.ts';
 import { StoreUnavailableError } from '../../src/redis/store-errors.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
+import { openClient } from '../helpers/redis-client.ts';
 import { until } from '../helpers/wait.ts';
 
-let redis: RedisServer;
+type Cleanup = Pick<TestContext, 'onTestFinished'>;
 
-beforeEach(async () => {
-  redis = await RedisServer.start();
-});
-afterEach(() => redis.stop());
+/** A server with two databases, which only this test uses, behind a proxy. */
+async function startServer({ onTestFinished }: Cleanup) {
+  const redis = await RedisServer.start('--databases', '2');
+  onTestFinished(() => redis.stop());
+  const proxy = await startProxy(redis.port);
+  onTestFinished(() => proxy.stop());
+  const countConnections = async () =>
+    Number(/^total_connections_received:(\d+)/m.exec(await redis.client.info('stats'))?.[1]);
+  return { redis, proxy, countConnections };
+}
 
-/** A client that is up, its log, and the commands that the tests send. */
-async function open(url = redis.url) {
+/** A client, its log, and the commands that the tests send. */
+function open({ onTestFinished }: Cleanup, url: string, timeoutMs = 2000) {
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const client = new RedisClient({ address: parseRedisUrl(url) as RedisAddress, prefix: 'test', log: logger });
+  const client = new RedisClient({
+    address: parseRedisUrl(url) as RedisAddress,
+    prefix: 'test',
+    log: logger,
+    timeoutMs,
+  });
   onTestFinished(() => client.close());
-  await client.whenReady(10_000);
-  await until(() => client.state === 'up');
+  const increment = client.defineScript('increment', `return redis.call('INCR', KEYS[1])`);
   return {
     client,
     log,
-    logStates: () => log.map(({ state }) => state),
-    dbSize: (timeoutMs?: number) => client.command('DBSIZE', (ioredis) => ioredis.dbsize(), timeoutMs),
-    set: () => client.command('SET', (ioredis) => ioredis.set('test:key', 'value')),
+    states: () => log.map(({ state }) => state),
+    untilUp: () => until(() => client.state === 'up'),
+    set: () => increment(['test:count'], []),
+    get: (timeoutMs?: number) => client.command('GET', (ioredis) => ioredis.get('test:count'), timeoutMs),
   };
 }
 
-test('commands are rejected at once while Redis is unavailable, and the outage is logged once', async () => {
-  const { client, dbSize, log, logStates } = await open();
-  redis.freeze();
-  const message = `Redis at 127.0.0.1:${redis.port} did not reply in time`;
-  for (let i = 0; i < 100; i++) await expect(dbSize()).rejects.toThrow(message);
-  redis.thaw();
-  await until(() => client.state === 'up');
-  await expect(dbSize()).resolves.toBe(0);
-  expect(logStates()).toEqual(['down', 'up']);
-  expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', failure: 'timeout', cause: message });
-});
-
-test('a command with a shorter timeout than the client fails alone: Redis does not count as down', async () => {
-  const proxy = await startProxy(redis.port);
-  onTestFinished(() => proxy.stop());
-  const { client, dbSize, logStates } = await open(proxy.url);
-  proxy.delayReplies(60);
-  await expect(dbSize(10)).rejects.toMatchObject({ mayHaveExecuted: true });
-  expect([client.state, logStates()]).toEqual(['up', []]);
-});
-
-test('a timed-out command is executed at most once', async () => {
-  const { client } = await open();
-  redis.freeze();
-  const increment = client.command('INCR', (ioredis) => ioredis.incr('test:count'));
-  await expect(increment).rejects.toMatchObject({ mayHaveExecuted: true });
-  redis.thaw();
-  await until(() => client.state === 'up');
-  expect(await redis.client.get('test:count')).toBe('1');
-});
-
-test('a silent connection is replaced, even if it is accepted and never completes the handshake', async () => {
-  const proxy = await startProxy(redis.port);
-  onTestFinished(() => proxy.stop());
-  const { client, dbSize } = await open(proxy.url);
-  proxy.hang();
-  await expect(dbSize()).rejects.toThrow(StoreUnavailableError);
-  // Long enough for a first replacement, which hangs as well.
-  const since = performance.now();
-  await until(() => performance.now() - since > 3000);
-  proxy.resume();
-  await until(() => client.state === 'up');
-  await expect(dbSize()).resolves.toBe(0);
-});
-
-test('errors that Redis returns are logged once, by code only, until there have been none for five seconds', async () => {
-  const { client, log, logStates } = await open();
-  const fail = () => client.command('NOSUCHCOMMAND', (ioredis) => ioredis.call('NOSUCHCOMMAND', 'hunter2'));
-  for (let i = 0; i < 10; i++) await expect(fail()).rejects.toMatchObject({ mayHaveExecuted: false });
-  expect([client.state, logStates()]).toEqual(['degraded', ['degraded']]);
-  expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis returns errors' });
-  expect(JSON.stringify(log)).not.toContain('hunter2');
-  await until(() => client.state === 'up');
-  expect(logStates()).toEqual(['degraded', 'up']);
-});
-
-test('writes fail on a read-only replica, and succeed as soon as it is the master', async () => {
-  const { set } = await open();
-  await redis.client.call('REPLICAOF', '127.0.0.1', '1');
-  await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false });
-  await redis.client.call('REPLICAOF', 'NO', 'ONE');
-  await until(() =>
-    set().then(
-      () => true,
-      () => false,
-    ),
+function isFulfilled(promise: Promise<unknown>): Promise<boolean> {
+  return promise.then(
+    () => true,
+    () => false,
   );
+}
+
+// Most of these tests wait for timeouts.
+describe.concurrent('a Redis client', () => {
+  test('rejects commands at once while Redis is unavailable, logs the outage once, and sends no command twice', async (context) => {
+    const { redis } = await startServer(context);
+    const { client, log, states, untilUp, set, get } = open(context, redis.url, 1000);
+    await untilUp();
+    redis.freeze();
+    await expect(set()).rejects.toMatchObject({ mayHaveExecuted: true });
+    const message = `Redis at 127.0.0.1:${redis.port} did not reply in time`;
+    for (let i = 0; i < 100; i++) await expect(get()).rejects.toThrow(message);
+    redis.thaw();
+    await until(() => client.state === 'up');
+    expect(await get()).toBe('1');
+    expect(states()).toEqual(['down', 'up']);
+    expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', failure: 'timeout', cause: message });
+  });
+
+  test('fails a command with a shorter timeout than its own without considering Redis down', async (context) => {
+    const { proxy } = await startServer(context);
+    const { client, states, untilUp, get } = open(context, proxy.url);
+    await untilUp();
+    proxy.delayReplies(60);
+    await expect(get(10)).rejects.toMatchObject({ mayHaveExecuted: true });
+    expect([client.state, states()]).toEqual(['up', []]);
+  });
+
+  test('replaces a silent connection, even if it is accepted and never completes the handshake', async (context) => {
+    const { proxy } = await startServer(context);
+    const { untilUp, get } = open(context, proxy.url, 1000);
+    await untilUp();
+    proxy.hang();
+    await expect(get()).rejects.toThrow(StoreUnavailableError);
+    const before = proxy.connections();
+    await until(() => proxy.connections() >= before + 2); // The first replacement hangs as well.
+    proxy.resume();
+    await untilUp();
+    expect(await get()).toBe(null);
+  });
+
+  test('considers Redis down while it delays writes, although it replies to PING', async (context) => {
+    const { redis, countConnections } = await startServer(context);
+    const { client, states, untilUp, set } = open(context, redis.url, 1000);
+    await untilUp();
+    await redis.client.call('CLIENT', 'PAUSE', '600000', 'WRITE');
+    await expect(set()).rejects.toMatchObject({ mayHaveExecuted: true });
+    const before = await countConnections();
+    await until(async () => (await countConnections()) >= before + 2); // The silent connection is replaced twice.
+    expect([client.state, states()]).toEqual(['down', ['down']]);
+    await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false });
+    await redis.client.call('CLIENT', 'UNPAUSE');
+    await untilUp();
+    expect(states()).toEqual(['down', 'up']);
+  });
+
+  test('logs errors that Redis returns once, by code only, until there have been none for five seconds', async (context) => {
+    const { redis } = await startServer(context);
+    const { client, log, states, untilUp } = open(context, redis.url);
+    await untilUp();
+    const fail = () => client.command('NOSUCHCOMMAND', (ioredis) => ioredis.call('NOSUCHCOMMAND', 'hunter2'));
+    for (let i = 0; i < 10; i++) await expect(fail()).rejects.toMatchObject({ mayHaveExecuted: false });
+    expect([client.state, states()]).toEqual(['degraded', ['degraded']]);
+    expect(log[0]).toMatchObject({ code: 'ERR', msg: 'Redis returns errors' });
+    expect(JSON.stringify(log)).not.toContain('hunter2');
+    await untilUp();
+    expect(states()).toEqual(['degraded', 'up']);
+  });
+
+  test('reads from a server that is read-only, looks for a master, and writes as soon as the server is one', async (context) => {
+    const { redis, countConnections } = await startServer(context);
+    const { states, untilUp, set, get } = open(context, redis.url);
+    await untilUp();
+    await redis.client.call('REPLICAOF', '127.0.0.1', '1');
+    const before = await countConnections();
+    let failures = 0;
+    while ((await countConnections()) < before + 2) {
+      const message = 'is a read-only replica (READONLY';
+      await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false, message: expect.stringContaining(message) });
+      await expect(get()).resolves.toBe(null);
+      failures++;
+    }
+    expect(failures).toBeGreaterThan(10); // A failed write alone opens no connection.
+    expect(states()).toEqual(['degraded']);
+    await redis.client.call('REPLICAOF', 'NO', 'ONE');
+    expect(await set()).toBe(1);
+  });
+
+  test('leaves a previous master once new connections reach another one', async (context) => {
+    const [{ redis, proxy }, { redis: successor }] = await Promise.all([startServer(context), startServer(context)]);
+    const { untilUp, set } = open(context, proxy.url);
+    await untilUp();
+    await redis.client.call('REPLICAOF', '127.0.0.1', String(successor.port));
+    proxy.redirect(successor.port);
+    await until(() => isFulfilled(set()));
+    expect(await successor.client.get('test:count')).toBe('1');
+  });
+
+  test.for([
+    ['does not exist', '7', '+@all'],
+    ['may not be selected', '1', '+@all -select'],
+  ] as const)(
+    'considers Redis down and names the cause while the database %s, and never uses database 0',
+    async ([_case, database, rights], context) => {
+      const { redis } = await startServer(context);
+      await redis.client.acl('SETUSER', 'gw', 'on', '>pw', '~*', '&*', ...rights.split(' '));
+      const { client, log, untilUp, set, get } = open(context, `redis://gw:pw@127.0.0.1:${redis.port}/${database}`);
+      await until(() => log.length > 0);
+      const message = /^Redis at 127\.0\.0\.1:\d+ .*SELECT\)/;
+      for (const command of [get, set]) await expect(command()).rejects.toThrow(message);
+      expect([client.state, log]).toMatchObject(['down', [{ state: 'down', cause: expect.stringMatching(message) }]]);
+      if (database === '1') {
+        await redis.client.acl('SETUSER', 'gw', '+select');
+        await untilUp();
+        await set();
+      }
+      expect(await redis.client.dbsize()).toBe(0);
+    },
+  );
+
+  test('names the credentials as the cause in the log and in every error after a password rotation', async (context) => {
+    const { redis } = await startServer(context);
+    await redis.client.acl('SETUSER', 'gw', 'on', '>old', '~*', '&*', '+@all');
+    const { log, states, untilUp, get } = open(context, `redis://gw:old@127.0.0.1:${redis.port}`);
+    await untilUp();
+    await redis.client.acl('SETUSER', 'gw', 'resetpass', '>new');
+    await redis.client.call('CLIENT', 'KILL', 'USER', 'gw');
+    const advice = 'rejects the user name or password (WRONGPASS): check those in REDIS_URL';
+    const cause = `Redis at 127.0.0.1:${redis.port} ${advice}`;
+    await until(() => log.length > 0);
+    expect(log[0]).toMatchObject({ state: 'down', failure: 'auth', cause });
+    await expect(get()).rejects.toThrow(cause);
+    await redis.client.acl('SETUSER', 'gw', '>old');
+    await untilUp();
+    expect(states()).toEqual(['down', 'up']);
+  });
+});
+
+describe('a script', () => {
+  let redis: RedisServer;
+  let client: RedisClient;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    client = await openClient(redis.url);
+  });
+  afterAll(async () => {
+    client.close();
+    await redis.stop();
+  });
+
+  const ECHO = `return { KEYS[1], redis.call('INCR', KEYS[2]) > 0 and #KEYS, #ARGV, unpack(ARGV) }`;
+
+  test('that is batched has its own keys and arguments in each run, and one call serves up to 32 runs of a turn', async () => {
+    const echo = client.defineBatchedScript('echo', ECHO);
+    const getArgs = (i: number) => Array.from({ length: i % 4 }, (_, j) => `${i}-${j}`);
+    const run = (i: number) => echo([`key-${i}`, 'count'], () => getArgs(i));
+    const countCalls = async () =>
+      Number(/cmdstat_eval(?:sha)?:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1]);
+    await run(0); // Loads the script.
+    const before = await countCalls();
+    const replies = await Promise.all(Array.from({ length: 70 }, (_, i) => run(i)));
+    expect(replies).toEqual(replies.map((_, i) => [`key-${i}`, 2, i % 4, ...getArgs(i)]));
+    expect(await redis.client.get('count')).toBe('71');
+    expect((await countCalls()) - before).toBeLessThanOrEqual(3);
+  });
+
+  test('that is batched reads its arguments when it is sent, after the turn of the event loop', async () => {
+    const echo = client.defineBatchedScript('echo', ECHO);
+    let argument = 'early';
+    const reply = echo(['key', 'other-count'], () => [argument]);
+    argument = 'late';
+    expect(await reply).toEqual(['key', 2, 1, 'late']);
+  });
+
+  test('that is batched fails for the run that causes an error only, and the next call works', async () => {
+    const push = client.defineBatchedScript('push', `return redis.call('LPUSH', KEYS[1], ARGV[1])`);
+    await redis.client.set('text', 'not a list');
+    const runs = ['list', 'text', 'list'].map((key) => isFulfilled(push([key], () => ['value'])));
+    expect(await Promise.all(runs)).toEqual([true, false, true]);
+    expect(await push(['other'], () => ['value'])).toBe(1);
+  });
+
+  test('takes 100,000 keys and 300,000 arguments', async () => {
+    const count = client.defineScript('count', 'return { #KEYS, #ARGV }');
+    expect(await count(Array(100_000).fill('{tag}'), Array(300_000).fill(1))).toEqual([100_000, 300_000]);
+  });
 });

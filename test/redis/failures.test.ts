@@ -1,6 +1,7 @@
 import { ReplyError } from 'ioredis';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { classifyRedisFailure, describeRedisFailure } from '../../src/redis/failures.ts';
+import { MasterSearch } from '../../src/redis/master-search.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
 
 const address = parseRedisUrl('redis://gateway:hunter2@redis.internal:6380/5') as RedisAddress;
@@ -43,4 +44,22 @@ test('each kind of failure has its own sentence, with host and port and without 
   expect(sentences[0]).toBe(
     'Redis at redis.internal:6380 rejects the user name or password (WRONGPASS): check those in REDIS_URL',
   );
+});
+
+test('the search for a master backs off to 30 seconds, and ends when a master is found', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const canWrite = async () => false;
+  const findMaster = vi.fn(async () => findMaster.mock.calls.length === 20);
+  const reconnect = vi.fn();
+  const search = new MasterSearch({ canWrite, findMaster, reconnect });
+  for (let i = 0; i < 20; i++) {
+    search.start(); // Another write has failed.
+    const before = Date.now();
+    await vi.advanceTimersToNextTimerAsync();
+    const [delayMs, maxMs] = [Date.now() - before, Math.min(250 * 2 ** i, 30_000)];
+    expect([delayMs >= maxMs / 2, delayMs <= maxMs]).toEqual([true, true]);
+  }
+  const counts = [findMaster.mock.calls.length, reconnect.mock.calls.length, vi.getTimerCount()];
+  expect(counts).toEqual([20, 1, 0]);
 });
