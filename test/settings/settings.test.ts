@@ -1,9 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { secretSettings, settingNames } from '../../src/settings/definitions.ts';
 import { loadSettings, redactSettings, SettingsError } from '../../src/settings/load.ts';
+import { findMisspellings } from '../../src/settings/misspellings.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { runProgram } from '../helpers/gateway.ts';
 
@@ -26,15 +27,8 @@ const invalidValues: Record<string, string[]> = {
   OPS_PORT: ['99999'],
   WORKERS: ['0', 'many', '-2', '1.5'],
   CAMPAIGN_SERVICE_URL: [
-    'campaigns',
-    'ftp://a',
-    'http://',
-    'http://user:pass@a',
-    'http://a?x=1',
-    'http://a#b',
-    'http://a:0',
-    'http://a b',
-    '//a',
+    ...['campaigns', 'ftp://a', 'http://', 'http://user:pass@a', 'http://a?x=1', 'http://a#b', 'http://a:0'],
+    ...['http://a b', '//a'],
   ],
   CAMPAIGN_SERVICE_PATH: [
     'no-slash/{accountGroupId}/{campaignId}',
@@ -56,15 +50,8 @@ const invalidValues: Record<string, string[]> = {
   CAMPAIGN_SERVICE_BREAKER_OPEN_MS: ['0'],
   CAMPAIGN_SERVICE_CA_FILE: ['/nonexistent', '/etc/hostname'],
   REDIS_URL: [
-    'localhost',
-    'http://localhost',
-    'redis://',
-    'redis://a:99999',
-    'redis://a,b',
-    'redis://a/x',
-    'redis+sentinel://a:1',
-    'redis+cluster://a:1/name',
-    'redis://%zz@a',
+    ...['localhost', 'http://localhost', 'redis://', 'redis://a:99999', 'redis://a,b', 'redis://a/x', 'redis://%zz@a'],
+    ...['redis+sentinel://a:1', 'redis+cluster://a:1/name'],
   ],
   REDIS_KEY_PREFIX: ['a{b}', 'a b', 'a'.repeat(65)],
   REDIS_TIMEOUT_MS: ['0', '60001', '1.5', '100ms'],
@@ -128,14 +115,10 @@ test('an invalid value is quoted without credentials, query and excess length', 
 
 test('a secret that is set in place of the file that holds it is not quoted', () => {
   const pem = '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----';
-  for (const [name, value] of Object.entries({
-    OPS_TOKEN_FILE: 'hunter2',
-    REDIS_URL_FILE: 'redis://:hunter2@a',
-    CAMPAIGN_SERVICE_KEY_FILE: pem,
-  })) {
-    expect(findProblems({ [name]: value }).join()).toMatch(
-      new RegExp(`${name} must be the path of (?!.*hunter2)`, 's'),
-    );
+  const files = { OPS_TOKEN_FILE: 'hunter2', REDIS_URL_FILE: 'redis://:hunter2@a', CAMPAIGN_SERVICE_KEY_FILE: pem };
+  for (const [name, value] of Object.entries(files)) {
+    const problem = new RegExp(`${name} must be the path of (?!.*hunter2)`, 's');
+    expect(findProblems({ [name]: value }).join()).toMatch(problem);
   }
   expect(findProblems({ OPS_TOKEN_FILE: '/nonexistent' })[0]).toContain('not "/nonexistent"');
 });
@@ -149,33 +132,32 @@ test('settings that contradict each other are rejected', async () => {
   expect(findProblems({ WORKERS: '2' })).toEqual([expect.stringMatching(/^WORKERS .*REDIS_URL/)]);
   expect(findProblems({ WORKERS: '2', REDIS_URL: 'redis://a' })).toEqual([]);
   const { files, remove } = await makeCertificates();
-  const { CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE } = {
-    CAMPAIGN_SERVICE_CERT_FILE: files.cert,
-    CAMPAIGN_SERVICE_KEY_FILE: files.key,
-  };
-  expect(findProblems({ CAMPAIGN_SERVICE_CERT_FILE })).toEqual([expect.stringMatching(/must be set together/)]);
+  onTestFinished(() => remove());
+  const { ca, cert: CAMPAIGN_SERVICE_CERT_FILE, key: CAMPAIGN_SERVICE_KEY_FILE } = files;
   expect(findProblems({ CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE })).toEqual([]);
-  expect(findProblems({ CAMPAIGN_SERVICE_CERT_FILE: files.ca, CAMPAIGN_SERVICE_KEY_FILE })).toEqual([
-    expect.stringMatching(/matching key/),
-  ]);
-  expect(findProblems({ CAMPAIGN_SERVICE_CA_FILE: files.key })).toEqual([
-    expect.stringMatching(/^CAMPAIGN_SERVICE_CA_FILE/),
-  ]);
-  await remove();
+  for (const [environment, problem] of [
+    [{ CAMPAIGN_SERVICE_CERT_FILE }, /must be set together/],
+    [{ CAMPAIGN_SERVICE_CERT_FILE: ca, CAMPAIGN_SERVICE_KEY_FILE }, /matching key/],
+    [{ CAMPAIGN_SERVICE_CA_FILE: CAMPAIGN_SERVICE_KEY_FILE }, /^CAMPAIGN_SERVICE_CA_FILE/],
+  ] as const) {
+    expect(findProblems(environment)).toEqual([expect.stringMatching(problem)]);
+  }
 });
 
 test('a secret may be read from a file, but not be set twice', async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-secrets-'));
-  const file = path.join(folder, 'token');
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const [file, emptyFile] = [path.join(folder, 'token'), path.join(folder, 'empty')];
   await writeFile(file, 'from-the-file\n');
+  await writeFile(emptyFile, ' \n');
   expect(loadSettings({ ...required, CAMPAIGN_SERVICE_TOKEN_FILE: file }).CAMPAIGN_SERVICE_TOKEN).toBe('from-the-file');
-  expect(findProblems({ CAMPAIGN_SERVICE_TOKEN_FILE: file, CAMPAIGN_SERVICE_TOKEN: 'x' })).toEqual([
-    expect.stringMatching(/must not both be set/),
-  ]);
-  await writeFile(file, ' \n');
-  expect(findProblems({ REDIS_URL_FILE: file })).toEqual([expect.stringMatching(/^REDIS_URL_FILE must be/)]);
-  expect(findProblems({ REDIS_URL_FILE: '/nonexistent' })).toEqual([expect.stringMatching(/^REDIS_URL_FILE must be/)]);
-  await rm(folder, { recursive: true });
+  for (const [environment, problem] of [
+    [{ CAMPAIGN_SERVICE_TOKEN_FILE: file, CAMPAIGN_SERVICE_TOKEN: 'x' }, /must not both be set/],
+    [{ REDIS_URL_FILE: emptyFile }, /^REDIS_URL_FILE must be/],
+    [{ REDIS_URL_FILE: '/nonexistent' }, /^REDIS_URL_FILE must be/],
+  ] as const) {
+    expect(findProblems(environment)).toEqual([expect.stringMatching(problem)]);
+  }
 });
 
 test('redacted settings contain no secret', () => {
@@ -197,4 +179,28 @@ test('the gateway reports every invalid setting at once, quotes no secret, and e
   expect(stderr).not.toMatch(/two words| {4}at /);
   const missing = await runProgram('src/main.ts', [], {});
   expect([missing.code, missing.stderr]).toEqual([78, expect.stringContaining('CAMPAIGN_SERVICE_URL is required')]);
+});
+
+test.each([
+  ['PORTS', 'PORT'],
+  ['WORKER', 'WORKERS'],
+  ['PROT', 'PORT'],
+  ['CACHE_TTL', 'CACHE_TTL_MS'],
+  ['LOGLEVEL', 'LOG_LEVEL'],
+  ['CAMPAIGN_SERVICE_URI', 'CAMPAIGN_SERVICE_URL'],
+  ['REDIS_URL_FIEL', 'REDIS_URL_FILE'],
+  ['OTEL_SERVICE_NAMES', 'OTEL_SERVICE_NAME'],
+])('the variable %s is reported as a misspelling of %s, unless it is empty', (name, setting) => {
+  expect(findMisspellings({ [name]: 'x' })).toEqual([`${name} is not a setting: did you mean ${setting}?`]);
+  expect(findMisspellings({ [name]: '' })).toEqual([]);
+});
+
+test('settings and common variables of other programs are not reported as misspelled', () => {
+  const others = [
+    ...['REDIS_URL_FILE', 'HOME', 'HOSTNAME', 'PATH', 'PWD', 'USER', 'TERM', 'REDIS_HOST', 'REDIS_PORT'],
+    ...['CAMPAIGN_SERVICE_HOST', 'CAMPAIGN_SERVICE_PORT', 'OTEL_RESOURCE_ATTRIBUTES', 'OTEL_BLRP_SCHEDULE_DELAY'],
+    ...['OTEL_METRIC_EXPORT_TIMEOUT', 'OTEL_EXPORTER_OTLP_LOGS_ENDPOINT'],
+  ];
+  const environment = Object.fromEntries([...settingNames, ...others].map((name) => [name, 'x']));
+  expect(findMisspellings(environment)).toEqual([]);
 });
