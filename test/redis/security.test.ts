@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { createServer } from 'node:tls';
@@ -7,7 +7,10 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openRedis } from '../../src/stores.ts';
 import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
+import { cli, cliJson } from '../helpers/cli.ts';
+import { get } from '../helpers/http.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
 let certificates: Certificates;
@@ -106,4 +109,41 @@ test('a Sentinel that cannot be reached at the start is one line in the log', as
     ['redis', 'connection_refused'],
     ['sentinel', 'connection_refused'],
   ]);
+});
+
+/** The arguments of the documented `ACL SETUSER`. */
+async function readAclCommand(password: string): Promise<string[]> {
+  const text = await readFile(path.resolve(import.meta.dirname, '../../config/README.md'), 'utf8');
+  const [, words = ''] = /^ACL (SETUSER gateway .+)$/m.exec(text) ?? [];
+  return words.replace('PASSWORD', password).split(' ');
+}
+
+test('the Redis user in config/README.md can do everything that a gateway and its commands do', async () => {
+  const stack = await Stack.start();
+  onTestFinished(() => stack.stop());
+  const { client, port } = stack.redis;
+  await client.select(5);
+  await client.call('ACL', ...(await readAclCommand('secret')));
+  const environment = { ...stack.environment, REDIS_URL: `redis://gateway:secret@127.0.0.1:${port}/5` };
+  const gateway = await stack.gateway({ ...environment, CACHE_TTL_MS: '30000' });
+  const readWith = async (key: string) => (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
+
+  const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
+  const { id, key } = await cliJson(['keys', 'create', '--name', 'Acme', ...grants], environment);
+  expect(await readWith(key)).toBe(200);
+  expect(await readWith(`${key.slice(0, -1)}!`)).toBe(401);
+  await cliJson(['explain', '--key-id', id, '--path', campaignPath], environment);
+  await cliJson(['cache', 'purge', '--account-group', 'ag_1'], environment);
+  const successor = await cliJson(['keys', 'rotate', id], environment);
+  await cliJson(['keys', 'revoke', id], environment);
+  expect(await readWith(key)).toBe(401);
+  await client.hset(`campaign-gateway:{${successor.id}}:key`, 'record', 'corrupt');
+  await cli(['keys', 'revoke', successor.id], environment); // Removes the record.
+  await gateway.stop(); // Writes when the key was last used.
+  expect(await cliJson(['keys', 'list'], environment)).toMatchObject([{ id, lastUsedAt: expect.any(String) }]);
+
+  expect(await client.acl('LOG')).toEqual([]); // Redis logs every command and key that it denied.
+  await expect(client.call('ACL', 'DRYRUN', 'gateway', 'GET', 'another-prefix:keys')).resolves.toContain(
+    'no permissions',
+  );
 });
