@@ -80,23 +80,6 @@ describe.each(implementations)('%s', (_name, open) => {
 
 describe('in Redis', () => {
   const bucketsKey = ({ id }: { id: string }) => `test:{${id}}:limit`;
-  const countScriptCalls = async () => {
-    const stats = await redis.client.info('commandstats');
-    return [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce((sum, [, calls]) => sum + Number(calls), 0);
-  };
-
-  test('the requests of one turn of the event loop share script calls, and each gets its own decision', async () => {
-    await limiter.consume(newSubject('1/3600s')); // Loads the script.
-    const before = await countScriptCalls();
-    // One request more than each subject allows.
-    const results = Array.from({ length: 200 }, (_, i) => {
-      const quotas: [number, number] = [(i % 5) + 1, (i % 7) + 1];
-      const subject = newSubject(`${quotas[0]}/3600s`, `${quotas[1]}/7200s`);
-      return consumeTimes(limiter, subject, Math.min(...quotas) + 1);
-    });
-    for (const each of await Promise.all(results)) expect(countAllowed(each)).toBe(each.length - 1);
-    expect((await countScriptCalls()) - before).toBeLessThanOrEqual(25); // 670 requests, 32 per call.
-  });
 
   test('several processes together allow exactly the quota', async () => {
     const subject = newSubject('100/3600s');
