@@ -1,9 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { secretSettings, settingNames } from '../../src/settings/definitions.ts';
-import { loadSettings, redactSettings, SettingsError } from '../../src/settings/load.ts';
+import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings/definitions.ts';
+import { defaultText, loadSettings, redactSettings, SettingsError } from '../../src/settings/load.ts';
 import { findMisspellings } from '../../src/settings/misspellings.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { runProgram } from '../helpers/gateway.ts';
@@ -203,4 +203,32 @@ test('settings and common variables of other programs are not reported as misspe
   ];
   const environment = Object.fromEntries([...settingNames, ...others].map((name) => [name, 'x']));
   expect(findMisspellings(environment)).toEqual([]);
+});
+
+async function parseDocument(file: string, pattern: RegExp) {
+  const text = await readFile(path.resolve(import.meta.dirname, '../../config', file), 'utf8');
+  return [...text.matchAll(pattern)].map(({ groups }) => ({ ...groups }));
+}
+
+const describeSettings = (formatDefault: (name: SettingName, value: string | undefined) => string) =>
+  settingNames.map((name) => ({
+    name,
+    description: describeSetting(name),
+    value: formatDefault(name, defaultText(name)),
+  }));
+
+test('config/gateway.env lists every setting in order with description and default', async () => {
+  const documented = await parseDocument('gateway.env', /^# (?<description>.+)\n#?(?<name>[A-Z_]+)=(?<value>.*)$/gm);
+  expect(documented).toEqual(describeSettings((_name, value = '') => value));
+});
+
+test('config/README.md lists every setting in order with description and default', async () => {
+  const row = /^\| `(?<name>[A-Z_]+)` \| (?<value>.*?) \| (?<description>.*) \|$/gm;
+  const documented = await parseDocument('README.md', row);
+  const formatDefault = (name: SettingName, value: string | undefined) => {
+    if (name === 'CAMPAIGN_SERVICE_URL') return 'required';
+    if (value === undefined) return 'none';
+    return value === '' ? 'empty' : `\`${value}\``;
+  };
+  expect(documented).toEqual(describeSettings(formatDefault));
 });

@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { LastUsedRecorder } from '../../src/keys/last-used-recorder.ts';
+import { LastUsedStore } from '../../src/keys/last-used-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import type { InProcessGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
+import { openClient } from '../helpers/redis-client.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
+import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
 let gateway: InProcessGateway;
@@ -59,4 +63,55 @@ test('in a full Redis keys are revoked and suspended on the next request, and a 
   const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
   const { code, stderr } = await runKeys('create', '--name', 'new', ...grants);
   expect([code, stderr]).toEqual([69, expect.stringMatching(/Redis at 127\.0\.0\.1:\d+ is out of memory .*\(OOM\)/)]);
+});
+
+test('the latest use of each key counts, in whatever order and number several writers record uses', async () => {
+  const client = await openClient(stack.redis.url);
+  onTestFinished(() => client.close());
+  const store = new LastUsedStore(client);
+  const ids = Array.from({ length: 1201 }, (_, i) => `key${i}`);
+  const [earlier, later] = [Date.parse('2026-01-01T00:00:00.000Z'), Date.parse('2026-01-02T03:04:05.678Z')];
+  const record = (isIncluded: (i: number) => boolean, at: number) =>
+    store.record(new Map(ids.filter((_id, i) => isIncluded(i)).map((id) => [id, at])));
+  await Promise.all([record((i) => i % 2 === 0, later), record((i) => i % 2 === 1, earlier)]);
+  await record((i) => i < 10, earlier);
+  const expected = ids.map((id, i) => [id, new Date(i % 2 === 0 ? later : earlier)]);
+  expect([...(await store.getLastUsed([...ids, 'unused']))]).toEqual(expected);
+  expect((await store.getLastUsed([])).size).toBe(0);
+});
+
+test('the recorder writes each used key once, and writes uses again that could not be written', async () => {
+  const calls: ReadonlyMap<string, number>[] = [];
+  const record = async (uses: ReadonlyMap<string, number>) => {
+    calls.push(uses);
+    if (calls.length === 1) throw new Error('the store is down');
+  };
+  const recorder = new LastUsedRecorder({ record });
+  for (let i = 0; i < 3000; i++) recorder.record(`key${i % 30}`);
+  await recorder.flush();
+  await recorder.stop();
+  expect(calls.map(({ size }) => size)).toEqual([30, 30]);
+  expect(calls[1]).toEqual(calls[0]);
+});
+
+test('keys list and show report the last use within seconds, and at the latest when the gateway has stopped', async () => {
+  const env = stack.environment;
+  const create = (name: string) =>
+    cliJson(['keys', 'create', '--name', name, '--permission', 'campaigns:read', '--account-group', 'ag_1'], env);
+  const [used, late, unused] = [await create('used'), await create('late'), await create('unused')];
+  const gateway = await stack.gateway();
+  const before = Date.now();
+  expect((await get(gateway.url + campaignPath, { 'x-api-key': used.key })).status).toBe(200);
+  const lastUsedAt = await until(async () => (await cliJson(['keys', 'show', used.id], env)).lastUsedAt);
+  expect(Date.parse(lastUsedAt)).toBeGreaterThanOrEqual(before);
+
+  expect((await get(gateway.url + campaignPath, { 'x-api-key': late.key })).status).toBe(200);
+  await gateway.stop();
+  const list: { id: string; lastUsedAt: string | null }[] = await cliJson(['keys', 'list'], env);
+  const lastUses = new Map(list.map((key) => [key.id, key.lastUsedAt]));
+  const expected = [lastUsedAt, expect.any(String), null];
+  expect([used, late, unused].map(({ id }) => lastUses.get(id))).toEqual(expected);
+  const table = (await cli(['keys', 'list'], env)).stdout;
+  expect(table).toMatch(new RegExp(`^${used.id} +active .*Z +never +\\S+ \\S+Z +used `, 'm'));
+  expect(table).toMatch(new RegExp(`^${unused.id} +active .*Z +never +never +unused `, 'm'));
 });
