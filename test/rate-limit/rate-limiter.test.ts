@@ -1,5 +1,4 @@
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { FallbackLimiter } from '../../src/rate-limit/fallback-limiter.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
 import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
@@ -22,17 +21,9 @@ afterAll(async () => {
   await redis.stop();
 });
 
-function openFallbackLimiter(): FallbackLimiter {
-  const options = { remote: limiter, mode: 'local', isRedisDown: () => false, liveProcesses: () => 1 } as const;
-  const fallbackLimiter = new FallbackLimiter(options);
-  onTestFinished(() => fallbackLimiter.stop());
-  return fallbackLimiter;
-}
-
 const implementations: [name: string, open: () => RateLimiter][] = [
   ['the memory limiter', () => new MemoryLimiter()],
   ['the Redis limiter', () => limiter],
-  ['the Redis limiter behind the fallback limiter', openFallbackLimiter],
 ];
 
 describe.each(implementations)('%s', (_name, open) => {
