@@ -1,53 +1,39 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { loadSettings } from '../../src/settings/load.ts';
 import { createForwarder } from '../../src/upstream/forward.ts';
 import { until } from '../helpers/wait.ts';
 
-interface Host {
-  readonly server: Server;
-  connections: number;
-  requests: number;
+/** A server that records its connections, and resets those that are in `dropped` at their next request. */
+async function startHost(address: string, port = 0) {
+  const host = { port, sockets: [] as Socket[], dropped: new Set<Socket>(), requests: 0 };
+  const server = createServer(({ socket }, response) => {
+    host.requests++;
+    if (host.dropped.has(socket)) socket.resetAndDestroy();
+    else response.end('{}');
+  });
+  server.on('connection', (socket) => host.sockets.push(socket)).listen(port, address);
+  await once(server, 'listening');
+  onTestFinished(() => server.close().closeAllConnections());
+  host.port = (server.address() as AddressInfo).port;
+  return host;
 }
 
-/** Servers on one port of several loopback addresses. */
-async function startHosts(addresses: readonly string[]): Promise<{ port: number; hosts: Record<string, Host> }> {
-  const hosts: Record<string, Host> = {};
-  let port = 0;
-  for (const address of addresses) {
-    const server = createServer((_request, response) => {
-      host.requests++;
-      response.end('{}');
-    });
-    const host: Host = { server, connections: 0, requests: 0 };
-    server.on('connection', () => host.connections++).listen(port, address);
-    await once(server, 'listening');
-    port = (server.address() as AddressInfo).port;
-    hosts[address] = host;
-    onTestFinished(() => {
-      server.close();
-      server.closeAllConnections();
-    });
-  }
-  return { port, hosts };
-}
-
-/** A client of `campaigns.test`, which resolves to whatever `dns.addresses` holds, and the counts of its results. */
-function startClient(port: number, dns: { addresses: string[] }, maxAgeMs: string) {
+/** A client of `campaigns.test`, which resolves to whatever `dns.addresses` holds, with at most four connections. */
+function startClient(port: number, dns: { addresses: string[] }, maxAgeMs = 0) {
   const settings = loadSettings({
     CAMPAIGN_SERVICE_URL: `http://campaigns.test:${port}`,
     CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '20000',
-    CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: maxAgeMs,
+    CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: String(maxAgeMs),
     CAMPAIGN_SERVICE_MAX_CONCURRENCY: '4',
   });
   const { forward, close } = createForwarder(settings, (_host, _options, callback) =>
-    setImmediate(() =>
-      callback(
-        null,
-        dns.addresses.map((address) => ({ address, family: 4 })),
-      ),
+    setImmediate(
+      callback,
+      null,
+      dns.addresses.map((address) => ({ address, family: 4 })),
     ),
   );
   onTestFinished(close);
@@ -58,46 +44,53 @@ function startClient(port: number, dns: { addresses: string[] }, maxAgeMs: strin
   };
 }
 
+/** Repeats on all four connections at once. */
+const onEachConnection = (task: () => Promise<void>) => Promise.all(Array.from({ length: 4 }, task));
+
 test('under load, connections follow a change of DNS within their maximum age, and no request is lost', async () => {
-  const { port, hosts } = await startHosts(['127.0.0.2', '127.0.0.3']);
-  const [old, replacement] = [hosts['127.0.0.2'], hosts['127.0.0.3']] as [Host, Host];
+  const old = await startHost('127.0.0.2');
+  const replacement = await startHost('127.0.0.3', old.port);
   const dns = { addresses: ['127.0.0.2'] };
-  const request = startClient(port, dns, '200');
+  const request = startClient(old.port, dns, 200);
   let isDone = false;
-  const reader = async () => {
+  const readers = onEachConnection(async () => {
     while (!isDone) await request();
-  };
-  const readers = Promise.all(Array.from({ length: 4 }, reader)); // As many as there may be connections.
-  await until(() => old.connections > 8);
-  dns.addresses = ['127.0.0.3'];
-  let requestsOfOld = -1;
-  await until(() => {
-    const isIdle = replacement.requests > 100 && old.requests === requestsOfOld;
-    requestsOfOld = old.requests;
-    return isIdle;
   });
+  await until(() => old.sockets.length > 8);
+  dns.addresses = ['127.0.0.3'];
+  await until(() => replacement.requests > 100 && old.sockets.every(({ destroyed }) => destroyed));
   isDone = true;
   await readers;
-  expect(old.requests / old.connections).toBeGreaterThan(2); // Connections are still reused.
+  expect(old.requests / old.sockets.length).toBeGreaterThan(2); // Connections are still reused.
 });
 
 test('an idle connection is closed at its maximum age; without one it stays open', async () => {
-  const { port, hosts } = await startHosts(['127.0.0.2']);
-  const host = hosts['127.0.0.2'] as Host;
-  const open = () => new Promise((resolve) => host.server.getConnections((_error, count) => resolve(count)));
-  await startClient(port, { addresses: ['127.0.0.2'] }, '0')();
-  await startClient(port, { addresses: ['127.0.0.2'] }, '50')();
-  await until(async () => (await open()) === 1);
+  const [limited, unlimited] = [await startHost('127.0.0.2'), await startHost('127.0.0.2')];
+  await startClient(unlimited.port, { addresses: ['127.0.0.2'] })();
+  await startClient(limited.port, { addresses: ['127.0.0.2'] }, 50)();
+  await until(() => limited.sockets[0]?.destroyed);
+  expect(unlimited.sockets[0]?.destroyed).toBe(false);
 });
 
 test('connections are balanced over the addresses of the host, in whatever order they are resolved, and avoid one that is down', async () => {
-  const { port, hosts } = await startHosts(['127.0.0.2', '127.0.0.3']);
+  const first = await startHost('127.0.0.2');
+  const second = await startHost('127.0.0.3', first.port);
   const dns = { addresses: ['127.0.0.4', '127.0.0.3', '127.0.0.2'] };
-  const request = startClient(port, dns, '0');
+  const request = startClient(first.port, dns);
   for (let i = 0; i < 3; i++) {
-    await Promise.all(Array.from({ length: 4 }, request));
+    await onEachConnection(request);
     dns.addresses.reverse();
   }
-  expect(hosts['127.0.0.2']?.connections).toBeGreaterThan(0);
-  expect(hosts['127.0.0.3']?.connections).toBeGreaterThan(0);
+  expect(first.sockets.length).toBeGreaterThan(0);
+  expect(second.sockets.length).toBeGreaterThan(0);
+});
+
+test('after a reset every idle connection is closed, so that a retry uses a new one', async () => {
+  const host = await startHost('127.0.0.2');
+  const request = startClient(host.port, { addresses: ['127.0.0.2'] });
+  await onEachConnection(request);
+  for (const socket of host.sockets) host.dropped.add(socket); // Like a load balancer that has dropped them.
+  await expect(request()).rejects.toMatchObject({ reason: 'reset' });
+  await onEachConnection(request);
+  expect(host.sockets).toHaveLength(8);
 });

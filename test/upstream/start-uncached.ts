@@ -1,7 +1,6 @@
 import { onTestFinished } from 'vitest';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment } from '../helpers/gateway.ts';
-import type { Responder } from '../helpers/upstream.ts';
 
 /** Starts a gateway without a cache, so that every read reaches the campaign service. It stops after the test. */
 export async function startUncached(environment: Environment = {}): Promise<EmbeddedGateway> {
@@ -10,19 +9,11 @@ export async function startUncached(environment: Environment = {}): Promise<Embe
   return embedded;
 }
 
-/** The status of a read, and the reason of a 502. */
-export async function read(embedded: EmbeddedGateway): Promise<{ status: number; reason: string | undefined }> {
-  const { status, body } = await embedded.read();
-  return { status, reason: body.error?.details.split(':')[0] };
+/** The reason of a 502, or the status of any other response. */
+export async function readOutcome(embedded: EmbeddedGateway, campaignId?: string): Promise<string> {
+  const { status, body } = await embedded.read(campaignId);
+  return body.error?.code === 'UPSTREAM_ERROR' ? (body.error.details.split(':')[0] ?? '') : String(status);
 }
 
 export const readMany = (embedded: EmbeddedGateway, count: number) =>
-  Promise.all(Array.from({ length: count }, () => read(embedded)));
-
-/** Responds to each request with the next responder, and repeats the last one. */
-export function sequence(...responders: Responder[]): Responder {
-  let i = 0;
-  return (request, response) => responders[Math.min(i++, responders.length - 1)]?.(request, response);
-}
-
-export const reset: Responder = (request) => request.socket.resetAndDestroy();
+  Promise.all(Array.from({ length: count }, (_, i) => readOutcome(embedded, `cmp_${i}`)));

@@ -1,0 +1,119 @@
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { expect, onTestFinished, test } from 'vitest';
+import { version } from '../../src/version.ts';
+import { exchangeBytes } from '../helpers/http.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { campaignDocument, respondWithBody, startRawUpstream } from '../helpers/upstream.ts';
+import { readOutcome, startUncached } from './start-uncached.ts';
+
+test('only the documented headers reach the campaign service, whatever the client sends', async () => {
+  const embedded = await startUncached({ CAMPAIGN_SERVICE_TOKEN: 'service-token' });
+  const { 'x-api-key': key = '' } = embedded.credentials;
+  const clientHeaders = [
+    'Host: client.example',
+    'Connection: close, x-account-group-id',
+    `X-API-Key: ${key}`,
+    `Authorization: Bearer ${key}`,
+    'Cookie: session=client',
+    'X-Account-Group-Id: ag_2',
+    'X-API-Key-Id: admin',
+    'X-Forwarded-For: 203.0.113.1',
+    'Forwarded: for=203.0.113.1',
+    'Via: 1.0 evil',
+    'User-Agent: client/1.0',
+    'Accept: text/html',
+    'Accept-Encoding: gzip, br',
+    'Range: bytes=0-10',
+    'If-None-Match: "x"',
+    'If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT',
+    'Content-Length: 2',
+    'Expect: 100-continue',
+    'TE: trailers',
+    'Upgrade: h2c',
+    'Baggage: user=client',
+    'Proxy-Authorization: Basic client',
+  ];
+  await exchangeBytes(
+    embedded.gateway.url,
+    `GET ${campaignPath}?x=1 HTTP/1.1\r\n${clientHeaders.join('\r\n')}\r\n\r\n{}`,
+  );
+  const [request] = embedded.upstream.requests;
+  expect(request?.url).toBe('/internal/v1/accounts/ag_1/campaigns/cmp_1');
+  expect(request?.headers).toEqual({
+    accept: 'application/json',
+    'accept-encoding': 'identity',
+    authorization: 'Bearer service-token',
+    connection: 'keep-alive',
+    host: new URL(embedded.upstream.url).host,
+    traceparent: expect.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-02$/),
+    'user-agent': `campaign-gateway/${version}`,
+    via: '1.1 campaign-gateway',
+    'x-account-group-id': 'ag_1',
+    'x-api-key-id': key.split('_')[1],
+    'x-forwarded-for': '127.0.0.1',
+  });
+});
+
+test('the upstream URL is CAMPAIGN_SERVICE_URL followed by CAMPAIGN_SERVICE_PATH', async () => {
+  const settings = { CAMPAIGN_SERVICE_PATH: '/c/{campaignId}/of/{accountGroupId}' };
+  const embedded = await startUncached(settings);
+  const withBase = await startUncached({ ...settings, CAMPAIGN_SERVICE_URL: `${embedded.upstream.url}/base/` });
+  await embedded.read();
+  await withBase.read();
+  expect(embedded.upstream.requests.map(({ url }) => url)).toEqual(['/c/cmp_1/of/ag_1', '/base/c/cmp_1/of/ag_1']);
+});
+
+test('without CAMPAIGN_SERVICE_TOKEN no authorization header is sent, and a HEAD becomes a GET', async () => {
+  const embedded = await startUncached();
+  const { 'x-api-key': key = '' } = embedded.credentials;
+  await embedded.read('cmp_1', { authorization: `Bearer ${key}` }, 'HEAD');
+  const [request] = embedded.upstream.requests;
+  expect([request?.method, request?.headers.authorization]).toEqual(['GET', undefined]);
+});
+
+const document = JSON.stringify(campaignDocument('cmp_1', 'ag_1'));
+
+test('a body in a supported content coding is decoded, although the request accepts only identity', async () => {
+  const embedded = await startUncached();
+  const codings: [coding: string, encode: (text: string) => Buffer][] = [
+    ['gzip', gzipSync],
+    ['X-GZIP', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdCompressSync],
+    ['gzip, identity', gzipSync],
+  ];
+  for (const [coding, encode] of codings) {
+    embedded.upstream.respond = respondWithBody(encode(document), 200, { 'content-encoding': coding });
+    const { body } = await embedded.read();
+    expect([coding, body.data?.['name']]).toEqual([coding, 'Spring outreach']);
+  }
+});
+
+test('CAMPAIGN_SERVICE_MAX_BODY_BYTES limits the body as sent and as decoded, to the byte', async () => {
+  const embedded = await startUncached({ CAMPAIGN_SERVICE_MAX_BODY_BYTES: '5000' });
+  for (const size of [5000, 5001]) {
+    const body = document.padEnd(size);
+    for (const respond of [
+      respondWithBody(body),
+      respondWithBody(gzipSync(body), 200, { 'content-encoding': 'gzip' }),
+    ]) {
+      embedded.upstream.respond = respond;
+      expect(await readOutcome(embedded)).toBe(size === 5000 ? '200' : 'too_large');
+    }
+  }
+});
+
+test.each([
+  ['a body without a declared length is read until the connection closes', '', document, '200'],
+  [
+    'a body in more than 65,536 chunks is rejected as too_large, whatever its size',
+    'Transfer-Encoding: chunked\r\n',
+    '1\r\n \r\n'.repeat(65_537),
+    'too_large',
+  ],
+])('%s', async (_title, header, body, outcome) => {
+  const upstream = await startRawUpstream((socket) => socket.end(`HTTP/1.1 200 OK\r\n${header}\r\n${body}`));
+  onTestFinished(upstream.stop);
+  expect(await readOutcome(await startUncached({ CAMPAIGN_SERVICE_URL: upstream.url }))).toBe(outcome);
+});
