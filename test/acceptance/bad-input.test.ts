@@ -1,7 +1,6 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
-import { exchangeBytes } from '../helpers/http.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
@@ -10,7 +9,7 @@ import { until } from '../helpers/wait.ts';
 let gateway: EmbeddedGateway;
 
 beforeAll(async () => {
-  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
+  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' }, { limits: { pipelinedRequests: 10 } });
 });
 afterAll(() => gateway.stop());
 beforeEach(() => {
@@ -18,15 +17,14 @@ beforeEach(() => {
 });
 
 const connect = () => RawClient.connect(gateway.gateway.url);
-const forwarded = () => gateway.upstream.requests.length;
 const request = (target = campaignPath, headers = '') =>
   `GET ${target} HTTP/1.1\r\nHost: a\r\nX-API-Key: ${gateway.credentials['x-api-key']}\r\n${headers}\r\n`;
-const lastRequest = (target = campaignPath) => request(target, 'Connection: close\r\n');
+const lastRequest = (target?: string) => request(target, 'Connection: close\r\n');
 
-async function send(...requests: string[]) {
-  const before = forwarded();
+async function send(requests: string) {
+  const before = gateway.upstream.requests.length;
   const client = await connect();
-  await client.send(...requests);
+  await client.send(requests);
   const outcomes = (await client.untilClosed()).map(classifyResponse);
   return { outcomes, forwarded: gateway.upstream.requests.slice(before).map(({ url }) => url) };
 }
@@ -39,22 +37,18 @@ const malformedIds = [
   'a'.repeat(65),
 ];
 
-test.each(malformedIds)(
-  'the malformed id %j is rejected as campaign and as account group, and not forwarded',
-  async (id) => {
-    const rejected = { outcomes: ['VALIDATION_ERROR'], forwarded: [] };
-    expect(await send(lastRequest(`/v1/accounts/ag_1/campaigns/${id}`))).toEqual(rejected);
-    expect(await send(lastRequest(`/v1/accounts/${id}/campaigns/cmp_1`))).toEqual(rejected);
-  },
-);
+test.each(malformedIds)('the id %j is rejected as campaign and as account group, and not forwarded', async (id) => {
+  const targets = [`/v1/accounts/ag_1/campaigns/${id}`, `/v1/accounts/${id}/campaigns/cmp_1`];
+  for (const target of targets) {
+    expect(await send(lastRequest(target))).toEqual({ outcomes: ['VALIDATION_ERROR'], forwarded: [] });
+  }
+});
 
-test.each(['a', '0', '_', '-', '--', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz09_-'])(
-  'the valid id %j is forwarded unchanged as campaign and as account group',
+test.each(['a', '0', '_', '-', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz09_-'])(
+  'the id %j is forwarded unchanged as campaign and as account group',
   async (id) => {
-    expect(await send(lastRequest(`/v1/accounts/${id}/campaigns/${id}`))).toEqual({
-      outcomes: ['OK'],
-      forwarded: [`/internal/v1/accounts/${id}/campaigns/${id}`],
-    });
+    const forwarded = [`/internal/v1/accounts/${id}/campaigns/${id}`];
+    expect(await send(lastRequest(`/v1/accounts/${id}/campaigns/${id}`))).toEqual({ outcomes: ['OK'], forwarded });
   },
 );
 
@@ -65,26 +59,26 @@ test('pipelined requests of one connection reach the campaign service one at a t
     response.on('close', () => inFlight--);
     setImmediate(() => respondWithCampaign(incoming, response));
   };
-  const { outcomes } = await send(request().repeat(50) + lastRequest());
-  expect(outcomes).toEqual(Array(51).fill('OK'));
+  const { outcomes } = await send(request().repeat(9) + lastRequest());
+  expect(outcomes).toEqual(Array(10).fill('OK'));
   expect(maxInFlight).toBe(1);
 });
 
-test('a connection with thousands of pipelined requests is closed before all of them are served', async () => {
-  const text = await exchangeBytes(gateway.gateway.url, request().repeat(3000));
-  expect(text.match(/HTTP\/1\.1 200/g)?.length ?? 0).toBeLessThan(3000);
+test('a connection with more pipelined requests than the limit is closed before all of them are served', async () => {
+  const { forwarded } = await send(request().repeat(300));
+  expect(forwarded.length).toBeLessThan(300);
 });
 
 test('a client that keeps three requests pipelined is served beyond the limit of pipelined requests', async () => {
   const client = await connect();
+  onTestFinished(() => void client.socket.destroy());
   await client.send(request().repeat(3));
-  for (let sent = 3; sent < 200; sent++) {
+  for (let sent = 3; sent < 30; sent++) {
     await client.untilResponses(sent - 2);
     await client.send(request());
   }
-  await client.untilResponses(200);
+  await client.untilResponses(30);
   expect(client.closed).toBe(false);
-  client.socket.destroy();
 });
 
 test('endless garbage behind a request in flight is not buffered and gets at most one response', async () => {
@@ -93,15 +87,12 @@ test('endless garbage behind a request in flight is not buffered and gets at mos
   const warnings: Error[] = [];
   const onWarning = (warning: Error) => warnings.push(warning);
   process.on('warning', onWarning);
+  onTestFinished(() => void process.off('warning', onWarning));
   const client = await connect();
-  const { socket } = client;
-  socket.write(request());
-  for (let i = 0; i < 200; i++) if (!socket.write(Buffer.alloc(16_384))) await once(socket, 'drain');
+  client.socket.write(request());
+  for (let i = 0; i < 200; i++) if (!client.socket.write(Buffer.alloc(16_384))) await once(client.socket, 'drain');
   deferred.open();
   await until(() => client.closed);
-  process.off('warning', onWarning);
   expect(warnings).toEqual([]);
-  const statuses = client.received.match(/HTTP\/1\.1 \d+/g) ?? [];
-  expect(statuses[0]).toBe('HTTP/1.1 200');
-  expect(statuses.length).toBeLessThanOrEqual(2);
+  expect(client.received.match(/HTTP\/1\.1 \d+/g)?.join()).toMatch(/^HTTP\/1\.1 200(,HTTP\/1\.1 \d+)?$/);
 });

@@ -1,58 +1,27 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { z } from 'zod';
-import type { Endpoint } from '../../src/endpoints/endpoint.ts';
-import { identifier } from '../../src/endpoints/identifier.ts';
+import { expect, onTestFinished, test } from 'vitest';
 import { readCampaign } from '../../src/endpoints/read-campaign.ts';
-import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
+import { readOrder } from '../helpers/second-endpoint.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithJson } from '../helpers/upstream.ts';
 
-/** A second endpoint costs this definition, in one file, and one line in the list of endpoints. */
-const readLead: Endpoint = {
-  name: 'Lead',
-  title: 'Read a lead',
-  description: 'A lead of a campaign.',
-  path: '/v1/accounts/{accountGroupId}/campaigns/{campaignId}/leads/{leadId}',
-  permission: 'leads:read',
-  parameters: {
-    accountGroupId: identifier,
-    campaignId: identifier,
-    leadId: z.string().regex(/^\d{1,9}$/, 'must be a number'),
-  },
-  response: z.object({ id: z.string(), score: z.int() }),
-  responseDescription: 'The lead.',
-  upstreamPath: '/leads/{leadId}/of/{campaignId}',
-  resultPointer: '/lead',
-  idParameter: 'leadId',
-  example: {},
-  notFoundMessage: 'There is no such lead in this campaign.',
-};
-
-let stack: Stack;
-let gateway: RunningGateway;
-
-beforeAll(async () => {
-  stack = await Stack.start();
-  gateway = await stack.gateway({}, { endpoints: (settings) => [readCampaign(settings), readLead] });
-});
-afterAll(() => stack.stop());
-
 test('a second endpoint uses the same middleware with its own permission, parameters, response schema and path', async () => {
-  const leads = `${campaignPath}/leads`;
-  const headers = { 'x-api-key': await stack.key({ permissions: ['leads:read'] }) };
-  stack.upstream.respond = respondWithJson({ lead: { id: '7', score: 3, workflowDefinition: 'secret' } });
-  const response = await get(`${gateway.url}${leads}/7`, headers);
-  expect([response.status, response.body.data]).toEqual([200, { id: '7', score: 3 }]);
-  expect(stack.upstream.requests.at(-1)?.url).toBe('/leads/7/of/cmp_1');
+  const stack = await Stack.start();
+  onTestFinished(() => stack.stop());
+  const endpoint = { ...readOrder, resultPointer: '/order' };
+  const { url } = await stack.gateway({}, { endpoints: (settings) => [readCampaign(settings), endpoint] });
+  const headers = { 'x-api-key': await stack.key({ permissions: ['orders:read'] }) };
+  const order = { id: 'ord_1', items: [{ quantity: 2, secret: 'secret' }], owner: 'secret' };
+  const orders = `${url}/v1/accounts/ag_1/orders`;
+  stack.upstream.respond = respondWithJson({ order });
 
-  const { body } = await get(`${gateway.url}${leads}/seven`, headers);
-  expect(body.error).toMatchObject({ code: 'VALIDATION_ERROR', details: 'leadId must be a number.' });
-  expect((await get(gateway.url + campaignPath, headers)).status).toBe(403);
-  expect((await get(`${gateway.url}${leads}/7`, { 'x-api-key': await stack.key() })).status).toBe(403);
-  expect((await get(`${gateway.url}${leads}/8`, headers)).status).toBe(502);
+  const response = await get(`${orders}/ord_1`, headers);
+  expect([response.status, response.body.data]).toEqual([200, { id: 'ord_1', items: [{ quantity: 2 }] }]);
+  expect(stack.upstream.requests.at(-1)?.url).toBe('/orders/ord_1');
+  expect((await get(`${orders}/ord.1`, headers)).body.error?.details).toMatch(/^orderId must be/);
+  expect((await get(`${orders}/ord_2`, headers)).status).toBe(502);
+  expect((await get(url + campaignPath, headers)).status).toBe(403);
+  expect((await get(`${orders}/ord_1`, { 'x-api-key': await stack.key() })).status).toBe(403);
   stack.upstream.respond = respondWithJson({}, 404);
-  expect((await get(`${gateway.url}${leads}/7`, headers)).body.error?.details).toBe(
-    'There is no such lead in this campaign.',
-  );
+  expect((await get(`${orders}/ord_1`, headers)).body.error?.details).toBe('There is no such order.');
 });
