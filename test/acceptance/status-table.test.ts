@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { expectCommonHeaders, expectError } from '../helpers/envelope.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { get } from '../helpers/http.ts';
+import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { longTimeouts } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -13,7 +13,7 @@ let key: string;
 beforeAll(async () => {
   stack = await Stack.start();
   gateway = await stack.gateway(longTimeouts);
-  key = await stack.key({ rateLimits: ['1000000/1s'] });
+  key = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
 });
 afterAll(() => stack.stop());
 beforeEach(() => {
@@ -77,15 +77,42 @@ test('a 400 names each malformed parameter and its rule', async () => {
   );
 });
 
-test('a key without the permission or the account group gets a 403 and nothing is forwarded; a key for all groups reads any', async () => {
+/** Sends the ids as they are: `fetch` would encode or normalize them. */
+async function fetchStatus(accountGroupId: string, campaignId: string): Promise<number | undefined> {
+  const line = `GET /v1/accounts/${accountGroupId}/campaigns/${campaignId} HTTP/1.1`;
+  const bytes = `${line}\r\nHost: a\r\nX-API-Key: ${key}\r\nConnection: close\r\n\r\n`;
+  return parseResponses(await exchangeBytes(gateway.url, bytes))[0]?.status;
+}
+
+/** Ids with a character that is not allowed, as they appear in the request target. */
+const malformedIds = [
+  ...['a%2Fb', 'a%2fb', '%2e%2e', '..', '.', '%2E', '%00', 'a%00', 'a%20b', '%41', '%', '%zz', '%c3%a9', '%252e'],
+  ...['%F0%9F%98%80', '%0d%0aX-Evil:%201', 'a+b', 'a.b', 'a;b=c', 'a,b', 'a:b', 'a@b', '*', '~a', "a'b", '(a)', 'a!'],
+  ...['$a', 'a&b', 'a=b', '{a}', 'a|b', 'a^b', 'a"b', '<a>', 'a\\b', '`a`', 'a#b', 'a\u00a0', '\u00e9'],
+  'a'.repeat(65),
+];
+
+test.each(malformedIds)('the id %j is rejected as campaign and as account group, and not forwarded', async (id) => {
   const before = stack.upstream.requests.length;
-  const writer = await stack.key({ permissions: ['campaigns:write'] });
-  expectError(await read(campaignPath, { 'x-api-key': writer }), 'FORBIDDEN');
-  const path = '/v1/accounts/ag_2/campaigns/cmp_1';
-  expectError(await read(path), 'FORBIDDEN');
+  expect(await fetchStatus('ag_1', id)).toBe(400);
+  expect(await fetchStatus(id, 'cmp_1')).toBe(400);
   expect(stack.upstream.requests.length).toBe(before);
-  const all = await stack.key({ accountGroupIds: '*' });
-  expect((await read(path, { 'x-api-key': all })).status).toBe(200);
+});
+
+test.each(['a', '0', '_', '-', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz09_-'])(
+  'the id %j is forwarded unchanged as campaign and as account group',
+  async (id) => {
+    expect(await fetchStatus(id, id)).toBe(200);
+    expect(stack.upstream.requests.at(-1)?.url).toBe(`/internal/v1/accounts/${id}/campaigns/${id}`);
+  },
+);
+
+test('a key without the permission or the account group gets a 403, and nothing is forwarded', async () => {
+  const before = stack.upstream.requests.length;
+  for (const rights of [{ permissions: ['campaigns:write'] }, { accountGroupIds: ['ag_2'] }]) {
+    expectError(await read(campaignPath, { 'x-api-key': await stack.key(rights) }), 'FORBIDDEN');
+  }
+  expect(stack.upstream.requests.length).toBe(before);
 });
 
 test.each([404, 410])('a %i of the campaign service becomes a 404', async (status) => {

@@ -42,26 +42,15 @@ test('the OpenAPI document passes all recommended rules of the Redocly linter', 
 });
 
 interface Description {
-  readonly paths: Record<
-    string,
-    {
-      readonly get: {
-        readonly summary: string;
-        readonly description: string;
-        readonly parameters: readonly { readonly name: string; readonly description: string }[];
-        readonly responses: Record<string, DescribedResponse>;
-      };
-    }
-  >;
+  readonly paths: Record<string, { readonly get: Operation }>;
   readonly components: { readonly headers: Record<string, { readonly example: unknown }> };
 }
 
-interface DescribedResponse {
+interface Operation {
+  readonly summary: string;
   readonly description: string;
-  readonly headers: Record<string, unknown>;
-  readonly content?: {
-    readonly 'application/json': { readonly schema: { readonly $ref: string }; readonly example: unknown };
-  };
+  readonly parameters: readonly unknown[];
+  readonly responses: Record<string, { readonly content?: Record<string, { readonly example: unknown }> }>;
 }
 
 const fetchDocument = async () => (await (await fetch(url)).json()) as Description;
@@ -84,21 +73,20 @@ test('the endpoint is documented with the titles, descriptions and schema names 
     { name: 'If-None-Match' },
     { name: 'traceparent' },
   ]);
-  const published = {
-    200: ['Campaign metadata without workflow definitions', 'CampaignSuccessResponse'],
-    400: ['Request validation failed', 'ValidationErrorResponse'],
-    401: ['Invalid or missing API key', 'ErrorResponse'],
-    403: ['Missing required permission', 'ErrorResponse'],
-    404: ['Resource not found', 'ErrorResponse'],
-    429: ['Rate limit exceeded', 'ErrorResponse'],
-    500: ['Internal server error', 'ErrorResponse'],
-    502: ['Upstream service error', 'ErrorResponse'],
-  };
-  for (const [status, [text, schema]] of Object.entries(published)) {
-    const response = get?.responses[status];
-    expect(response?.description.startsWith(text ?? '')).toBe(true);
-    expect(response?.content?.['application/json'].schema.$ref).toBe(`#/components/schemas/${schema}`);
-  }
+  const response = (text: string, schema: string) => ({
+    description: expect.stringMatching(`^${text}`),
+    content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } },
+  });
+  expect(get?.responses).toMatchObject({
+    200: response('Campaign metadata without workflow definitions', 'CampaignSuccessResponse'),
+    400: response('Request validation failed', 'ValidationErrorResponse'),
+    401: response('Invalid or missing API key', 'ErrorResponse'),
+    403: response('Missing required permission', 'ErrorResponse'),
+    404: response('Resource not found', 'ErrorResponse'),
+    429: response('Rate limit exceeded', 'ErrorResponse'),
+    500: response('Internal server error', 'ErrorResponse'),
+    502: response('Upstream service error', 'ErrorResponse'),
+  });
 });
 
 test('the API description mentions campaigns only where an endpoint declares them', () => {
@@ -112,7 +100,7 @@ test('every example response conforms to its own description', async () => {
   const header = (name: string) => String(components.headers[name]?.example);
   for (const [path, { get: operation }] of Object.entries(paths)) {
     for (const [status, { content }] of Object.entries(operation.responses)) {
-      const body = JSON.stringify(content?.['application/json'].example) ?? '';
+      const body = JSON.stringify(content?.['application/json']?.example) ?? '';
       checkAgainstOpenApi({ method: 'GET', path, status: Number(status), header, headerNames: [], body });
       expect(status === '304' || body !== '').toBe(true);
     }
@@ -120,15 +108,14 @@ test('every example response conforms to its own description', async () => {
 });
 
 test('the gateway returns every documented status, as documented', async () => {
-  const own = await EmbeddedGateway.start({ RATE_LIMIT_DEFAULT: '1/3600s' });
+  const own = await EmbeddedGateway.start({ RATE_LIMIT_DEFAULT: '1/3600s' }, { limits: { headersTimeoutMs: 1000 } });
   onTestFinished(() => own.stop());
-  const raw = async (...lines: string[]) => {
-    const bytes = `${lines.join('\r\n')}\r\n\r\n`;
-    return parseResponses(await exchangeBytes(own.gateway.url, bytes)).map(({ status }) => status);
-  };
-  const late = exchangeBytes(own.gateway.url, 'GET / HTTP/1.1\r\nHost: a\r\n'); // Never completed.
+  const overloaded = await EmbeddedGateway.startOverloaded();
+  onTestFinished(() => overloaded.stop());
+  /** Checks the responses of the gateway. */
+  const send = async (bytes: string) => parseResponses(await exchangeBytes(own.gateway.url, bytes));
   const path = '/v1/accounts/ag_1/campaigns/cmp_1';
-  const head = ['Host: a', 'Connection: close'];
+  const head = `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n`;
 
   const { headers } = await own.read();
   await own.read('cmp_1', { 'if-none-match': headers.get('etag') ?? '' });
@@ -143,27 +130,18 @@ test('the gateway returns every documented status, as documented', async () => {
     await new FileKeyStore(own.keysFile).create(record);
     for (let i = 0; i < 2; i++) await get(own.gateway.url + path, { 'x-api-key': key });
   }
-  expect(await raw(`GET /${'a'.repeat(9000)} HTTP/1.1`, ...head)).toEqual([414]);
-  expect(await raw(`GET ${path} HTTP/1.1`, ...head, `X-Long: ${'a'.repeat(20_000)}`)).toEqual([431]);
-  expect(await raw(`GET ${path} HTTP/1.1`, ...head, 'Content-Length: 9999999')).toEqual([413]);
+  await send(head); // Never completed.
+  await send(`${head}Content-Length: 9999999\r\n\r\n`);
+  await send(`${head}X-Long: ${'a'.repeat(20_000)}\r\n\r\n`);
+  await send(head.replace(path, `/${'a'.repeat(9000)}`).concat('\r\n'));
   await writeFile(own.keysFile, 'corrupt');
   await own.read();
-  const overloaded = await EmbeddedGateway.startOverloaded();
-  onTestFinished(() => overloaded.stop());
   await overloaded.read();
-  expect(parseResponses(await late).map(({ status }) => status)).toEqual([408]);
   expect([...observedStatuses].sort()).toEqual([...documentedStatuses].sort());
 });
 
 test('the conformance check rejects an undocumented status and a missing header', () => {
-  const response = {
-    method: 'GET',
-    path: '/v1/accounts/a/campaigns/b',
-    status: 200,
-    header: () => null,
-    headerNames: [],
-    body: '',
-  };
-  expect(() => checkAgainstOpenApi(response)).toThrow('a 200 lacks');
+  const response = { method: 'GET', path: '/v1/accounts/a/campaigns/b', header: () => null, headerNames: [], body: '' };
+  expect(() => checkAgainstOpenApi({ ...response, status: 200 })).toThrow('a 200 lacks');
   expect(() => checkAgainstOpenApi({ ...response, status: 418 })).toThrow('has no 418');
 });

@@ -1,18 +1,23 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { cliJson } from '../helpers/cli.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { expectError } from '../helpers/envelope.ts';
-import type { RunningGateway } from '../helpers/gateway.ts';
+import type { Environment, RunningGateway } from '../helpers/gateway.ts';
 import { get, type HttpResponse, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { longTimeouts } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
-let gateway: RunningGateway;
+let first: RunningGateway;
+let second: RunningGateway;
 
 beforeAll(async () => {
   stack = await Stack.start();
-  gateway = await stack.gateway({ ...longTimeouts, AUTH_FAILURE_LIMIT: '1000/60s' });
+  first = await stack.gateway({ ...longTimeouts, AUTH_FAILURE_LIMIT: '1000/60s' });
+  second = await stack.gateway(longTimeouts);
 });
 afterAll(() => stack.stop());
 beforeEach(() => {
@@ -20,7 +25,7 @@ beforeEach(() => {
 });
 
 const read = (key: string | undefined, path = campaignPath, method = 'GET') =>
-  get(gateway.url + path, key === undefined ? {} : { 'x-api-key': key }, method);
+  get(first.url + path, key === undefined ? {} : { 'x-api-key': key }, method);
 
 async function readTimes(times: number, rateLimits: string[]): Promise<{ responses: HttpResponse[]; key: string }> {
   const key = await stack.key({ rateLimits });
@@ -28,7 +33,7 @@ async function readTimes(times: number, rateLimits: string[]): Promise<{ respons
   while (responses.length < times) responses.push(await read(key));
   return { responses, key };
 }
-const statuses = (responses: readonly HttpResponse[]) => responses.map(({ status }) => status);
+const getStatuses = (responses: readonly HttpResponse[]) => responses.map(({ status }) => status);
 
 /** Tokens refill while the test runs, so `t` may be some seconds less on a slow machine. */
 const about = (seconds: number) =>
@@ -65,7 +70,7 @@ test('RateLimit states the requests available now and the window to spread them 
 
 test('a burst is the number of requests at once, and RateLimit-Policy states it where it differs from the quota', async () => {
   const { responses } = await readTimes(4, ['600/86400s,burst=3', '7/3600s,burst=7']);
-  expect(statuses(responses)).toEqual([200, 200, 200, 429]);
+  expect(getStatuses(responses)).toEqual([200, 200, 200, 429]);
   expect(responses[0]?.headers.get('ratelimit-policy')).toBe(
     '"per-86400s";q=600;w=86400;cgw-burst=3, "per-3600s";q=7;w=3600',
   );
@@ -75,7 +80,7 @@ test('a burst is the number of requests at once, and RateLimit-Policy states it 
 
 test('a key with several limits reports the most restrictive one, and a rejected request gets a 429 and consumes none of them', async () => {
   const { responses, key } = await readTimes(4, ['2/3600s', '100/86400s']);
-  expect(statuses(responses)).toEqual([200, 200, 429, 429]);
+  expect(getStatuses(responses)).toEqual([200, 200, 429, 429]);
   expect(responses[0]?.headers.get('ratelimit-policy')).toBe('"per-3600s";q=2;w=3600, "per-86400s";q=100;w=86400');
   const rejected = responses[3] as HttpResponse;
   expectError(rejected, 'RATE_LIMITED');
@@ -94,7 +99,7 @@ test('every request with a valid key counts once against its limit, whatever the
   responses.push(await read(counted, campaignPath, 'POST'));
   stack.upstream.respond = respondWithJson({}, 500);
   responses.push(await read(counted));
-  expect(statuses(responses)).toEqual([200, 400, 403, 404, 405, 502]);
+  expect(getStatuses(responses)).toEqual([200, 400, 403, 404, 405, 502]);
   expect(responses.map((response) => rateLimitState(response).r)).toEqual([99, 98, 97, 96, 95, 94]);
 });
 
@@ -105,8 +110,79 @@ test('an unmatched route or method needs no key, but an invalid key is rejected 
     [`${key}x`, [401, 401]],
     [key, [429, 429]],
   ] as const) {
-    expect(statuses([await read(presented, '/nowhere'), await read(presented, campaignPath, 'POST')])).toEqual(
+    expect(getStatuses([await read(presented, '/nowhere'), await read(presented, campaignPath, 'POST')])).toEqual(
       expected,
     );
   }
+});
+
+interface CreatedKey {
+  readonly id: string;
+  readonly key: string;
+}
+
+const run = (args: string[], environment: Environment = stack.environment) => cliJson(['keys', ...args], environment);
+const rights = ['--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
+const create = (limits: string[] = [], environment?: Environment): Promise<CreatedKey> =>
+  run(['create', ...rights, ...limits.flatMap((limit) => ['--rate-limit', limit])], environment);
+
+/** A key and the successors of three rotations, all active. */
+async function createChain(limits?: string[], environment?: Environment): Promise<CreatedKey[]> {
+  const chain = [await create(limits, environment)];
+  while (chain.length < 4) chain.push(await run(['rotate', chain.at(-1)?.id ?? ''], environment));
+  return chain;
+}
+
+const readFrom = ({ url }: RunningGateway, { key }: CreatedKey) => get(url + campaignPath, { 'x-api-key': key });
+const readFromBoth = async (key: CreatedKey) => [await readFrom(first, key), await readFrom(second, key)];
+const readStatuses = async (key: CreatedKey) => getStatuses(await readFromBoth(key));
+
+/** Sends requests with the keys in turn, and returns how many are not rejected with a 429. */
+async function countAdmitted(gateway: RunningGateway, chain: readonly CreatedKey[]): Promise<number> {
+  const statuses = [];
+  for (const key of [...chain, ...chain, ...chain]) statuses.push((await readFrom(gateway, key)).status);
+  expect(new Set(statuses)).toEqual(new Set([200, 429]));
+  return statuses.filter((status) => status === 200).length;
+}
+
+test('a suspended key is rejected on the next request of every gateway, and accepted again soon after it is resumed', async () => {
+  const key = await create();
+  expect(await readStatuses(key)).toEqual([200, 200]);
+  for (let i = 0; i < 3; i++) {
+    await run(['suspend', key.id]);
+    expect(await readStatuses(key)).toEqual([401, 401]);
+    await run(['resume', key.id]);
+    await until(async () => (await readStatuses(key)).every((status) => status === 200));
+  }
+});
+
+test.each([
+  ['one limit', ['10/1h']],
+  ['several limits', ['100/1h', '10/1d']],
+])('three rotations of a key with %s grant no quota: all four keys share its limits', async (_name, limits) => {
+  const chain = await createChain(limits);
+  const admitted = await Promise.all([first, second].map((gateway) => countAdmitted(gateway, chain)));
+  expect(admitted.reduce((sum, count) => sum + count)).toBe(10);
+});
+
+test('three rotations grant no quota in the embedded mode', async () => {
+  const embedded = await EmbeddedGateway.start();
+  onTestFinished(() => embedded.stop());
+  const environment = { KEYS_FILE: embedded.keysFile, CAMPAIGN_SERVICE_URL: embedded.upstream.url };
+  const chain = await createChain(['10/1h'], environment);
+  expect(await countAdmitted(embedded.gateway, chain)).toBe(10);
+});
+
+test('updated permissions, account groups and limits are in force on the next request, and the quota that was used stays used', async () => {
+  const key = await create(['10/1d']);
+  const readBoth = async () =>
+    (await readFromBoth(key)).map((response) => `${response.status} ${rateLimitState(response).r}`);
+  for (let i = 0; i < 2; i++) await readBoth();
+  expect(await readBoth()).toEqual(['200 5', '200 4']);
+  await run(['update', key.id, '--rate-limit', '20/1d']);
+  expect(await readBoth()).toEqual(['200 13', '200 12']);
+  await run(['update', key.id, '--rate-limit', '10/7d', '--permission', 'a:b']);
+  expect(await readBoth()).toEqual(['403 1', '403 0']);
+  await run(['update', key.id, '--permission', 'campaigns:read', '--rate-limit', '20/7d', '--account-group', 'ag_2']);
+  expect(await readBoth()).toEqual(['403 9', '403 8']);
 });
