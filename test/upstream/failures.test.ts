@@ -78,20 +78,22 @@ test.each(failingResponses)(
   },
 );
 
-test('repeated failures do not grow the heap', async () => {
-  const repeat = async (rounds: number) => {
-    for (let round = 0; round < rounds; round++) {
-      for (const { reason, respond } of failingResponses) {
-        longTimeout.upstream.respond = respond;
-        if (reason !== 'timeout') await longTimeout.read('failing');
+test('failed exchanges are not retained in memory', async () => {
+  const reasons = new Set(failingResponses.map(({ reason }) => reason).filter((reason) => reason !== 'timeout'));
+  const oneForEachReason = [...reasons].map((reason) => failingResponses.find((row) => row.reason === reason));
+  const repeat = async (times: number) => {
+    for (let i = 0; i < times; i++) {
+      for (const row of oneForEachReason) {
+        longTimeout.upstream.respond = row?.respond ?? respondWithCampaign;
+        await longTimeout.read('failing');
       }
     }
     longTimeout.upstream.requests.length = 0; // Recorded by the test itself.
     longTimeout.gateway.log.length = 0;
     return heapUsed();
   };
-  const before = await repeat(4); // Until lazily created structures exist.
-  expect((await repeat(4)) - before).toBeLessThan(1_000_000);
+  const before = await repeat(30); // Until lazily created structures exist.
+  expect((await repeat(60)) - before).toBeLessThan(2_000_000); // 5 kB for each failure.
 });
 
 test.each<[title: string, reason: FailureReason, url: () => Promise<string> | string]>([

@@ -153,13 +153,6 @@ test('a document of another account group is reported as foreign, valid or not',
   }
 });
 
-test('the last of two fields with the same name decides, for validation and for the response', () => {
-  const document = JSON.stringify(campaignDocument('cmp_1', 'ag_1'));
-  const parseWith = (field: string) => parseText(document.replace(/\}$/, `,${field}}`));
-  expect(parseWith('"accountGroupId":"ag_2"')).toEqual({ outcome: 'foreign_account_group' });
-  expect(parseWith('"name":"the last"')).toMatchObject({ name: 'the last' });
-});
-
 test('CAMPAIGN_SERVICE_RESULT_POINTER selects the document, and nothing else is accepted', () => {
   const nested = createEndpoint({ CAMPAIGN_SERVICE_RESULT_POINTER: '/a~1b/0/m~0n' });
   const document = campaignDocument('cmp_1');

@@ -48,7 +48,7 @@ describe('retries', () => {
     embedded.upstream.respond = respondWithJson({}, 503);
     for (let i = 0; i < 10; i++) await readMany(embedded, 20);
     expect(embedded.upstream.requests.length).toBeGreaterThan(205);
-    expect(embedded.upstream.requests.length).toBeLessThanOrEqual(220);
+    expect(embedded.upstream.requests.length).toBeLessThanOrEqual(220 + 5); // Five if a second window begins.
   });
 
   test('all attempts share one deadline', async () => {
