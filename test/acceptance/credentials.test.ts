@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { getClientAddress, parseTrustProxy, throttlingNetwork } from '../../src/http/client-address.ts';
+import { getClientAddress, parseTrustProxy } from '../../src/http/client-address.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
@@ -109,7 +109,8 @@ test('failed keys are counted per address from a trusted proxy, and per /64 netw
   // Only the last hop is trusted, so an address that the client adds has no effect.
   expect(await readStatus('203.0.113.9, 192.0.2.2')).toBe(429);
   await exhaust('2001:db8::1');
-  expect(await readStatus('2001:db8:0:0:ffff::2')).toBe(429);
+  expect(await readStatus('2001:DB8:0:0:ffff::2')).toBe(429);
+  expect(await readStatus('2001:0db8::192.0.2.1')).toBe(429);
   expect(await readStatus('2001:db8:0:1::1')).toBe(401);
 });
 
@@ -146,14 +147,4 @@ test.each([
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const response = await fetch(url, { headers: { 'x-forwarded-for': chain } });
   expect(await response.text()).toBe(expected);
-});
-
-test.each([
-  ['192.0.2.1', '192.0.2.1'],
-  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-  ['2001:0db8:0001:0002::192.0.2.1', '2001:db8:1:2::/64'],
-  ['::1', '0:0:0:0::/64'],
-  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
-])('failed keys from %s are counted for %s', (address, network) => {
-  expect(throttlingNetwork(address)).toBe(network);
 });

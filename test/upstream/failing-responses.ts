@@ -115,14 +115,6 @@ const responsesByReason: Partial<Record<FailureReason, Record<string, Responder>
   },
 };
 
-export interface FailingResponse {
-  readonly title: string;
-  readonly reason: FailureReason;
-  readonly respond: Responder;
-}
-
 export const failingResponses = (Object.keys(responsesByReason) as FailureReason[]).flatMap((reason) =>
-  Object.entries(responsesByReason[reason] ?? {}).map(
-    ([title, respond]): FailingResponse => ({ title, reason, respond }),
-  ),
+  Object.entries(responsesByReason[reason] ?? {}).map(([title, respond]) => ({ title, reason, respond })),
 );
