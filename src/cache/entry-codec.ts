@@ -11,13 +11,15 @@ const fieldValue = z
   .regex(/^[\x20-\x7e\x80-\xff]*$/)
   .optional();
 
-/** An entry as stored in Redis. Its age is measured by the clock of Redis; `ageMs` is the age at which it was stored. */
-const recordSchema = z.object({
+/**
+ * The first line of a record in Redis, as JSON. The document follows as it is sent. The age of an entry is measured by the clock of
+ * Redis; `ageMs` is the age at which it was stored.
+ */
+const headSchema = z.object({
   path: z.string(),
   content: z.discriminatedUnion('outcome', [
     z.object({
       outcome: z.literal('found'),
-      data: z.string(),
       etag: z.string(),
       validators: z.object({ etag: fieldValue, lastModified: fieldValue, cacheControl: fieldValue }).optional(),
     }),
@@ -29,7 +31,9 @@ const recordSchema = z.object({
 });
 
 export function encodeEntry({ path }: CacheKey, { content, lifetime, ageMs }: SharedEntry): string {
-  return JSON.stringify({ path, content, lifetime, ageMs });
+  if (content.outcome !== 'found') return `${JSON.stringify({ path, content, lifetime, ageMs })}\n`;
+  const { data, ...rest } = content;
+  return `${JSON.stringify({ path, content: rest, lifetime, ageMs })}\n${data}`;
 }
 
 /**
@@ -42,9 +46,11 @@ export function decodeEntry(
   policy: CachePolicy,
   isValidDocument: (data: string) => boolean,
 ): Omit<SharedEntry, 'ageMs'> | undefined {
-  const record = parseRecord(text);
-  if (record?.path !== key.path) return undefined;
-  const { content, lifetime, ageMs } = record;
+  const end = text.indexOf('\n');
+  const head = parseHead(text.slice(0, Math.max(0, end)));
+  if (head?.path !== key.path) return undefined;
+  const { lifetime, ageMs } = head;
+  const content = head.content.outcome === 'found' ? { ...head.content, data: text.slice(end + 1) } : head.content;
   if (content.outcome === 'found' && !(isValidDocument(content.data) && content.etag === computeEtag(content.data)))
     return undefined;
   const ceiling = policy[content.outcome];
@@ -58,9 +64,9 @@ export function decodeEntry(
   };
 }
 
-function parseRecord(text: string): z.output<typeof recordSchema> | undefined {
+function parseHead(text: string): z.output<typeof headSchema> | undefined {
   try {
-    return recordSchema.parse(JSON.parse(text));
+    return headSchema.parse(JSON.parse(text));
   } catch {
     return undefined;
   }

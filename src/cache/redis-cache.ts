@@ -42,6 +42,13 @@ type EntryReply = [
 ];
 type LookupReply = EntryReply | [state: 'leader_result', result: string];
 
+interface RequestedLease {
+  readonly key: CacheKey;
+  readonly keys: readonly string[];
+  readonly epoch: string;
+  readonly token: string;
+}
+
 /**
  * Entries and leases in Redis, in one hash slot for each account group. Ages are measured by the clock of Redis. An entry
  * that is corrupt or belongs to another key is ignored and overwritten.
@@ -65,22 +72,23 @@ export class RedisCache implements SharedCache {
     const { epoch } = invalidations;
     if (epoch === undefined || redis.state === 'down') return { state: 'granted', entry: undefined, lease: localLease };
     const token = createLeaseToken();
+    const keys = this.#formatKeys(key, options.leader ?? token);
+    const lease = { key, keys: options.leader === undefined ? keys : this.#formatKeys(key, token), epoch, token };
     try {
       const mode = options.skipStored ? 'skip_stored' : options.leader === undefined ? 'initial' : 'poll';
-      const keys = this.#formatKeys(key, options.leader ?? token);
       const reply = (await this.#lookup(keys, () => [epoch, token, LEASE_MS, mode])) as LookupReply;
       if (reply[0] === 'leader_result') return await this.#parseLeaderResult(reply[1], key, options);
       const [state, , , detail] = reply;
       const entry = this.#parseEntry(reply, key, options.isValidDocument);
       if (state === 'held') return { state, entry, leader: detail, leaderSpan: parseLeaderSpan(detail) };
-      if (state === 'granted') return { state, entry, lease: this.#createLease(key, epoch, token, detail) };
+      if (state === 'granted') return { state, entry, lease: this.#createLease(lease, detail) };
       if (entry && entry.ageMs < entry.lifetime.freshMs) return { state: 'fresh', entry };
       // The entry is corrupt, or too old for the settings of this gateway.
       const lookup = await this.lookup(key, { ...options, skipStored: true });
       return lookup.state === 'granted' || lookup.state === 'held' ? { ...lookup, entry } : lookup;
     } catch {
       // The reply is late or lost, so the lease may have been granted.
-      return { state: 'granted', entry: undefined, lease: this.#createLease(key, epoch, token, undefined) };
+      return { state: 'granted', entry: undefined, lease: this.#createLease(lease, undefined) };
     }
   }
 
@@ -111,9 +119,8 @@ export class RedisCache implements SharedCache {
     return this.lookup(key, { isValidDocument });
   }
 
-  #createLease(key: CacheKey, epoch: string, token: string, generation: string | undefined): RedisLease {
+  #createLease({ key, keys, epoch, token }: RequestedLease, generation: string | undefined): RedisLease {
     const { invalidations } = this.#options;
-    const keys = this.#formatKeys(key, token);
     return new RedisLease({
       key,
       generation,

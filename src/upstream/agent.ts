@@ -30,6 +30,7 @@ export function createAgent(settings: UpstreamSettings, resolve: Resolve = dnsLo
           cert: pem(settings.CAMPAIGN_SERVICE_CERT_FILE),
           key: pem(settings.CAMPAIGN_SERVICE_KEY_FILE),
         });
+  agent.getName = () => 'campaign service'; // All connections go to one origin with the same options.
   const maxAgeMs = settings.CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS;
   if (maxAgeMs > 0) limitConnectionAge(agent, maxAgeMs);
   return agent;

@@ -34,10 +34,10 @@ const MAX_CHUNKS = 65_536;
 
 /** One HTTP exchange: applies the timeouts and the size limit to what the HTTP client reports. */
 export class Attempt {
-  /** Rejects with `UpstreamFailure`. */
-  readonly reply: Promise<UpstreamReply>;
   readonly #options: AttemptOptions;
   readonly #isConditional: boolean;
+  readonly #signal: AbortSignal;
+  readonly #onAbort = () => this.fail(new AbortedError());
   readonly #result = Promise.withResolvers<UpstreamReply>();
   #deadlineTimer: NodeJS.Timeout;
   #connectTimer: NodeJS.Timeout | undefined;
@@ -48,9 +48,13 @@ export class Attempt {
     this.#isConditional = 'if-none-match' in headers || 'if-modified-since' in headers;
     const onDeadline = () => this.fail(new UpstreamFailure('timeout', `deadline exceeded while ${this.#phase}`));
     this.#deadlineTimer = setTimeout(onDeadline, Math.max(0, deadlineAt - performance.now()));
-    const onAbort = () => this.fail(new AbortedError());
-    signal.addEventListener('abort', onAbort, { once: true });
-    this.reply = this.#result.promise.finally(() => signal.removeEventListener('abort', onAbort));
+    this.#signal = signal;
+    signal.addEventListener('abort', this.#onAbort);
+  }
+
+  /** Rejects with `UpstreamFailure`. */
+  get reply(): Promise<UpstreamReply> {
+    return this.#result.promise;
   }
 
   onSocket(request: ClientRequest): void {
@@ -91,7 +95,7 @@ export class Attempt {
       this.fail(new UpstreamFailure('too_large', `the body exceeds ${maxBodyBytes} bytes`));
     });
     response.on('end', () => {
-      this.#clearTimers();
+      this.#stopWaiting();
       const [first] = chunks;
       const body = first && chunks.length === 1 ? first : Buffer.concat(chunks, length);
       this.#result.resolve({ outcome: 'found', status, headers, body });
@@ -100,23 +104,24 @@ export class Attempt {
 
   /** The status decides the result. The body is drained so that the connection can be reused. */
   #finishByStatus(status: number, headers: IncomingHttpHeaders): void {
+    this.#stopWaiting();
     if (status === 404 || status === 410) this.#result.resolve({ outcome: 'not_found', status, headers });
     else if (status === 304 && this.#isConditional) this.#result.resolve({ outcome: 'not_modified', status, headers });
     else this.#result.reject(unexpectedStatus(status));
-    clearTimeout(this.#deadlineTimer);
     this.#deadlineTimer = setTimeout(this.#options.disconnect, DRAIN_BODY_MS);
   }
 
   /** Rejects `reply`, unless it is already settled, and closes the connection. */
   fail(error: Error): void {
-    this.#clearTimers();
+    this.#stopWaiting();
     this.#result.reject(toUpstreamFailure(error, this.#phase));
     this.#options.disconnect();
   }
 
-  #clearTimers(): void {
+  #stopWaiting(): void {
     clearTimeout(this.#deadlineTimer);
     clearTimeout(this.#connectTimer);
+    this.#signal.removeEventListener('abort', this.#onAbort);
   }
 }
 

@@ -36,10 +36,12 @@ export function createForwarder(settings: UpstreamSettings, resolve?: Resolve) {
     });
     const standIn: unknown = new RequestStandIn(request, target.host, attempt);
     void proxy(standIn as IncomingMessage & RequestStandIn, response as unknown as ServerResponse);
-    return attempt.reply.catch((error: UpstreamFailure) => {
-      if (error.reason === 'reset' && !(error instanceof AbortedError)) closeIdleConnections();
+    try {
+      return await attempt.reply;
+    } catch (error) {
+      if ((error as UpstreamFailure).reason === 'reset' && !(error instanceof AbortedError)) closeIdleConnections();
       throw error;
-    });
+    }
   }
 
   /** After a reset: the peer, or a load balancer, may have dropped the other pooled connections as well. */

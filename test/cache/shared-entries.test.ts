@@ -54,15 +54,11 @@ test('a shared entry is fresh no longer than the settings of the gateway that re
 });
 
 describe('a corrupt shared entry is never served, and is overwritten', () => {
-  const changeRecord = (change: (record: Record<string, unknown>) => unknown) => (stored: string) => {
-    const start = stored.indexOf('{');
-    return stored.slice(0, start) + JSON.stringify(change(JSON.parse(stored.slice(start))));
-  };
-  const changeData = (change: (data: Record<string, unknown>) => Record<string, unknown>) =>
-    changeRecord((record) => {
-      const content = record['content'] as { data: string };
-      return { ...record, content: { ...content, data: JSON.stringify(change(JSON.parse(content.data))) } };
-    });
+  // A record is a line of JSON, then the document.
+  const changeHead = (change: (head: Record<string, unknown>) => unknown) => (stored: string) =>
+    stored.replace(/\{.*$/m, (head) => JSON.stringify(change(JSON.parse(head))));
+  const changeData = (change: (data: Record<string, unknown>) => Record<string, unknown>) => (stored: string) =>
+    stored.replace(/(?<=\n).*$/, (data) => JSON.stringify(change(JSON.parse(data))));
 
   const corruptions: Record<string, (stored: string) => string> = {
     'an empty string': () => '',
@@ -71,11 +67,11 @@ describe('a corrupt shared entry is never served, and is overwritten', () => {
     'no origination time': (stored) => stored.slice(stored.indexOf(' ') + 1),
     'an origination time in the future': (stored) => stored.replace(/^\d+/, '99999999999999999999999'),
     'an entry of 1970 that claims to be fresh': (stored) => stored.replace(/^\d+ \d+/, '300 9999999999999'),
-    'a record of another path': changeRecord((record) => ({ ...record, path: '/v1/accounts/ag_2/campaigns/cmp_1' })),
-    'a null record': changeRecord(() => null),
-    'a negative lifetime': changeRecord((record) => ({ ...record, lifetime: { freshMs: -1 } })),
-    'content without a document': changeRecord((record) => ({ ...record, content: { outcome: 'found' } })),
-    'an unknown outcome': changeRecord((record) => ({ ...record, content: { outcome: 'toString' } })),
+    'a record of another path': changeHead((record) => ({ ...record, path: '/v1/accounts/ag_2/campaigns/cmp_1' })),
+    'a null record': changeHead(() => null),
+    'a negative lifetime': changeHead((record) => ({ ...record, lifetime: { freshMs: -1 } })),
+    'content without a document': changeHead((record) => ({ ...record, content: { outcome: 'found' } })),
+    'an unknown outcome': changeHead((record) => ({ ...record, content: { outcome: 'toString' } })),
     'a document with a workflow': changeData((data) => ({ ...data, workflowDefinition: 'workflow-secret' })),
     'another campaign': changeData((data) => ({ ...data, id: 'cmp_2' })),
     'a document without a required field': changeData(({ name: _name, ...data }) => data),
