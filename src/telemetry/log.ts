@@ -59,15 +59,16 @@ function openStdout(warnDropped: (fields: Fields) => void): DestinationStream {
   return destination;
 }
 
-let cachedMs = 0;
-let cachedTime = '';
+let second = 0;
+let secondPrefix = '';
 
-/** Formatted at most once per millisecond. */
+/** `Date.toISOString` of now. All but the milliseconds is formatted once per second. */
 function isoTime(): string {
   const now = Date.now();
-  if (now !== cachedMs) {
-    cachedMs = now;
-    cachedTime = new Date(now).toISOString();
+  const milliseconds = now % 1000;
+  if (now - milliseconds !== second) {
+    second = now - milliseconds;
+    secondPrefix = new Date(second).toISOString().slice(0, -4);
   }
-  return cachedTime;
+  return `${secondPrefix}${String(milliseconds).padStart(3, '0')}Z`;
 }
