@@ -29,6 +29,32 @@ export function mergeSnapshots(snapshots: readonly Snapshot[]): Snapshot {
   return [...metrics.values()].map((sameName) => sameName.reduce(mergeTwo));
 }
 
+/** A label `field` has names that another service chooses. A metric presents at most this many, the others as `other`. */
+export const MAX_FIELD_NAMES = 100;
+
+/** Applies the limit, which each process keeps, to merged metrics. The first names stay, so that no counter goes back. */
+export class FieldNameLimit {
+  readonly #names = new Map<string, Set<unknown>>();
+
+  apply(snapshot: Snapshot): Snapshot {
+    return snapshot.map((metric) => {
+      if (metric.dataPointType !== DataPointType.SUM) return metric;
+      const names = this.#names.get(metric.descriptor.name) ?? new Set();
+      this.#names.set(metric.descriptor.name, names);
+      const points = metric.dataPoints.map((point) => limitFieldName(point, names));
+      return { ...metric, dataPoints: mergePoints(points, addNumbers) };
+    });
+  }
+}
+
+function limitFieldName(point: DataPoint<number>, names: Set<unknown>): DataPoint<number> {
+  const { field } = point.attributes;
+  if (field === undefined || field === 'other' || names.has(field)) return point;
+  if (names.size >= MAX_FIELD_NAMES) return { ...point, attributes: { ...point.attributes, field: 'other' } };
+  names.add(field);
+  return point;
+}
+
 /** The metrics that outlive a process: its counters and histograms, not its gauges. */
 export function cumulativeMetrics(snapshot: Snapshot): Snapshot {
   return snapshot.filter(

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { counter } from '../telemetry/instruments.ts';
+import { MAX_FIELD_NAMES } from '../telemetry/snapshot.ts';
 
 /** Records schema drift, the difference between upstream documents and the endpoint's schema: field names, never values. */
 export interface Drift {
@@ -8,8 +9,6 @@ export interface Drift {
   countInvalid(paths: readonly (readonly PropertyKey[])[]): void;
 }
 
-/** Bounds the series of each metric. Further names are counted as `other`. */
-const MAX_NAMES = 100;
 /** A property name of another form may be a value, such as a mail address. It is counted as `other`. */
 const NAME = /^(?:\(document\)|[A-Za-z_][\w.[\]-]{0,63})$/;
 /** Fields that the gateway reads and does not return to clients. */
@@ -41,7 +40,7 @@ function createFieldCounter(name: string, description: string, onNew: (field: st
   const names = new Set<string>();
   const count = counter(name, description, ['field']);
   return (field: string): void => {
-    const isNamed = names.has(field) || (names.size < MAX_NAMES && NAME.test(field));
+    const isNamed = names.has(field) || (names.size < MAX_FIELD_NAMES && NAME.test(field));
     const label = isNamed ? field : 'other';
     count(label);
     if (names.has(label)) return;

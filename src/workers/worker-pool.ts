@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
 import type { Logger } from 'pino';
 import { changeLevel, type LogLevel } from '../telemetry/log-level.ts';
-import { cumulativeMetrics, mergeSnapshots, type Snapshot } from '../telemetry/snapshot.ts';
+import { cumulativeMetrics, FieldNameLimit, mergeSnapshots, type Snapshot } from '../telemetry/snapshot.ts';
 import { WORKER_ID_VARIABLE } from '../telemetry/worker-id.ts';
 import { WorkerProcess } from './worker-process.ts';
 
@@ -9,6 +9,7 @@ import { WorkerProcess } from './worker-process.ts';
 export class WorkerPool {
   readonly #running = new Set<WorkerProcess>();
   readonly #log: Logger;
+  readonly #fieldNames = new FieldNameLimit();
   /** Counters of workers that have exited. With them a merged counter never goes back. */
   #exitedMetrics: Snapshot = [];
 
@@ -44,7 +45,8 @@ export class WorkerPool {
     await this.#requestAll(async (worker) => {
       worker.snapshot = await worker.request('collectMetrics');
     });
-    return mergeSnapshots([...[...this.#running].map(({ snapshot }) => snapshot), this.#exitedMetrics]);
+    const snapshots = [...this.#running].map(({ snapshot }) => snapshot);
+    return this.#fieldNames.apply(mergeSnapshots([...snapshots, this.#exitedMetrics]));
   }
 
   async #changeLogLevel(level: LogLevel): Promise<void> {
