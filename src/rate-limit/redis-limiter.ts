@@ -61,7 +61,7 @@ export class RedisLimiter implements RateLimiter {
   }
 
   /** `countRequests` is called when the script is sent. `unreported`: for each limit, the requests to add first. */
-  async #run(
+  #run(
     { id, keyId = id, keyVersion = '', limits }: RateLimitSubject,
     countRequests: () => number,
     unreported: readonly number[] = [],
@@ -75,7 +75,7 @@ export class RedisLimiter implements RateLimiter {
       }
       return args;
     };
-    return (await this.#script(keys, getArgs)) as ScriptReply;
+    return this.#script(keys, getArgs) as Promise<ScriptReply>;
   }
 }
 
