@@ -1,18 +1,19 @@
-import type { Redis } from 'ioredis';
-import type { HttpResponse } from '../helpers/http.ts';
-import { campaignPath } from '../helpers/stack.ts';
-import { campaignDocument, type Responder, respondWithJson } from '../helpers/upstream.ts';
+import type { OutgoingHttpHeaders } from 'node:http';
+import { ageSharedEntries, Clock } from '../helpers/clock.ts';
+import type { Environment, InProcessGateway, RunningGateway } from '../helpers/gateway.ts';
+import { get, type HttpResponse } from '../helpers/http.ts';
+import { Stack } from '../helpers/stack.ts';
+import { type Responder, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-/** Timeouts under which a loaded machine does not make a gateway skip Redis. */
-export const longRedisTimeouts = { REDIS_TIMEOUT_MS: '5000', REDIS_CACHE_TIMEOUT_MS: '5000' };
-
-/** A gateway with a cache, which does not hide failures by retries. */
-export const cached = { CACHE_TTL_MS: '30000', CAMPAIGN_SERVICE_RETRIES: '0', ...longRedisTimeouts };
-
-/** Redis keys of the campaign at `campaignPath`. */
-export const entryName = `campaign-gateway:{cache:ag_1}:${campaignPath}`;
-export const leaseName = `${entryName}:lease`;
+/** A gateway with a cache, which neither hides failures by retries nor skips Redis on a loaded machine. */
+export const cached = {
+  CACHE_TTL_MS: '30000',
+  CAMPAIGN_SERVICE_RETRIES: '0',
+  CAMPAIGN_SERVICE_TIMEOUT_MS: '60000',
+  REDIS_TIMEOUT_MS: '5000',
+  REDIS_CACHE_TIMEOUT_MS: '5000',
+};
 
 export function getCacheStatus({ headers }: HttpResponse): string | undefined {
   return headers.get('cache-status')?.replace('campaign-gateway; ', '');
@@ -23,16 +24,100 @@ export function getName({ body }: HttpResponse): unknown {
   return body.data?.['name'];
 }
 
-export function respondWithNamed(name: string): Responder {
-  return respondWithJson({ ...campaignDocument('cmp_1'), name });
+/** Adds headers to a response. */
+export function respondWithHeaders(headers: OutgoingHttpHeaders, respond = respondWithCampaign): Responder {
+  return (request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value as string);
+    respond(request, response);
+  };
 }
 
-/** Waits until the entry is in Redis: a reader gets its response before that. */
-export function untilStored(client: Redis): Promise<string> {
-  return until(() => client.get(entryName));
+/** Three gateways in this process that share Redis and a cache clock. */
+export async function startFleet(environment: Environment = {}) {
+  const stack = await Stack.start();
+  const clock = new Clock();
+  const start = () => stack.gateway({ ...cached, ...environment }, { monotonicNow: clock.now });
+  const fleet: readonly [InProcessGateway, InProcessGateway, InProcessGateway] = [
+    await start(),
+    await start(),
+    await start(),
+  ];
+  /** Makes every entry older, in the gateways and in Redis. */
+  async function advance(seconds: number): Promise<void> {
+    clock.advance(seconds * 1000);
+    await ageSharedEntries(stack.redis.client, seconds * 1000);
+  }
+  return { stack, fleet, clock, advance };
 }
 
-/** Waits until another gateway waits for the holder of the lease. */
-export function untilWatched(client: Redis): Promise<string> {
-  return until(() => client.hget(leaseName, 'watched'));
+let campaigns = 0;
+
+/** A campaign in an account group of its test, so that the tests of a file can share gateways and Redis. */
+export class Campaign {
+  readonly accountGroupId: string;
+  readonly path: string;
+  /** Redis keys. */
+  readonly entryKey: string;
+  readonly leaseKey: string;
+  key = '';
+  readonly #stack: Stack;
+
+  private constructor(stack: Stack, accountGroupId: string) {
+    this.#stack = stack;
+    this.accountGroupId = accountGroupId;
+    this.path = `/v1/accounts/${accountGroupId}/campaigns/cmp_1`;
+    this.entryKey = `campaign-gateway:{cache:${accountGroupId}}:${this.path}`;
+    this.leaseKey = `${this.entryKey}:lease`;
+  }
+
+  static async create(stack: Stack): Promise<Campaign> {
+    const campaign = new Campaign(stack, `ag_${++campaigns}`);
+    await campaign.createKey();
+    return campaign;
+  }
+
+  /** Call again after Redis has lost its data. */
+  async createKey(): Promise<void> {
+    this.key = await this.#stack.key({ accountGroupIds: [this.accountGroupId], rateLimits: ['1000000/1s'] });
+  }
+
+  read(gateway: RunningGateway, headers: Record<string, string> = {}, id = 'cmp_1'): Promise<HttpResponse> {
+    return get(gateway.url + this.path.replace('cmp_1', id), { 'x-api-key': this.key, ...headers });
+  }
+
+  untilName(gateway: RunningGateway, name: string): Promise<unknown> {
+    return until(async () => getName(await this.read(gateway)) === name);
+  }
+
+  /** Requests to the campaign service. */
+  get requests() {
+    return this.#stack.upstream.requests.filter(({ url }) => url?.endsWith(this.path));
+  }
+
+  untilRequests(count: number): Promise<unknown> {
+    return until(() => this.requests.length === count);
+  }
+
+  /** Waits until the entry is in Redis: a reader gets its response before that. */
+  untilStored(): Promise<string> {
+    return until(() => this.#stack.redis.client.get(this.entryKey));
+  }
+
+  /** Waits until another gateway waits for the holder of the lease. */
+  untilWatched(): Promise<string> {
+    return until(() => this.#stack.redis.client.hget(this.leaseKey, 'watched'));
+  }
+
+  untilReleased(): Promise<boolean> {
+    return until(async () => (await this.#stack.redis.client.exists(this.leaseKey)) === 0);
+  }
+}
+
+/** Waits until both gateways share entries, as they do again some time after a Redis outage. */
+export async function untilShared(stack: Stack, [a, b]: readonly [RunningGateway, RunningGateway]): Promise<void> {
+  await until(async () => {
+    const campaign = await Campaign.create(stack);
+    await campaign.read(a);
+    return getCacheStatus(await campaign.read(b))?.startsWith('hit');
+  });
 }

@@ -1,9 +1,13 @@
-import { describe, expect, test } from 'vitest';
+import { setImmediate as untilIdle } from 'node:timers/promises';
+import { array, assert, asyncProperty, constantFrom, nat } from 'fast-check';
+import { expect, test } from 'vitest';
+import type { CacheResult } from '../../src/cache/cache-result.ts';
 import type { Entry } from '../../src/cache/entry.ts';
 import { LocalCache } from '../../src/cache/local-cache.ts';
-import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import { Clock } from '../helpers/clock.ts';
+import { AbortedError } from '../../src/upstream/failure.ts';
+import type { Document } from '../../src/upstream/origin.ts';
 import { heapUsed } from '../helpers/heap.ts';
+import { CacheHarness } from './harness.ts';
 
 const createKey = (i: number) => ({
   path: `/v1/accounts/ag_1/campaigns/cmp_${i}`,
@@ -24,12 +28,12 @@ test.each([
   ['documents of two kilobytes', 'x'.repeat(2000)],
   ['documents beyond Latin-1, of two bytes per character', '字'.repeat(1000)],
   ['only 404s', undefined],
-])('100,000 entries use no more memory than maxBytes, and the oldest are evicted: %s', (_what, text) => {
+])('30,000 entries use no more memory than maxBytes, and the oldest are evicted: %s', (_what, text) => {
   const maxBytes = 8 * 1024 * 1024;
   const heapBefore = heapUsed();
   const local = new LocalCache(maxBytes, () => performance.now());
   let largestSize = 0;
-  for (let i = 0; i < 100_000; i++) {
+  for (let i = 0; i < 30_000; i++) {
     const entry = createEntry(i, text ?? '');
     local.store(createKey(i), text === undefined ? { ...entry, content: { outcome: 'not_found' } } : entry);
     largestSize = Math.max(largestSize, local.size.bytes);
@@ -38,64 +42,126 @@ test.each([
   expect(largestSize).toBeLessThanOrEqual(maxBytes);
   expect(largestSize).toBeGreaterThan(0.98 * maxBytes);
   expect(heapGrowth).toBeLessThanOrEqual(1.1 * maxBytes);
-  expect(local.get(createKey(99_999))).toBeDefined();
+  expect(local.get(createKey(29_999))).toBeDefined();
   expect(local.get(createKey(0))).toBeUndefined();
 });
 
-test('a document larger than the cache is not stored and evicts nothing', () => {
-  const local = new LocalCache(10_000, () => performance.now());
-  expect(local.store(createKey(1), createEntry(1, 'small'))).toBe(true);
-  expect(local.store(createKey(2), createEntry(2, 'x'.repeat(20_000)))).toBe(false);
-  expect(local.get(createKey(1))).toBeDefined();
-  expect(local.get(createKey(2))).toBeUndefined();
-  expect(local.size.entries).toBe(1);
-});
-
-test('100,000 purges take effect and use bounded memory', () => {
-  const local = new LocalCache(1_000_000, () => performance.now());
+test('30,000 purges take effect and use bounded memory', () => {
+  const { invalidations } = new LocalCache(1_000_000, () => performance.now());
   const heapBefore = heapUsed();
   const createGroupKey = (i: number) => ({ path: '', accountGroupId: `ag_${i}`, documentId: 'cmp' });
-  for (let i = 0; i < 100_000; i++) {
-    const generation = local.invalidations.generation;
-    local.invalidations.record({ accountGroupId: `ag_${i}`, documentId: undefined, mode: 'hard' }, 0);
-    if (!local.invalidations.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
+  for (let i = 0; i < 30_000; i++) {
+    const { generation } = invalidations;
+    invalidations.record({ accountGroupId: `ag_${i}`, documentId: undefined, mode: 'hard' }, 0);
+    if (!invalidations.isPurged(createGroupKey(i), generation)) throw new Error(`purge ${i}`);
   }
   expect(heapUsed() - heapBefore).toBeLessThan(5_000_000);
-  expect(local.invalidations.isPurged(createGroupKey(0), local.invalidations.generation)).toBe(false);
-  expect(local.invalidations.isPurged(createGroupKey(5), 0)).toBe(true);
+  expect(invalidations.isPurged(createGroupKey(0), invalidations.generation)).toBe(false);
+  expect(invalidations.isPurged(createGroupKey(5), 0)).toBe(true);
 });
 
-test.each([
-  ['its document', { accountGroupId: 'ag_1', documentId: 'cmp_1' }, true],
-  ['its account group', { accountGroupId: 'ag_1', documentId: undefined }, true],
-  ['everything', 'all', true],
-  ['another document', { accountGroupId: 'ag_1', documentId: 'cmp_2' }, false],
-  ['the same id in another account group', { accountGroupId: 'ag_2', documentId: 'cmp_1' }, false],
-] as const)('an entry is gone after a purge only if the scope includes it: %s', (_what, scope, isGone) => {
-  const local = new LocalCache(10_000, () => performance.now());
-  const entry = createEntry(1, '');
-  local.store(createKey(1), entry);
-  local.invalidations.record(scope === 'all' ? scope : { ...scope, mode: 'hard' }, 0);
-  expect(local.get(createKey(1)) === undefined).toBe(isGone);
-  expect(local.store(createKey(1), entry)).toBe(!isGone);
-  expect(local.store(createKey(1), { ...entry, generation: local.invalidations.generation })).toBe(true);
-});
+/** Readers of one document, whose version at the origin changes before each invalidation. */
+class Simulation {
+  #version = 0;
+  #versionOfPurge = 0;
+  #isRefresh = false;
+  /** Each reader with the version of the last purge before it began. */
+  readonly waiting = new Map<AbortController, number>();
+  readonly harness = new CacheHarness(() => ({
+    version: this.#version,
+    versionOfPurge: this.#versionOfPurge,
+    isRefresh: this.#isRefresh,
+  }));
 
-describe('after a failed refresh', () => {
-  test.each([
-    ['as long as the failure took', 4000, false, 4000],
-    ['at most 10 s', 60_000, false, 10_000],
-    ['at least 1 s after a background refresh', 5, true, 1000],
-  ])('the backoff lasts %s', (_what, durationMs, isBackground, backoffMs) => {
-    const clock = new Clock();
-    const local = new LocalCache(10_000, clock.now);
-    const failure = new UpstreamFailure('status', 'test');
-    const entry = { ...createEntry(1, ''), originatedAt: clock.now() };
-    local.storeFailure(createKey(1), entry, { failure, durationMs, isBackground });
-    const getRecentFailure = () => local.getRecentFailure(local.get(createKey(1)) as Entry);
-    clock.advance(backoffMs - 1);
-    expect(getRecentFailure()).toBe(failure);
-    clock.advance(1);
-    expect(getRecentFailure()).toBeUndefined();
-  });
+  readonly commands = {
+    read: () => this.#read(),
+    respond: () => {
+      const [request] = this.harness.requests;
+      if (request) void this.harness.respond(String(request.state.version));
+    },
+    fail: () => {
+      if (this.harness.requests.size > 0) void this.harness.fail();
+    },
+    disconnect: () => this.#disconnect(),
+    reconnect: () => {
+      this.#disconnect();
+      this.#read();
+    },
+    invalidate: () => {
+      this.#version++;
+      this.harness.invalidate('soft');
+    },
+    purge: () => {
+      this.#versionOfPurge = ++this.#version;
+      this.harness.invalidate('hard');
+    },
+    wait: () => this.harness.clock.advance(5000),
+  };
+
+  async run(command: keyof Simulation['commands']): Promise<void> {
+    const { requests, errors } = this.harness;
+    this.commands[command]();
+    await untilIdle();
+    this.#isRefresh = false;
+    expect(errors).toEqual([]);
+    const states = [...requests].map(({ state }) => state);
+    const current = states.filter(({ versionOfPurge }) => versionOfPurge === this.#versionOfPurge);
+    // A reader that may not get the stale document fetches, even if a refresh is in flight.
+    expect(current.filter(({ isRefresh }) => isRefresh).length).toBeLessThanOrEqual(1);
+    expect(current.filter(({ isRefresh }) => !isRefresh).length).toBeLessThanOrEqual(1);
+    if ([...this.waiting.values()].includes(this.#versionOfPurge)) expect(current).not.toEqual([]);
+    if (this.waiting.size > 0) expect(states).not.toEqual([]);
+    else expect(states.filter(({ isRefresh }) => !isRefresh)).toEqual([]);
+  }
+
+  #read(): void {
+    const version = this.#version;
+    const cached = this.harness.lookup();
+    if (cached) {
+      this.#expectCurrent(cached, version);
+      this.#isRefresh = true;
+      if (cached.outcome.outcome === 'stale') this.harness.refresh();
+      return;
+    }
+    const client = new AbortController();
+    this.waiting.set(client, this.#versionOfPurge);
+    const load = this.harness.load(client.signal);
+    load
+      .then((result) => client.signal.aborted || this.#expectCurrent(result, version))
+      .catch((error) => this.harness.errors.push(error))
+      .finally(() => this.waiting.delete(client));
+  }
+
+  /** Only a reader's own fetch may be older than a purge, and only a stale document older than a soft invalidation. */
+  #expectCurrent(cached: CacheResult, versionAtStart: number): void {
+    expect(cached).not.toMatchObject({ failure: expect.any(AbortedError) });
+    if ('failure' in cached) return;
+    const { outcome } = cached.outcome;
+    const version = Number((cached.result as Document).data);
+    if (outcome !== 'miss') expect(version).toBeGreaterThanOrEqual(this.#versionOfPurge);
+    if (!outcome.startsWith('stale')) expect(version).toBeGreaterThanOrEqual(versionAtStart);
+  }
+
+  #disconnect(): void {
+    const [client] = this.waiting.keys();
+    const refreshes = [...this.harness.requests].filter(({ state }) => state.isRefresh);
+    if (client) this.waiting.delete(client);
+    client?.abort();
+    expect([...this.harness.requests]).toEqual(expect.arrayContaining(refreshes));
+  }
+}
+
+test('readers share one request, which ends when all disconnect, and none gets a document older than an invalidation', () => {
+  const commands = Object.keys(new Simulation().commands) as (keyof Simulation['commands'])[];
+  return assert(
+    asyncProperty(nat(6), array(constantFrom('read', ...commands), { maxLength: 30 }), async (waits, order) => {
+      const simulation = new Simulation();
+      for (const command of ['read', 'respond'] as const) await simulation.run(command);
+      for (let i = 0; i < waits; i++) await simulation.run('wait');
+      for (const command of order) await simulation.run(command);
+      while (simulation.harness.requests.size > 0) await simulation.run('respond');
+      expect(simulation.waiting.size).toBe(0);
+    }),
+    { numRuns: 1000 },
+  );
 });

@@ -1,40 +1,26 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openStores } from '../../src/cli/open-stores.ts';
-import { loadSettings } from '../../src/settings/load.ts';
-import { ageSharedEntries, Clock } from '../helpers/clock.ts';
-import type { RunningGateway } from '../helpers/gateway.ts';
-import { get } from '../helpers/http.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Responder, respondWithName } from '../helpers/upstream.ts';
-import { until } from '../helpers/wait.ts';
-import { cached, getCacheStatus, getName, leaseName, untilStored } from './fixture.ts';
+import { Campaign, getCacheStatus, getName, respondWithHeaders, startFleet } from './fixture.ts';
 
-let stack: Stack;
-let key: string;
-let clock: Clock;
-let gateway: RunningGateway;
-/** Without stale use: a reader of a stale entry waits for the revalidation. */
-const waiting = { ...cached, CACHE_STALE_WHILE_REVALIDATE_MS: '0', CACHE_STALE_IF_ERROR_MS: '0' };
+let { stack, fleet, advance }: Awaited<ReturnType<typeof startFleet>> = {} as never;
+let campaign: Campaign;
 
-beforeEach(async () => {
-  stack = await Stack.start();
-  key = await stack.key({ rateLimits: ['1000000/1s'] });
-  clock = new Clock();
-  gateway = await stack.gateway(waiting, { monotonicNow: clock.now });
+beforeAll(async () => {
+  // Without stale use a reader of a stale entry waits for the revalidation.
+  const settings = { CACHE_STALE_WHILE_REVALIDATE_MS: '0', CACHE_STALE_IF_ERROR_MS: '0' };
+  ({ stack, fleet, advance } = await startFleet(settings));
 });
-afterEach(() => stack.stop());
+afterAll(() => stack.stop());
+beforeEach(async () => {
+  campaign = await Campaign.create(stack);
+});
 
 const date = 'Thu, 01 Jan 2026 10:00:01 GMT';
 const earlier = 'Thu, 01 Jan 2026 10:00:00 GMT';
 const etag = '"v1"';
 
-const respondWith =
-  (headers: OutgoingHttpHeaders): Responder =>
-  (request, response) => {
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value as string);
-    respondWithName('old')(request, response);
-  };
+const respondWithOld = (headers: OutgoingHttpHeaders) => respondWithHeaders(headers, respondWithName('old'));
 /** A 304, but the new document where the request has no validators. */
 const notModified =
   (headers: OutgoingHttpHeaders): Responder =>
@@ -43,23 +29,17 @@ const notModified =
     else response.writeHead(304, headers).end();
   };
 const getConditions = ({ 'if-none-match': tag, 'if-modified-since': since }: IncomingHttpHeaders) => tag ?? since;
-const read = (from = gateway, headers = {}) => get(from.url + campaignPath, { 'x-api-key': key, ...headers });
-const lastConditions = () => getConditions(stack.upstream.requests.at(-1)?.headers ?? {});
-
-async function expire(seconds: number): Promise<void> {
-  clock.advance(seconds * 1000);
-  await ageSharedEntries(stack.redis.client, seconds * 1000);
-}
+const lastConditions = () => getConditions(campaign.requests.at(-1)?.headers ?? {});
 
 /** Reads the document with these headers, and again, when it is stale and the campaign service sends the other response. */
 async function readTwice(first: OutgoingHttpHeaders, second: Responder) {
-  stack.upstream.respond = respondWith(first);
-  expect(getName(await read())).toBe('old');
-  await untilStored(stack.redis.client);
+  stack.upstream.respond = respondWithOld(first);
+  expect(getName(await campaign.read(fleet[0]))).toBe('old');
+  await campaign.untilReleased();
   stack.upstream.respond = second;
-  await expire(100);
-  const response = await read();
-  await until(async () => (await stack.redis.client.exists(leaseName)) === 0);
+  await advance(100);
+  const response = await campaign.read(fleet[0]);
+  await campaign.untilReleased();
   return response;
 }
 
@@ -70,12 +50,13 @@ test.each([
 ])('a refresh sends %s; a 304 makes the entry fresh again on every gateway', async (_what, headers, sent) => {
   expect(getName(await readTwice(headers, notModified(headers)))).toBe('old');
   expect(lastConditions()).toBe(sent);
-  await until(async () => getCacheStatus(await read(await stack.gateway(waiting)))?.startsWith('hit'));
-  expect(getCacheStatus(await read())).toMatch(/^hit; ttl=2\d/);
-  expect(stack.upstream.requests).toHaveLength(2);
+  for (const gateway of fleet.slice(0, 2)) {
+    expect(getCacheStatus(await campaign.read(gateway))).toMatch(/^hit; ttl=2\d/);
+  }
+  expect(campaign.requests).toHaveLength(2);
   // A gateway that finds only the stale entry of another revalidates it as well.
-  await expire(100);
-  expect(getName(await read(await stack.gateway(waiting)))).toBe('old');
+  await advance(100);
+  expect(getName(await campaign.read(fleet[2]))).toBe('old');
   expect(lastConditions()).toBe(sent);
 });
 
@@ -90,55 +71,36 @@ test.each([
 
 test('a 304 that names another entity tag is not used: the document is fetched', async () => {
   expect(getName(await readTwice({ etag }, notModified({ etag: '"v2"' })))).toBe('new');
-  expect(stack.upstream.requests.map(({ headers }) => headers['if-none-match'])).toEqual([undefined, etag, undefined]);
-});
-
-describe('the header fields of a 304 replace those of the document, and the others continue to apply', () => {
-  test.each([
-    ['a shorter lifetime', { etag }, { 'cache-control': 'max-age=3' }, /^hit; ttl=[23]$/],
-    ['a longer lifetime', { etag, 'cache-control': 'max-age=3' }, { 'cache-control': 'max-age=20' }, /^hit; ttl=1\d$/],
-    ['no lifetime', { etag, 'cache-control': 'max-age=3' }, {}, /^hit; ttl=[23]$/],
-    ['an age', { etag }, { 'cache-control': 'max-age=20', age: '10' }, /^hit; ttl=[89]$/],
-    ['no-store', { etag }, { 'cache-control': 'no-store' }, /^fwd=bypass; detail=no-store$/],
-  ])('%s', async (_what, first, second, status) => {
-    expect(getName(await readTwice(first, notModified(second)))).toBe('old');
-    expect(getCacheStatus(await read())).toMatch(status);
-  });
-
-  test('a new entity tag for one that was not sent', async () => {
-    const dates = { 'last-modified': earlier, date };
-    await readTwice(dates, notModified({ etag: '"v2"', ...dates }));
-    await expire(100);
-    await read();
-    expect(lastConditions()).toBe('"v2"');
-  });
-});
-
-test('conditional headers of a client stay at the gateway, which compares them with its own entity tags', async () => {
-  const headers = { 'if-none-match': etag, 'if-modified-since': date };
-  stack.upstream.respond = respondWith({ etag });
-  const response = await read(gateway, headers);
-  expect(response.status).toBe(200);
-  expect(lastConditions()).toBeUndefined();
-  stack.upstream.respond = notModified({ etag });
-  await expire(100);
-  expect((await read(gateway, { 'if-none-match': response.headers.get('etag') ?? '' })).status).toBe(304);
-  expect(lastConditions()).toBe(etag);
+  expect(campaign.requests.map(({ headers }) => headers['if-none-match'])).toEqual([undefined, etag, undefined]);
 });
 
 test.each([
-  ['soft', 'revalidated', 'old', etag],
-  ['hard', 'fetched', 'new', undefined],
-] as const)('after a %s invalidation the document is %s', async (mode, _how, name, sent) => {
-  stack.upstream.respond = respondWith({ etag });
-  await read();
-  await untilStored(stack.redis.client);
+  ['a shorter lifetime', { etag }, { 'cache-control': 'max-age=3' }, /^hit; ttl=[23]$/],
+  ['a longer lifetime', { etag, 'cache-control': 'max-age=3' }, { 'cache-control': 'max-age=20' }, /^hit; ttl=1\d$/],
+  ['no lifetime', { etag, 'cache-control': 'max-age=3' }, {}, /^hit; ttl=[23]$/],
+  ['an age', { etag }, { 'cache-control': 'max-age=20', age: '10' }, /^hit; ttl=[89]$/],
+  ['no-store', { etag }, { 'cache-control': 'no-store' }, /^fwd=bypass; detail=no-store$/],
+])('the header fields of a 304 replace those of the document: %s', async (_what, first, second, status) => {
+  expect(getName(await readTwice(first, notModified(second)))).toBe('old');
+  expect(getCacheStatus(await campaign.read(fleet[0]))).toMatch(status);
+});
+
+test('a new entity tag in a 304 is sent in the next refresh', async () => {
+  const dates = { 'last-modified': earlier, date };
+  await readTwice(dates, notModified({ etag: '"v2"', ...dates }));
+  await advance(100);
+  await campaign.read(fleet[0]);
+  expect(lastConditions()).toBe('"v2"');
+});
+
+test('conditional headers of a client stay at the gateway, which compares them with its own entity tags', async () => {
+  stack.upstream.respond = respondWithOld({ etag });
+  const response = await campaign.read(fleet[0], { 'if-none-match': etag, 'if-modified-since': date });
+  expect(response.status).toBe(200);
+  expect(lastConditions()).toBeUndefined();
   stack.upstream.respond = notModified({ etag });
-  const { redis, close } = await openStores(
-    loadSettings(stack.environment, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']),
-  );
-  await redis?.invalidate([{ accountGroupId: 'ag_1', documentId: 'cmp_1', mode }]);
-  close();
-  await until(async () => getName(await read()) === name && stack.upstream.requests.length === 2);
-  expect(lastConditions()).toBe(sent);
+  await advance(100);
+  const ownTag = response.headers.get('etag') ?? '';
+  expect((await campaign.read(fleet[0], { 'if-none-match': ownTag })).status).toBe(304);
+  expect(lastConditions()).toBe(etag);
 });

@@ -12,8 +12,11 @@ export class Clock {
 
 const AGE_ENTRIES = `
 for _, name in ipairs(redis.call('KEYS', '*:{cache:*}:/*')) do
-  local at, rest = string.match(redis.pcall('GET', name), '^(%d+)( .*)$')
-  redis.call('SET', name, string.format('%.0f', at - ARGV[1]) .. rest, 'KEEPTTL')
+  local stored = redis.pcall('GET', name)
+  local at, rest = string.match(type(stored) == 'string' and stored or '', '^(%d+)( .*)$')
+  if at then
+    redis.call('SET', name, string.format('%.0f', at - ARGV[1]) .. rest, 'KEEPTTL')
+  end
 end`;
 
 /** Backdates every shared cache entry. Their age comes from the Redis clock, which a test cannot advance. */

@@ -16,14 +16,14 @@ export class EmbeddedGateway {
   readonly upstream: Upstream;
   readonly gateway: InProcessGateway;
   readonly keysFile: string;
-  readonly #key: string;
+  readonly credentials: Readonly<Record<string, string>>;
 
   private constructor(clock: Clock, upstream: Upstream, gateway: InProcessGateway, keysFile: string, key: string) {
     this.clock = clock;
     this.upstream = upstream;
     this.gateway = gateway;
     this.keysFile = keysFile;
-    this.#key = key;
+    this.credentials = { 'x-api-key': key };
   }
 
   static async start(environment: Environment = {}, options: Partial<GatewayOptions> = {}): Promise<EmbeddedGateway> {
@@ -45,10 +45,6 @@ export class EmbeddedGateway {
   read(campaignId = 'cmp_1', headers: Record<string, string> = {}, method = 'GET'): Promise<HttpResponse> {
     const url = `${this.gateway.url}/v1/accounts/ag_1/campaigns/${campaignId}`;
     return get(url, { ...this.credentials, ...headers }, method);
-  }
-
-  get credentials(): Record<string, string> {
-    return { 'x-api-key': this.#key };
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -35,10 +35,8 @@ export async function startGateway(
   const settings = loadSettings({ KEYS_FILE: '/nonexistent/keys.json', SHUTDOWN_GRACE_MS: '0', ...environment });
   const log: LogLine[] = [];
   const formatters = { level: (label: string) => ({ level: label }) };
-  const logger = pino(
-    { level: settings.LOG_LEVEL, formatters },
-    { write: (line: string) => log.push(JSON.parse(line)) },
-  );
+  const destination = { write: (line: string) => log.push(JSON.parse(line)) };
+  const logger = pino({ level: settings.LOG_LEVEL, formatters }, destination);
   const stores = options.stores ?? (await createStores(settings, logger));
   const gateway = createGateway({ settings, log: logger, ...options, stores });
   let received = 0;
@@ -75,14 +73,7 @@ export interface GatewayProcess extends RunningGateway {
 /** A gateway process on free ports, run as `npm start` runs it. */
 export async function spawnGateway(environment: Environment): Promise<GatewayProcess> {
   const child = spawn(process.execPath, [path.join(root, 'src/main.ts')], {
-    env: {
-      ...baseEnvironment,
-      NODE_ENV: 'production',
-      HOST: '127.0.0.1',
-      PORT: '0',
-      OPS_PORT: '0',
-      ...environment,
-    },
+    env: { ...baseEnvironment, NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', ...environment },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const log: LogLine[] = [];
@@ -108,19 +99,12 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
 }
 
 /** Runs a program of this repository until it exits. */
-export async function runProgram(program: string, args: readonly string[], environment: Environment) {
-  const child = spawn(process.execPath, [path.join(root, program), ...args], {
-    env: { ...baseEnvironment, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
+export function runProgram(program: string, args: readonly string[], environment: Environment) {
+  const { promise, resolve } = Promise.withResolvers<{ code: number | null; stdout: string; stderr: string }>();
+  const env = { ...baseEnvironment, ...environment };
+  const child = execFile(process.execPath, [path.join(root, program), ...args], { env }, (_error, stdout, stderr) =>
+    resolve({ code: child.exitCode, stdout, stderr }),
+  );
+  child.stdin?.end();
+  return promise;
 }

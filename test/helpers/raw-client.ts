@@ -1,9 +1,42 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { expect } from 'vitest';
-import { type ErrorCode, errorDefinitions } from '../../src/http/errors.ts';
-import { parseResponses, type RawResponse } from './http.ts';
+import type { ErrorCode } from '../../src/http/errors.ts';
+import { expectCommonHeaders, expectError } from './envelope.ts';
+import { checkAgainstOpenApi } from './openapi-contract.ts';
+import { checkStructuredFields } from './structured-fields.ts';
 import { until } from './wait.ts';
+
+export interface RawResponse {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly body: string;
+}
+
+/** Splits the bytes of a connection into responses by Content-Length. */
+export function parseResponses(text: string): RawResponse[] {
+  const responses: RawResponse[] = [];
+  for (let rest = text; rest !== ''; ) {
+    const headEnd = rest.indexOf('\r\n\r\n');
+    if (headEnd < 0) throw new Error(`incomplete response head: ${JSON.stringify(rest)}`);
+    const [statusLine = '', ...lines] = rest.slice(0, headEnd).split('\r\n');
+    const fields = lines.map((line) => line.split(/: *(.*)/) as [string, string]);
+    const headers = Object.fromEntries(fields.map(([name, value]) => [name.toLowerCase(), value]));
+    const end = headEnd + 4 + Number(headers['content-length'] ?? 0);
+    const response = { status: Number(statusLine.split(' ')[1]), headers, body: rest.slice(headEnd + 4, end) };
+    checkError(response);
+    responses.push(response);
+    rest = rest.slice(end);
+  }
+  return responses;
+}
+
+function checkError({ status, headers, body }: RawResponse): void {
+  if (!('x-trace-id' in headers) || status < 400) return;
+  const header = (name: string) => headers[name.toLowerCase()] ?? null;
+  checkAgainstOpenApi({ method: 'GET', path: undefined, status, header, headerNames: Object.keys(headers), body });
+  checkStructuredFields(status, header);
+}
 
 /** A TCP client that sends bytes and records what it receives and whether the gateway closed the connection. */
 export class RawClient {
@@ -14,17 +47,15 @@ export class RawClient {
 
   private constructor(socket: Socket) {
     this.socket = socket;
-    socket.setNoDelay().setEncoding('latin1');
-    socket.on('data', (text: string) => {
-      this.received += text;
-    });
     const onClosed = () => {
       this.closed = true;
     };
-    socket
-      .on('error', () => {})
-      .on('end', onClosed)
-      .on('close', onClosed);
+    socket.setNoDelay().setEncoding('latin1');
+    socket.on('error', () => {}); // A reset: what was received counts.
+    socket.on('end', onClosed).on('close', onClosed);
+    socket.on('data', (text: string) => {
+      this.received += text;
+    });
   }
 
   static async connect(url: string): Promise<RawClient> {
@@ -62,22 +93,33 @@ export class RawClient {
   }
 }
 
+/** Sends bytes and returns what the server sends until it closes the connection, or until `isComplete` returns true. */
+export async function exchangeBytes(
+  url: string,
+  bytes: string | Buffer,
+  isComplete: (text: string) => boolean = () => false,
+): Promise<string> {
+  const client = await RawClient.connect(url);
+  await client.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+  await until(() => client.closed || isComplete(client.received));
+  client.socket.destroy();
+  return client.received;
+}
+
 export type Outcome = 'OK' | ErrorCode;
 
 /** Checks the envelope and the headers that every response has. Returns the error code, or `OK`. */
-export function classifyResponse({ status, headers, body }: RawResponse): Outcome {
-  const envelope = JSON.parse(body);
-  expect(Object.keys(envelope)).toEqual(['success', 'data', 'error', 'traceId']);
-  expect(headers['content-length']).toBe(String(Buffer.byteLength(body, 'latin1')));
-  expect(headers['content-type']).toBe('application/json; charset=utf-8');
-  expect(headers['x-trace-id']).toBe(envelope.traceId);
-  expect(headers['x-trace-id']).toMatch(/^[0-9a-f]{32}$/);
-  expect(headers['x-content-type-options']).toBe('nosniff');
+export function classifyResponse({ status, headers, body: text }: RawResponse): Outcome {
+  const body = JSON.parse(text);
+  const response = { status, headers: new Headers(headers), text, body };
+  expect(Object.keys(body)).toEqual(['success', 'data', 'error', 'traceId']);
+  expect(headers['content-length']).toBe(String(Buffer.byteLength(text, 'latin1')));
   expect(headers['date']).toMatch(/GMT$/);
-  expect(headers['cache-control']).toBe(status === 200 ? 'private, no-cache' : 'no-store');
-  expect(envelope.success).toBe(status === 200);
-  if (status === 200) return 'OK';
-  const code = envelope.error.code as ErrorCode;
-  expect(errorDefinitions[code].status).toBe(status);
-  return code;
+  if (status === 200) {
+    expectCommonHeaders(response);
+    expect([body.success, headers['cache-control']]).toEqual([true, 'private, no-cache']);
+    return 'OK';
+  }
+  expectError(response, body.error.code);
+  return body.error.code;
 }

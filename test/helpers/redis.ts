@@ -29,42 +29,38 @@ export class RedisServer implements RedisTopology {
   readonly masters = [this];
   readonly #folder: string;
   readonly #args: readonly string[];
-  #config: readonly string[] = [];
-  #password: string | undefined;
+  readonly #password: string | undefined;
   #process: ChildProcess | undefined;
   #client: Redis | undefined;
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  private constructor(port: number, folder: string, args: readonly string[], password?: string) {
     this.port = port;
     this.url = `redis://127.0.0.1:${port}`;
     this.#folder = folder;
-    this.#args = args;
+    this.#args = [...args, '--port', String(port), '--bind', '127.0.0.1', '--dir', folder];
+    this.#password = password;
   }
 
-  static async start(...args: string[]): Promise<RedisServer> {
+  static start(...args: string[]): Promise<RedisServer> {
+    // A new replica synchronizes without delay.
+    return RedisServer.#start(['--save', '', '--repl-diskless-sync-delay', '0', ...args]);
+  }
+
+  /** A sentinel. It rewrites its configuration file. */
+  static startSentinel(config: string, password?: string): Promise<RedisServer> {
+    return RedisServer.#start([config, '--sentinel'], password);
+  }
+
+  static async #start(args: readonly string[], password?: string): Promise<RedisServer> {
     const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-redis-'));
-    const server = new RedisServer(await freePort(), folder, args);
+    const server = new RedisServer(await freePort(), folder, args, password);
     await server.launch();
     return server;
   }
 
-  /** A sentinel. It rewrites its configuration file. */
-  static async startSentinel(config: string, password?: string): Promise<RedisServer> {
-    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-redis-'));
-    const sentinel = new RedisServer(await freePort(), folder, ['--sentinel']);
-    sentinel.#config = [config];
-    sentinel.#password = password;
-    await sentinel.launch();
-    return sentinel;
-  }
-
   /** Starts or restarts the server on the same port and folder. */
   async launch(): Promise<void> {
-    const port = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder];
-    // A new replica synchronizes without delay.
-    const server = this.#args.includes('--sentinel') ? [] : ['--save', '', '--repl-diskless-sync-delay', '0'];
-    const args = [...this.#config, ...port, ...server, ...this.#args];
-    this.#process = spawn('redis-server', args, { stdio: 'ignore' });
+    this.#process = spawn('redis-server', this.#args, { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }
 

@@ -77,12 +77,8 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
 
   /** Tries until the test's own connection has recovered from a Redis restart. */
   async #persist<T>(change: () => Promise<T>): Promise<T> {
-    const { result } = await until(() =>
-      change().then(
-        (result) => ({ result }),
-        () => undefined,
-      ),
-    );
+    const attempt = () => change().then((result) => [result] as const);
+    const [result] = await until(() => attempt().catch(() => undefined));
     return result;
   }
 

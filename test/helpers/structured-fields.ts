@@ -1,5 +1,3 @@
-import { type BareItem, type Item, type Parameters, parseList, Token } from 'structured-headers';
-
 export interface LimitField {
   readonly name: string;
   readonly r: number;
@@ -15,75 +13,43 @@ export interface PolicyField {
 
 type GetHeader = (name: string) => string | null;
 
-const CACHE_STATUS_PARAMETERS: Readonly<Record<string, (value: BareItem) => boolean>> = {
-  hit: (value) => value === true,
-  fwd: (value) => value instanceof Token,
-  ttl: Number.isInteger,
-  stored: (value) => value === true,
-  collapsed: (value) => value === true,
-  detail: (value) => value instanceof Token,
-};
+/** What the gateway sends, in the syntax of RFC 9651. A burst is stated only if it differs from the quota. */
+const LIMIT = /^"([\w-]+)";r=(\d+);t=([1-9]\d*)$/;
+const POLICY = /^"([\w-]+)";q=([1-9]\d*);w=([1-9]\d*)(?:;cgw-burst=(?!\2$)([1-9]\d*))?$/;
+const CACHE_STATUS = /^campaign-gateway; (?:hit|fwd=[a-z-]+)(?:; (?:stored|collapsed|ttl=-?\d+|detail=[a-z_-]+))*$/;
 
 /** The one limit that a `RateLimit` header states. Throws if it is malformed. */
 export function parseRateLimitField(text: string): LimitField {
-  const [[name, parameters], ...others] = parseItems(text) as [Item, ...Item[]];
-  const [r, t] = [getInteger(parameters, 'r'), getInteger(parameters, 't')];
-  if (others.length > 0 || parameters.size !== 2 || typeof name !== 'string' || r < 0 || t < 1) throw malformed(text);
-  return { name, r, t };
+  const [name = '', r, t] = match(LIMIT, text);
+  return { name, r: Number(r), t: Number(t) };
 }
 
 /** The limits of a `RateLimit-Policy` header. Throws if it is malformed. */
 export function parsePolicyField(text: string): PolicyField[] {
-  return parseItems(text).map(([name, parameters]) => {
-    const [q, w] = [getInteger(parameters, 'q'), getInteger(parameters, 'w')];
-    const burst = parameters.has('cgw-burst') ? getInteger(parameters, 'cgw-burst') : q;
-    const isRedundant = parameters.has('cgw-burst') && burst === q;
-    if (typeof name !== 'string' || q < 1 || w < 1 || burst < 1 || isRedundant) throw malformed(text);
-    return { name, q, w, burst };
+  return text.split(', ').map((item) => {
+    const [name = '', q, w, burst = q] = match(POLICY, item);
+    return { name, q: Number(q), w: Number(w), burst: Number(burst) };
   });
 }
 
-/** Throws if a `Cache-Status` header (RFC 9211) is malformed. */
-function checkCacheStatus(text: string): void {
-  const [[cache, parameters], ...others] = parseItems(text) as [Item, ...Item[]];
-  const isKnown = [...parameters].every(([name, value]) => CACHE_STATUS_PARAMETERS[name]?.(value));
-  const isOutcome = parameters.has('hit') !== parameters.has('fwd');
-  if (others.length > 0 || String(cache) !== 'campaign-gateway' || !isKnown || !isOutcome) throw malformed(text);
+function match(pattern: RegExp, text: string): string[] {
+  const found = pattern.exec(text);
+  if (!found) throw new Error(`malformed structured field: ${text}`);
+  return found.slice(1);
 }
 
 /** Throws when a structured field of a response is malformed, or when its limits contradict each other. */
 export function checkStructuredFields(status: number, header: GetHeader): void {
   const [limit, policy, cacheStatus] = ['RateLimit', 'RateLimit-Policy', 'Cache-Status'].map(header);
-  if (typeof cacheStatus === 'string') checkCacheStatus(cacheStatus);
+  if (typeof cacheStatus === 'string') match(CACHE_STATUS, cacheStatus);
   if (typeof limit !== typeof policy) throw new Error('RateLimit and RateLimit-Policy appear together');
-  if (typeof limit === 'string' && typeof policy === 'string') {
-    const state = parseRateLimitField(limit);
-    checkLimit(state, parsePolicyField(policy));
-    if (status === 429 && (state.r !== 0 || header('Retry-After') !== String(state.t))) {
-      throw new Error(`a 429 has RateLimit: ${limit} and Retry-After: ${header('Retry-After')}`);
-    }
+  if (typeof limit !== 'string' || typeof policy !== 'string') return;
+  const { name, r, t } = parseRateLimitField(limit);
+  const stated = parsePolicyField(policy).find((each) => each.name === name);
+  const isPossible = stated && r <= stated.burst && r * stated.w <= stated.q * t;
+  const isRejection = r === 0 && header('Retry-After') === String(t);
+  if (!isPossible || (status === 429 && !isRejection)) {
+    const retryAfter = header('Retry-After');
+    throw new Error(`a ${status} has RateLimit: ${limit}, RateLimit-Policy: ${policy}, Retry-After: ${retryAfter}`);
   }
-}
-
-function checkLimit({ name, r, t }: LimitField, policies: readonly PolicyField[]): void {
-  const policy = policies.find((each) => each.name === name);
-  if (!policy) throw new Error(`RateLimit names the limit ${name}, which is not in RateLimit-Policy`);
-  if (r > policy.burst) throw new Error(`r=${r} is above the burst of ${policy.burst}`);
-  if (r * policy.w > policy.q * t) throw new Error(`r=${r}, t=${t} exceeds the rate of ${policy.q} per ${policy.w} s`);
-}
-
-function parseItems(text: string): Item[] {
-  const items = parseList(text);
-  if (items.length === 0 || items.some(([value]) => Array.isArray(value))) throw malformed(text);
-  return items as Item[];
-}
-
-function getInteger(parameters: Parameters, name: string): number {
-  const value = parameters.get(name);
-  if (!Number.isInteger(value)) throw new Error(`the parameter ${name} is not an integer: ${value}`);
-  return value as number;
-}
-
-function malformed(text: string): Error {
-  return new Error(`malformed structured field: ${text}`);
 }

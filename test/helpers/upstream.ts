@@ -77,10 +77,6 @@ export class Upstream {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  connections(): Promise<number> {
-    return new Promise((resolve) => this.#server.getConnections((_error, count) => resolve(count)));
-  }
-
   async stop(): Promise<void> {
     this.#server.close();
     this.#server.closeAllConnections();

@@ -1,16 +1,15 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { getCacheStatus, getName } from '../cache/fixture.ts';
 import { cli } from '../helpers/cli.ts';
-import type { GatewayProcess } from '../helpers/gateway.ts';
-import { spawnGateway } from '../helpers/gateway.ts';
+import { type GatewayProcess, spawnGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { longTimeouts } from '../helpers/load.ts';
-import { deferredResponse, respondWithName, Upstream } from '../helpers/upstream.ts';
+import { respondWithName, Upstream } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 const TOKEN = 'ops-secret';
@@ -47,87 +46,68 @@ async function send(body: unknown, authorization: string | null = `Bearer ${TOKE
     headers: { 'content-type': 'application/json', ...(authorization !== null && { authorization }) },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
-  return {
-    status: response.status,
-    headers: response.headers,
-    body: (await response.json()) as Record<string, unknown>,
-  };
+  const { status, headers } = response;
+  return { status, headers, body: (await response.json()) as Record<string, unknown> };
 }
 
-const read = (group: string, campaign: string) =>
-  get(`${gateway.url}/v1/accounts/${group}/campaigns/${campaign}`, { 'x-api-key': key });
+let accountGroupId = 'ag_0';
+beforeEach(() => {
+  accountGroupId = `ag_${Number(accountGroupId.slice(3)) + 1}`; // So that no test depends on the entries of another.
+});
 
-async function fill(...campaigns: readonly string[]): Promise<void> {
+const read = (campaignId: string, group = accountGroupId) =>
+  get(`${gateway.url}/v1/accounts/${group}/campaigns/${campaignId}`, { 'x-api-key': key });
+
+/** Caches the campaigns, and changes them at the campaign service. */
+async function fill(...ids: [campaignId: string, group?: string][]): Promise<void> {
   upstream.respond = respondWithName('old');
-  for (const campaign of campaigns) await read('ag_1', campaign);
+  for (const id of ids) await read(...id);
   upstream.respond = respondWithName('new');
 }
 
-test('a hard invalidation removes the campaign, so that the next read is forwarded', async () => {
-  await fill('hard_1', 'hard_2');
-  expect(await send({ accountGroupId: 'ag_1', campaignId: 'hard_1', mode: 'hard' })).toMatchObject({
-    status: 202,
-    body: { accepted: 1 },
-  });
-  const response = await read('ag_1', 'hard_1');
-  expect([getName(response), getCacheStatus(response)]).toEqual(['new', 'fwd=uri-miss; stored']);
-  expect(getName(await read('ag_1', 'hard_2'))).toBe('old');
+test.each([
+  ['a campaign', { campaignId: 'cmp_1' }, ['new', 'old', 'old']],
+  ['an account group', {}, ['new', 'new', 'old']],
+])('a hard invalidation of %s removes the entries in its scope, and no others', async (_what, scope, names) => {
+  const ids: [string, string?][] = [['cmp_1'], ['cmp_2'], ['cmp_1', `${accountGroupId}_other`]];
+  await fill(...ids);
+  const response = await send([{ accountGroupId, ...scope, mode: 'hard' }]);
+  expect(response).toMatchObject({ status: 202, body: { accepted: 1 } });
+  const responses = await Promise.all(ids.map((id) => read(...id)));
+  expect(responses.map(getName)).toEqual(names);
 });
 
-test('a soft invalidation makes the campaign stale: the next read gets it at once and starts one refresh', async () => {
-  await fill('soft');
-  const refresh = deferredResponse(respondWithName('new'));
-  upstream.respond = refresh;
-  const before = upstream.requests.length;
-  expect((await send({ accountGroupId: 'ag_1', campaignId: 'soft' })).status).toBe(202);
-  for (let i = 0; i < 3; i++) {
-    const stale = await read('ag_1', 'soft');
-    expect([getName(stale), getCacheStatus(stale)]).toEqual(['old', expect.stringMatching(/^hit; ttl=-\d+$/)]);
-  }
-  refresh.open();
-  await until(async () => getName(await read('ag_1', 'soft')) === 'new');
-  expect(getCacheStatus(await read('ag_1', 'soft'))).toMatch(/^hit; ttl=\d/);
-  expect(upstream.requests.length).toBe(before + 1);
-});
-
-test('an item without campaignId invalidates the whole account group, and no other group', async () => {
-  await fill('g_1', 'g_2');
-  upstream.respond = respondWithName('old');
-  await read('ag_2', 'g_1');
-  upstream.respond = respondWithName('new');
-  expect((await send([{ accountGroupId: 'ag_1', mode: 'hard' }])).body).toEqual({ accepted: 1 });
-  expect(getName(await read('ag_1', 'g_1'))).toBe('new');
-  expect(getName(await read('ag_1', 'g_2'))).toBe('new');
-  expect(getName(await read('ag_2', 'g_1'))).toBe('old');
+test('without a mode an invalidation is soft: the next read gets the stale campaign at once and starts a refresh', async () => {
+  await fill(['cmp_1']);
+  expect((await send({ accountGroupId, campaignId: 'cmp_1' })).status).toBe(202);
+  const stale = await read('cmp_1');
+  expect([getName(stale), getCacheStatus(stale)]).toEqual(['old', expect.stringMatching(/^hit; ttl=-\d+$/)]);
+  await until(async () => getName(await read('cmp_1')) === 'new');
 });
 
 test('a batch of 1,000 items is applied, and one of 1,001 is a 422', async () => {
-  await fill('b_999');
-  const items = Array.from({ length: 1001 }, (_, i) => ({
-    accountGroupId: 'ag_1',
-    campaignId: `b_${i}`,
-    mode: 'hard',
-  }));
+  await fill(['cmp_999']);
+  const items = Array.from({ length: 1001 }, (_, i) => ({ accountGroupId, campaignId: `cmp_${i}`, mode: 'hard' }));
   expect(await send(items)).toMatchObject({ status: 422, body: { error: 'Send at most 1000 items.' } });
-  expect(getName(await read('ag_1', 'b_999'))).toBe('old');
+  expect(getName(await read('cmp_999'))).toBe('old');
   expect(await send(items.slice(0, 1000))).toMatchObject({ status: 202, body: { accepted: 1000 } });
-  expect(getName(await read('ag_1', 'b_999'))).toBe('new');
+  expect(getName(await read('cmp_999'))).toBe('new');
 });
 
 test('if an item is invalid, the response names each invalid one by its index, and none is applied', async () => {
-  await fill('untouched');
+  await fill(['cmp_1']);
   const response = await send([
-    { accountGroupId: 'ag_1', mode: 'hard' },
+    { accountGroupId, mode: 'hard' },
     { accountGroupId: 'a/b' },
-    { accountGroupId: 'ag_1', campaignId: 'x', mode: 'medium' },
-    { accountGroupId: 'ag_1', leadId: 'x' },
+    { accountGroupId, campaignId: 'x', mode: 'medium' },
+    { accountGroupId, leadId: 'x' },
     null,
   ]);
   expect(response).toMatchObject({
     status: 422,
     body: { items: [{ index: 1 }, { index: 2, problems: ['mode must be soft or hard'] }, { index: 3 }, { index: 4 }] },
   });
-  expect(getName(await read('ag_1', 'untouched'))).toBe('old');
+  expect(getName(await read('cmp_1'))).toBe('old');
 });
 
 test.each([
@@ -140,58 +120,43 @@ test.each([
   expect((await send(body)).status).toBe(status);
 });
 
-describe('with OPS_TOKEN', () => {
-  test.each(['/cache/invalidations', '/log-level'])(
-    'a write request to %s without the token is a 401',
-    async (target) => {
-      for (const authorization of [null, 'Bearer wrong', `Basic ${TOKEN}`, 'Bearer', `Bearer ${TOKEN}x`]) {
-        const { status, headers } = await send({ level: 'info' }, authorization, target);
-        expect([status, headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
-      }
-    },
-  );
-
-  test('a write request with the token and a read request without it are served', async () => {
-    expect((await send({ level: 'info' }, `bearer ${TOKEN}`, '/log-level')).status).toBe(200);
-    for (const target of ['/livez', '/readyz', '/metrics', '/log-level']) {
-      expect((await fetch(gateway.operationsUrl + target)).status).toBe(200);
-    }
-  });
-});
-
-describe('the command line without REDIS_URL', () => {
-  const run = (args: readonly string[], environment: Record<string, string> = {}) => {
-    const { hostname, port } = new URL(gateway.operationsUrl);
-    return cli(['cache', ...args], { OPS_HOST: hostname, OPS_PORT: port, OPS_TOKEN: TOKEN, ...environment });
-  };
-
-  test('cache invalidate makes campaigns of the running gateway stale, and cache purge removes them', async () => {
-    await fill('cli_1', 'cli_2');
-    const invalidate = ['invalidate', '--account-group', 'ag_1', '--campaign', 'cli_1', '--json'];
-    expect(await run(invalidate)).toEqual({
-      code: 0,
-      stdout: expect.stringMatching(/"invalidated"/),
-      stderr: '',
-    });
-    expect(getCacheStatus(await read('ag_1', 'cli_1'))).toMatch(/^hit; ttl=-/);
-    expect((await run(['purge', '--account-group', 'ag_1'])).code).toBe(0);
-    expect(getName(await read('ag_1', 'cli_2'))).toBe('new');
-  });
-
-  test.each([
-    ['no gateway listens there', { OPS_PORT: '1' }, /^Error: No gateway responds at http:[^\n]+\.\n$/],
-    ['no gateway listens on IPv6', { OPS_HOST: '::1', OPS_PORT: '1' }, /at http:\/\/\[::1\]:1: [^\n]+\.\n$/],
-    ['the token is wrong', { OPS_TOKEN: 'wrong' }, /^Error: The gateway at [^\n]+ rejected OPS_TOKEN\.\n$/],
-  ])('cache purge exits 69 with one sentence if %s', async (_why, environment, stderr) => {
-    expect(await run(['purge', '--account-group', 'ag_1'], environment)).toEqual({
-      code: 69,
-      stdout: '',
-      stderr: expect.stringMatching(stderr),
-    });
-  });
-});
-
 test('other methods on /cache/invalidations are a 405', async () => {
   const response = await fetch(`${gateway.operationsUrl}/cache/invalidations`);
   expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
+});
+
+test('with OPS_TOKEN a write request without the token is a 401, and read requests need none', async () => {
+  for (const target of ['/cache/invalidations', '/log-level']) {
+    for (const authorization of [null, 'Bearer wrong', `Basic ${TOKEN}`, 'Bearer', `Bearer ${TOKEN}x`]) {
+      const { status, headers } = await send({ level: 'info' }, authorization, target);
+      expect([status, headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
+    }
+  }
+  expect((await send({ level: 'info' }, `bearer ${TOKEN}`, '/log-level')).status).toBe(200);
+  for (const target of ['/livez', '/readyz', '/metrics', '/log-level']) {
+    expect((await fetch(gateway.operationsUrl + target)).status).toBe(200);
+  }
+});
+
+const run = (args: readonly string[], environment: Record<string, string> = {}) => {
+  const { hostname, port } = new URL(gateway.operationsUrl);
+  return cli(['cache', ...args], { OPS_HOST: hostname, OPS_PORT: port, OPS_TOKEN: TOKEN, ...environment });
+};
+
+test('without REDIS_URL, cache invalidate makes campaigns of the running gateway stale, and cache purge removes them', async () => {
+  await fill(['cmp_1'], ['cmp_2']);
+  const invalidate = ['invalidate', '--account-group', accountGroupId, '--campaign', 'cmp_1', '--json'];
+  expect(await run(invalidate)).toEqual({ code: 0, stdout: expect.stringMatching(/"invalidated"/), stderr: '' });
+  expect(getCacheStatus(await read('cmp_1'))).toMatch(/^hit; ttl=-/);
+  expect((await run(['purge', '--account-group', accountGroupId])).code).toBe(0);
+  expect(getName(await read('cmp_2'))).toBe('new');
+});
+
+test.each([
+  ['no gateway listens there', { OPS_PORT: '1' }, /^Error: No gateway responds at http:[^\n]+\.\n$/],
+  ['no gateway listens on IPv6', { OPS_HOST: '::1', OPS_PORT: '1' }, /at http:\/\/\[::1\]:1: [^\n]+\.\n$/],
+  ['the token is wrong', { OPS_TOKEN: 'wrong' }, /^Error: The gateway at [^\n]+ rejected OPS_TOKEN\.\n$/],
+])('without REDIS_URL, cache purge exits 69 with one sentence if %s', async (_why, environment, stderr) => {
+  const result = await run(['purge', '--account-group', 'ag_1'], environment);
+  expect(result).toEqual({ code: 69, stdout: '', stderr: expect.stringMatching(stderr) });
 });

@@ -1,0 +1,214 @@
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { cli } from '../helpers/cli.ts';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import { Stack } from '../helpers/stack.ts';
+import { deferredResponse, respondWithName } from '../helpers/upstream.ts';
+import { until } from '../helpers/wait.ts';
+import { Campaign, cached, getCacheStatus, getName, respondWithHeaders, untilShared } from './fixture.ts';
+
+const etag = '"v1"';
+const logKey = 'campaign-gateway:changes';
+
+let stack: Stack;
+let fleet: [GatewayProcess, GatewayProcess];
+let campaign: Campaign;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+  const settings = { ...cached, CACHE_TTL_MS: '600000', CACHE_STALE_WHILE_REVALIDATE_MS: '600000' };
+  fleet = [await stack.gatewayProcess(settings), await stack.gatewayProcess(settings)];
+});
+afterAll(() => stack.stop());
+beforeEach(async () => {
+  await untilShared(stack, fleet);
+  stack.upstream.respond = respondWithHeaders({ etag }, respondWithName('old'));
+  campaign = await Campaign.create(stack);
+});
+
+type Mode = 'soft' | 'hard';
+
+function sendInvalidation(gateway: GatewayProcess, mode: Mode, count = 1) {
+  const item = { accountGroupId: campaign.accountGroupId, campaignId: 'cmp_1', mode };
+  const body = JSON.stringify(Array.from({ length: count }, () => item));
+  return fetch(`${gateway.operationsUrl}/cache/invalidations`, { method: 'POST', body });
+}
+
+async function invalidate(gateway: GatewayProcess, mode: Mode, count = 1): Promise<void> {
+  expect((await sendInvalidation(gateway, mode, count)).status).toBe(202);
+}
+
+const isStale = async (gateway: GatewayProcess) =>
+  /^hit; ttl=-/.test(getCacheStatus(await campaign.read(gateway)) ?? '');
+
+test.each([
+  ['a campaign', ['--campaign', 'cmp_1'], 'old'],
+  ['an account group', [], 'new'],
+])(
+  'cache purge of %s is in force on every process, and only there: the document is fetched again',
+  async (_what, args, sibling) => {
+    const other = await Campaign.create(stack);
+    const readAll = (gateway: GatewayProcess) =>
+      Promise.all([campaign.read(gateway), campaign.read(gateway, {}, 'cmp_2'), other.read(gateway)]);
+    for (const gateway of fleet) await readAll(gateway);
+    stack.upstream.respond = respondWithName('new');
+    const purge = ['cache', 'purge', '--account-group', campaign.accountGroupId, ...args];
+    expect(await cli(purge, stack.environment)).toMatchObject({ code: 0, stderr: '' });
+    for (const gateway of fleet) {
+      await campaign.untilName(gateway, 'new'); // Long before the entry would expire.
+      expect((await readAll(gateway)).map(getName)).toEqual(['new', sibling, 'old']);
+    }
+    expect(campaign.requests.map(({ headers }) => headers['if-none-match'])).toEqual([undefined, undefined]);
+  },
+);
+
+test.each([
+  ['the same gateway', 0],
+  ['another gateway', 1],
+] as const)('a fetch that began before a purge does not fill the cache of %s after it', async (_which, index) => {
+  const [leader, reader] = [fleet[0], fleet[index]];
+  const slow = deferredResponse(respondWithName('old'));
+  stack.upstream.respond = slow;
+  const before = campaign.read(leader);
+  await campaign.untilRequests(1);
+  stack.upstream.respond = respondWithName('new');
+  await invalidate(fleet[1], 'hard');
+  // Until the gateway learns of the purge, readers may join the old fetch.
+  const readers: Promise<unknown>[] = [];
+  await until(() => {
+    readers.push(campaign.read(reader));
+    return campaign.requests.length === 2;
+  });
+  expect(getName(await campaign.read(reader))).toBe('new');
+  slow.open();
+  expect(getName(await before)).toBe('old');
+  await Promise.all(readers);
+  await campaign.untilReleased();
+  for (const gateway of fleet) expect(getName(await campaign.read(gateway))).toBe('new');
+  expect(campaign.requests).toHaveLength(2);
+});
+
+test('a fetch that began before a purge and ends before its gateway learns of the purge is not stored', async () => {
+  for (let round = 0; round < 10; round++) {
+    campaign = await Campaign.create(stack);
+    const slow = deferredResponse(respondWithName('old'));
+    stack.upstream.respond = slow;
+    const before = campaign.read(fleet[0]);
+    await campaign.untilRequests(1);
+    await invalidate(fleet[1], 'hard');
+    slow.open();
+    expect(getName(await before)).toBe('old');
+    stack.upstream.respond = respondWithName('new');
+    await untilNew();
+  }
+});
+
+test('after a soft invalidation every gateway serves the stale campaign at once while one conditional refresh runs', async () => {
+  const [writer, other] = fleet;
+  await campaign.read(writer);
+  await campaign.untilReleased();
+  const refresh = deferredResponse(respondWithName('overtaken'));
+  stack.upstream.respond = refresh;
+  await invalidate(writer, 'soft');
+  expect(await isStale(other)).toBe(true); // It has the campaign only in Redis.
+  await until(() => isStale(writer));
+  await campaign.untilRequests(2);
+
+  // A thousand more during the refresh cause one more request, and no further state in Redis.
+  const countKeys = async () => (await stack.redis.client.keys(`*:{cache:${campaign.accountGroupId}}*`)).length;
+  const keys = await countKeys();
+  for (let i = 0; i < 10; i++) {
+    await invalidate(writer, 'soft', 100);
+    for (const gateway of fleet) expect(await isStale(gateway)).toBe(true);
+  }
+  expect([campaign.requests.length, await countKeys()]).toEqual([2, keys]);
+  stack.upstream.respond = respondWithName('new');
+  refresh.open();
+  await untilNew();
+  expect(campaign.requests.map(({ headers }) => headers['if-none-match'])).toEqual([undefined, etag, etag]);
+});
+
+async function restartRedis(): Promise<void> {
+  await stack.redis.kill();
+  await stack.redis.launch();
+}
+
+const untilNew = () => Promise.all(fleet.map((gateway) => campaign.untilName(gateway, 'new')));
+
+/** Each fault is prepared before the invalidation, and returns what happens after it. */
+type Fault = (client: Redis) => Promise<() => unknown>;
+
+const restartWithSnapshot: Fault = async (client) => {
+  await client.save();
+  return async () => {
+    await restartRedis();
+    expect(await client.exists(campaign.entryKey)).toBe(1);
+  };
+};
+
+const restartWithoutData: Fault = async (client) => async () => {
+  await client.flushall();
+  await client.save();
+  await restartRedis();
+};
+
+/** Once every gateway has applied the invalidation. */
+const restoreEarlierState: Fault = async (client) => {
+  const [log, entry] = [await client.dumpBuffer(logKey), await client.dumpBuffer(campaign.entryKey)];
+  const epoch = await client.hget(logKey, 'epoch');
+  return async () => {
+    await untilNew();
+    await campaign.untilReleased();
+    await client
+      .multi()
+      .del(`campaign-gateway:{cache:${campaign.accountGroupId}}:generation:cmp_1`)
+      .restore(campaign.entryKey, 60_000, entry as never, 'REPLACE')
+      .restore(logKey, 0, log as never, 'REPLACE')
+      .exec();
+    await until(async () => (await client.hget(logKey, 'epoch')) !== epoch);
+  };
+};
+
+const loseMessages: Fault = async (client) => {
+  const drop = setInterval(() => client.call('CLIENT', 'KILL', 'TYPE', 'pubsub').catch(() => {}), 5);
+  return () => untilNew().finally(() => clearInterval(drop));
+};
+
+const damageLog: Fault = async (client) => {
+  await client.hset(logKey, 'sequence', 'many');
+  await until(async () => (await client.hget(logKey, 'sequence')) !== 'many');
+  await client.multi().del(logKey).set(logKey, 'another type').exec();
+  await until(async () => (await client.type(logKey)) === 'hash');
+  return () => {};
+};
+
+test.each<[what: string, mode: Mode, fault: Fault]>([
+  ['Redis restarts with a snapshot from before it', 'hard', restartWithSnapshot],
+  ['Redis restarts without its data', 'soft', restartWithoutData],
+  ['the log is lost', 'hard', async (client) => () => client.del(logKey, campaign.entryKey)],
+  ['an earlier state of Redis is restored', 'hard', restoreEarlierState],
+  ['every message is lost', 'soft', loseMessages],
+  ['the log was damaged', 'hard', damageLog],
+])('an invalidation is in force on every gateway although %s', async (_what, mode, prepare) => {
+  for (const gateway of fleet) await campaign.read(gateway);
+  await campaign.untilReleased();
+  const fault = await prepare(stack.redis.client);
+  stack.upstream.respond = respondWithName('new');
+  await invalidate(fleet[0], mode);
+  await fault();
+  await campaign.createKey();
+  await untilNew();
+});
+
+test('while Redis is unavailable an invalidation is a 503, and cache purge exits 69, so that the sender repeats it', async () => {
+  for (const gateway of fleet) await campaign.read(gateway);
+  await stack.redis.kill();
+  expect((await sendInvalidation(fleet[0], 'soft')).status).toBe(503);
+  const { code, stdout, stderr } = await cli(['cache', 'purge', '--account-group', 'ag_1'], stack.environment);
+  expect([code, stdout]).toEqual([69, '']);
+  expect(stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
+  await stack.redis.launch();
+  await campaign.createKey();
+  stack.upstream.respond = respondWithName('new');
+  await untilNew(); // Others may have invalidated it.
+});
