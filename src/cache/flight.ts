@@ -112,10 +112,11 @@ export class Flight {
           break;
         }
         case 'granted':
-          this.#serveStaleIfAllowed(lookup.entry);
+          // Nobody waits for a refresh. If it is not settled, readers who come once the entry has expired wait for it.
+          this.#useStale(lookup.entry, !this.#isBackground);
           return this.#fetch(lookup.lease);
         case 'held': {
-          this.#serveStaleIfAllowed(lookup.entry);
+          this.#useStale(lookup.entry, true);
           if (this.isSettled) return; // The leader refreshes the entry.
           this.leaderSpan = lookup.leaderSpan;
           const waitedMs = this.#options.local.now() - startedAt;
@@ -180,11 +181,11 @@ export class Flight {
     return this.#options.local.invalidations.isPurged(this.#key, stale.generation) ? undefined : stale.content;
   }
 
-  /** Selects the newer of the two stale entries. Gives it to readers at once if it may be served while it is revalidated. */
-  #serveStaleIfAllowed(shared: SharedEntry | undefined): void {
+  /** Selects the newer of the two stale entries. `serves`: readers get it at once if it may be served while it is revalidated. */
+  #useStale(shared: SharedEntry | undefined, serves: boolean): void {
     if (shared) this.#setStale(this.#toLocal(shared));
     const stale = this.#stale;
-    if (stale && this.#options.local.getFreshness(stale) === 'stale_while_revalidate') {
+    if (serves && stale && this.#options.local.getFreshness(stale) === 'stale_while_revalidate') {
       this.#resolveStored(stale, false);
     }
   }
