@@ -1,64 +1,49 @@
-import { readFileSync } from 'node:fs';
-import { Agent, get } from 'node:http';
-import { setTimeout as pause } from 'node:timers/promises';
-import type { GatewayProcess } from '../helpers/gateway.ts';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 
-const agent = new Agent({ keepAlive: true });
-
-/** Closes all kept-alive connections. */
-export function closeConnections(): void {
-  agent.destroy();
+export interface LoadPlan {
+  readonly url: string;
+  readonly keys: readonly string[];
+  readonly seconds: number;
+  /** Clients, all connected before the first request is sent. */
+  readonly connections: number;
+  /** Requests per second of an open loop. Default: closed loop, each client sends its next request at once. */
+  readonly rate?: number;
+  /** The requested campaigns are numbered from 1, in turn. Default: 1 campaign. */
+  readonly campaigns?: number;
+  /** Path of a campaign without its number. */
+  readonly path?: string;
+  /** A client disconnects after waiting this long for a response. Default: 60 seconds. */
+  readonly clientTimeoutMs?: number;
+  /** The process whose CPU time is measured. */
+  readonly pid?: number;
 }
 
 export interface Outcome {
-  /** 0: no response. */
+  /** 0: the connection closed, the client timed out, or all clients were busy. */
   readonly status: number;
-  /** The first parameter of `Cache-Status`: `hit`, `fwd=uri-miss`, … */
-  readonly cache: string;
-  /** Milliseconds from the start of the load. */
-  readonly sentAt: number;
+  /** On the clock of `performance.now()`, which all threads share. */
+  readonly sentAtMs: number;
   /** Latency. */
   readonly ms: number;
 }
 
-export function read(gateway: GatewayProcess, key: string, target: string, loadStartedAt: number): Promise<Outcome> {
-  const startedAt = performance.now();
-  const outcome = (status: number, cache: string): Outcome => ({
-    status,
-    cache,
-    sentAt: startedAt - loadStartedAt,
-    ms: performance.now() - startedAt,
-  });
-  return new Promise((resolve) => {
-    get(`${gateway.url}/v1/accounts/${target}`, { agent, headers: { 'x-api-key': key } }, (response) => {
-      const cache = /; ([\w=-]+)/.exec(String(response.headers['cache-status'] ?? ''))?.[1] ?? '';
-      response.resume().on('end', () => resolve(outcome(response.statusCode ?? 0, cache)));
-    }).on('error', () => resolve(outcome(0, '')));
-  });
+export interface LoadResult {
+  readonly outcomes: readonly Outcome[];
+  /** The first response of each status. */
+  readonly samples: Readonly<Record<number, string>>;
+  /** CPU time of the measured process while requests were sent. On a shared machine less than the wall time. */
+  readonly cpuSeconds: number;
 }
 
-/** Open loop: sends each request when it is due, independent of earlier responses. */
-export async function openLoop(
-  { rate, seconds }: { rate: number; seconds: number },
-  send: (number: number, loadStartedAt: number) => Promise<Outcome>,
-): Promise<Outcome[]> {
-  const total = Math.round(rate * seconds);
-  const outcomes: Promise<Outcome>[] = [];
-  const startedAt = performance.now();
-  while (outcomes.length < total) {
-    const due = Math.min(total, ((performance.now() - startedAt) / 1000) * rate);
-    while (outcomes.length < due) outcomes.push(send(outcomes.length, startedAt));
-    await pause(5);
-  }
-  return Promise.all(outcomes);
+/** Loads a server from a separate thread. */
+export async function load(plan: LoadPlan): Promise<LoadResult> {
+  const worker = new Worker(new URL('load-worker.ts', import.meta.url), { workerData: plan });
+  const [result] = await once(worker, 'message');
+  return result;
 }
 
-export function percentile(times: readonly number[], share: number): number {
-  const sorted = [...times].sort((a, b) => a - b);
+export function percentile(outcomes: readonly Outcome[], share: number): number {
+  const sorted = outcomes.map(({ ms }) => ms).sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-}
-
-export function residentMegabytes(gateway: GatewayProcess): number {
-  const status = readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8');
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024);
 }

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type LoadResult, load } from '../benchmarks/load-process.ts';
+import { type LoadResult, load } from '../benchmarks/load.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
@@ -33,17 +33,8 @@ const logged = (message: string) => gateway.log.filter(({ msg }) => msg?.startsW
 /** Clients that send their next request as soon as they have a response, until some are rejected. */
 async function overload(): Promise<LoadResult> {
   for (let seconds = 2; ; seconds *= 2) {
-    const result = await load({
-      url: gateway.url,
-      path: campaignPath,
-      key,
-      seconds,
-      rate: 0,
-      connections: 300,
-      maxConnections: 300,
-      clientTimeoutMs: 60_000,
-    });
-    if (result.refused > 0 || seconds > 16) return result;
+    const result = await load({ url: gateway.url, keys: [key], seconds, connections: 300 });
+    if (result.samples[503] !== undefined || seconds > 16) return result;
   }
 }
 
@@ -67,18 +58,21 @@ test('an overloaded gateway rejects some requests, serves the others, stays obse
   while (!isOver) {
     for (const path of ['/livez', '/readyz', '/metrics']) seen.add(`${path} ${await operationsStatus(path)}`);
   }
-  const { goodMs, refused: rejected, unexpected } = await overloaded;
-  expect(goodMs.length).toBeGreaterThan(0);
-  expect(rejected).toBeGreaterThan(0);
+  const { outcomes, samples } = await overloaded;
+  const { 200: good, 502: queueFull, 503: rejection, ...others } = samples;
+  expect(good).toMatch(/"success":true/);
+  expect(rejection).toMatch(/\r\nRetry-After: [1-9].*"code":"OVERLOADED"/s);
   // Until overload is detected, the full queue before the upstream rejects requests.
-  expect(unexpected.filter((text) => !text.includes('"details":"overloaded: '))).toEqual([]);
+  if (queueFull !== undefined) expect(queueFull).toContain('"details":"overloaded: ');
+  expect(others).toEqual({});
+  expect(outcomes.filter(({ status }) => status === 0)).toEqual([]);
   expect([...seen].sort()).toEqual(['/livez 200', '/metrics 200', '/readyz 200']);
 
   await until(() => logged('overload ended').length === logged('overload started').length);
   for (let i = 0; i < 100; i++) {
     expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
   }
-  await expectRecorded(rejected);
+  await expectRecorded(outcomes.filter(({ status }) => status === 503).length);
 });
 
 async function expectRecorded(rejected: number): Promise<void> {
