@@ -16,14 +16,14 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** A gateway of two workers, both ready. */
-export async function startTwoWorkers(stack: Stack, environment: Record<string, string> = {}): Promise<GatewayProcess> {
-  const gateway = await stack.gatewayProcess({ WORKERS: '2', ...environment });
+export const livingWorkers = (gateway: GatewayProcess) => listeningWorkers(gateway).filter(isAlive);
+
+/** A gateway whose workers are all ready. */
+export async function startWorkers(stack: Stack, environment: Record<string, string>): Promise<GatewayProcess> {
+  const gateway = await stack.gatewayProcess(environment);
   await until(() => linesOf(gateway, 'ready').length === 1);
   return gateway;
 }
 
-/** The environment in which worker 2 runs a statement before it starts. */
-export const beforeWorker2 = (statement: string) => ({
-  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`if (process.env.CAMPAIGN_GATEWAY_WORKER === '2') ${statement}`)}`,
-});
+export const startTwoWorkers = (stack: Stack, environment: Record<string, string> = {}) =>
+  startWorkers(stack, { WORKERS: '2', ...environment });

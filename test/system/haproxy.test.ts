@@ -9,6 +9,7 @@ import { Processes } from '../helpers/processes.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
+import { linesOf, startWorkers } from '../helpers/workers.ts';
 
 /** HAProxy with the configuration of the compose file, and these gateways instead of those that DNS would return. */
 async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string> {
@@ -39,22 +40,24 @@ async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string
   return `http://${LISTEN}`;
 }
 
-test.skipIf(!isInstalled('haproxy'))(
-  'HAProxy balances over the gateways, passes the client address on, and loses no request while a gateway drains',
-  async () => {
+test.skipIf(!isInstalled('haproxy')).each(['1', '2'])(
+  'HAProxy balances over the gateways, passes the client address on, and loses no request while one of %s worker(s) drains',
+  async (WORKERS) => {
     const stack = await Stack.start();
     onTestFinished(() => stack.stop());
-    const environment = { ...longTimeouts, TRUST_PROXY: '1', SHUTDOWN_DELAY_MS: '5000' };
-    const gateways = await Promise.all([stack.gatewayProcess(environment), stack.gatewayProcess(environment)]);
-    const url = await startHaproxy(gateways);
-    const load = new Load([url + campaignPath], [await stack.key({ rateLimits: ['1000000/1s'] })]);
-    const served = ({ log }: GatewayProcess) =>
-      log.filter(({ msg, status }) => msg === 'request completed' && status === 200);
+    const environment = { ...longTimeouts, WORKERS, TRUST_PROXY: '1', SHUTDOWN_DELAY_MS: '5000' };
+    const gateways = await Promise.all([startWorkers(stack, environment), startWorkers(stack, environment)]);
+    const address = (await startHaproxy(gateways)) + campaignPath;
+    const keys = await Promise.all([1, 2, 3].map(() => stack.key({ rateLimits: ['1000000/1s'] })));
+    const loads = [new Load([address], keys), new Load([address], keys, { keepAlive: false })];
+    const served = (gateway: GatewayProcess) =>
+      linesOf(gateway, 'request completed').filter(({ status }) => status === 200);
     await until(() => gateways.every((gateway) => served(gateway).length > 0));
     gateways[0].process.kill('SIGTERM');
     expect(await gateways[0].exited()).toBe(0);
-    await load.more(20);
-    expect(unexpected(await load.stop())).toEqual([]);
+    await Promise.all(loads.map((load) => load.more(20)));
+    const tallies = await Promise.all(loads.map((load) => load.stop()));
+    expect(tallies.flatMap((tally) => unexpected(tally))).toEqual([]);
     const addresses = gateways.flatMap((gateway) => served(gateway).map((line) => line['client_address']));
     expect(new Set(addresses)).toEqual(new Set(['127.0.0.1']));
   },

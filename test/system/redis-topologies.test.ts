@@ -1,40 +1,68 @@
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RedisInvalidationLog } from '../../src/cache/redis-invalidation-log.ts';
+import { openRedis } from '../../src/stores.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import { runProgram } from '../helpers/gateway.ts';
-import type { RedisTopology } from '../helpers/redis.ts';
+import type { RedisServer, RedisTopology } from '../helpers/redis.ts';
 import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { until } from '../helpers/wait.ts';
 
-describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
-  let fleet: Fleet<RedisTopology>;
+let fleet: Fleet<RedisTopology>;
 
+async function runKeysCommand(args: readonly string[], environment = fleet.stack.environment) {
+  const { code, stdout } = await runProgram('src/cli/main.ts', ['keys', ...args, '--json'], environment);
+  expect(code).toBe(0);
+  return JSON.parse(stdout);
+}
+const create = ['create', '--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
+const createLimited = [...create, '--rate-limit', '100/3600s'];
+
+/** A process that learns of an invalidation only by a message, because it polls every ten minutes. */
+async function listen() {
+  const settings = { REDIS_URL: fleet.redis.url, REDIS_KEY_PREFIX: 'campaign-gateway' };
+  const client = openRedis(settings, pino({ level: 'silent' }), 10_000);
+  if (!client) throw new Error('no Redis');
+  await client.whenReady(10_000);
+  const log = new RedisInvalidationLog(client, { pollIntervalMs: 600_000 });
+  await log.start();
+  const received: unknown[] = [];
+  log.subscribe((invalidation) => received.push(invalidation));
+  const stop = () => {
+    log.stop();
+    client.close();
+  };
+  return { log, received, stop };
+}
+
+async function countSubscribers(): Promise<number> {
+  const query = async ({ client }: RedisServer) => {
+    const [, count] = (await client.pubsub('NUMSUB', 'campaign-gateway:changes').catch(() => [])) as unknown[];
+    return Number(count ?? 0);
+  };
+  return (await Promise.all(fleet.redis.masters.map(query))).reduce((sum, count) => sum + count, 0);
+}
+
+describe.each(redisTopologies)('Redis as %s', (name, startRedis) => {
   beforeAll(async () => {
     fleet = await Fleet.start(startRedis, 4);
   });
   afterAll(() => fleet.stop());
 
-  const cli = async (...args: string[]) => {
-    const { code, stdout } = await runProgram('src/cli/main.ts', ['keys', ...args, '--json'], fleet.stack.environment);
-    expect(code).toBe(0);
-    return JSON.parse(stdout);
-  };
-  const rights = ['--permission', 'campaigns:read', '--account-group', 'ag_1', '--rate-limit', '100/3600s'];
-
   test('four processes together allow exactly 100 of 4,000 concurrent requests', async () => {
-    const newKey = async () => (await cli('create', '--name', 'limited', ...rights)).key;
-    expect(await fleet.flood(await newKey(), 1000)).toEqual({ 200: 100, 429: 3900 });
+    const { key } = await runKeysCommand(createLimited);
+    expect(await fleet.flood(key, 1000)).toEqual({ 200: 100, 429: 3900 });
   });
 
   test('keys on every node are found and listed, and a revoked key is rejected on the next request', async () => {
-    const keys = await Promise.all([1, 2, 3].map((i) => cli('create', '--name', `key ${i}`, ...rights)));
+    const keys = await Promise.all([1, 2, 3].map(() => runKeysCommand(createLimited)));
     for (const { key } of keys) expect(await fleet.statuses(key)).toEqual([200, 200, 200, 200]);
-    const listed = (await cli('list')).map(({ id }: { id: string }) => id);
+    const listed = (await runKeysCommand(['list'])).map(({ id }: { id: string }) => id);
     expect(listed).toEqual(expect.arrayContaining(keys.map(({ id }) => id)));
     for (const { id, key } of keys) {
-      expect((await cli('revoke', id)).status).toBe('revoked');
+      expect((await runKeysCommand(['revoke', id])).status).toBe('revoked');
       expect(await fleet.statuses(key)).toEqual([401, 401, 401, 401]);
     }
-    await fleet.untilRedisUp();
   });
 
   test('a key that is over its limit gets 429, and 401 soon after it is revoked', async () => {
@@ -52,6 +80,50 @@ describe.each(redisTopologies)('Redis as %s', (_topology, startRedis) => {
       await Promise.all(fleet.redis.masters.map(({ client }) => client.script('FLUSH')));
     }
     expect(await load.stop()).toEqual({ 200: expect.any(Number) });
-    await fleet.untilRedisUp();
   });
+
+  test('an invalidation is pushed to every process, also after its connection was lost', async () => {
+    const processes = [await listen(), await listen()] as const;
+    const expectPush = async (documentId: string) => {
+      await until(async () => (await countSubscribers()) === fleet.gateways.length + processes.length);
+      await processes[0].log.append([{ kind: 'cache', mode: 'soft', accountGroupId: 'ag_1', documentId }]);
+      await until(() => processes.every(({ received }) => JSON.stringify(received).includes(documentId)));
+    };
+    await expectPush('cmp_1');
+    for (const { client } of fleet.redis.masters) await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await expectPush('cmp_2');
+    expect(processes[1].received).not.toContain('all');
+    for (const { stop } of processes) stop();
+  });
+
+  test.runIf(name === 'one server')(
+    'key changes are in force on every process even if their messages are lost',
+    async () => {
+      // This Redis user may write keys, but not the invalidation log.
+      const [{ client, port }] = fleet.redis.masters as [RedisServer];
+      const rights = [
+        'on',
+        '>quiet',
+        '+@all',
+        '~campaign-gateway:keys',
+        '~campaign-gateway:{*',
+        '~campaign-gateway:uses',
+      ];
+      await client.acl('SETUSER', 'quiet', ...rights);
+      const quiet = { ...fleet.stack.environment, REDIS_URL: `redis://quiet:quiet@127.0.0.1:${port}` };
+      const readLogPosition = () => client.hget('campaign-gateway:changes', 'sequence');
+      const before = await readLogPosition();
+
+      const created = await runKeysCommand(create, quiet);
+      expect(await fleet.statuses(created.key)).toEqual([200, 200, 200, 200]);
+      const rotated = await runKeysCommand(['rotate', created.id, '--overlap', '0s'], quiet);
+      expect(await fleet.statuses(created.key)).toEqual([401, 401, 401, 401]);
+      expect(await fleet.statuses(rotated.key)).toEqual([200, 200, 200, 200]);
+      await runKeysCommand(['update', rotated.id, '--account-group', 'ag_2'], quiet);
+      expect(await fleet.statuses(rotated.key)).toEqual([403, 403, 403, 403]);
+      await runKeysCommand(['revoke', rotated.id], quiet);
+      expect(await fleet.statuses(rotated.key)).toEqual([401, 401, 401, 401]);
+      expect(await readLogPosition()).toBe(before);
+    },
+  );
 });

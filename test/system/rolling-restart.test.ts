@@ -1,114 +1,105 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
+import { linesOf, listeningWorkers, livingWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
-let folder: string;
+let key: string;
 
 beforeEach(async () => {
-  [stack, folder] = await Promise.all([Stack.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-rolling-restart-'))]);
+  stack = await Stack.start();
+  key = await stack.key({ rateLimits: ['1000000/1s'] });
 });
-afterEach(async () => {
-  await stack.stop();
-  await rm(folder, { recursive: true });
-});
+afterEach(() => stack.stop());
 
+const read = ({ url }: GatewayProcess) => get(url + campaignPath, { 'x-api-key': key });
 const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'all workers replaced').length;
 const untilRestarted = (gateway: GatewayProcess, times = 1) => until(() => restarts(gateway) === times);
-const living = (gateway: GatewayProcess) => listeningWorkers(gateway).filter(isAlive);
-const highLimit = { rateLimits: ['1000000/1s'] };
 
-/** Polls readyz on new connections, as a load balancer does, and collects the statuses and error codes. */
-function watchReadiness({ operationsUrl }: GatewayProcess): { stop(): Promise<Set<number | string>> } {
-  const seen = new Set<number | string>();
-  let isDone = false;
-  const watch = async () => {
-    while (!isDone) {
-      const headers = { connection: 'close' };
-      const status = fetch(`${operationsUrl}/readyz`, { headers }).then(async (response) => {
-        await response.text();
-        return response.status;
-      });
-      seen.add(await status.catch(({ cause }) => String(cause?.code)));
-    }
-  };
-  const watching = watch();
-  return {
-    stop: async () => {
-      isDone = true;
-      await watching;
-      return seen;
-    },
-  };
+/** Starts a rolling restart while six requests wait for the campaign service, and waits until a worker retires. */
+async function restartWhileHeld(gateway: GatewayProcess) {
+  const held = deferredResponse();
+  stack.upstream.respond = held;
+  const responses = Promise.all(Array.from({ length: 6 }, () => read(gateway)));
+  await until(() => stack.upstream.requests.length === 6);
+  gateway.process.kill('SIGHUP');
+  await until(() => linesOf(gateway, 'retiring: replaced by a new worker').length === 1);
+  stack.upstream.respond = respondWithCampaign;
+  return { held, responses };
 }
 
 test('SIGHUP under load replaces all workers, loses no request and keeps the gateway ready', async () => {
   const gateway = await startTwoWorkers(stack, longTimeouts);
   const before = listeningWorkers(gateway);
-  const keys = await Promise.all([1, 2, 3, 4].map(() => stack.key(highLimit)));
-  const url = gateway.url + campaignPath;
-  const loads = [new Load([url], keys), new Load([url], keys, { keepAlive: false })];
-  const readiness = watchReadiness(gateway);
+  const keys = [key, key, key, key];
+  const loads = [true, false].map((keepAlive) => new Load([gateway.url + campaignPath], keys, { keepAlive }));
   for (const round of [1, 2]) {
     await Promise.all(loads.map((load) => load.more(20)));
     gateway.process.kill('SIGHUP');
-    await untilRestarted(gateway, round);
+    await until(async () => {
+      const options = { headers: { connection: 'close' } }; // A load balancer polls on new connections.
+      expect((await fetch(`${gateway.operationsUrl}/readyz`, options)).status).toBe(200);
+      return restarts(gateway) === round;
+    });
   }
   await Promise.all(loads.map((load) => load.more(20)));
   const tallies = await Promise.all(loads.map((load) => load.stop()));
   expect(tallies.flatMap((tally) => unexpected(tally))).toEqual([]);
-  expect([...(await readiness.stop())]).toEqual([200]);
-  expect([before.filter(isAlive), living(gateway).length, listeningWorkers(gateway).length]).toEqual([[], 2, 6]);
+  const living = livingWorkers(gateway);
+  expect([living.length, listeningWorkers(gateway).length]).toEqual([2, 6]);
+  expect(living.filter((pid) => before.includes(pid))).toEqual([]);
   expect(gateway.log.filter(({ level, pid }) => pid === gateway.process.pid && level !== 'info')).toEqual([]);
 });
 
 test('a replaced worker finishes its requests in flight with Connection: close, before the next worker is replaced', async () => {
   const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  const held = deferredResponse();
-  stack.upstream.respond = held;
-  const inFlight = Array.from({ length: 4 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
-  await until(() => stack.upstream.requests.length === 4);
-  gateway.process.kill('SIGHUP');
-  await until(() => linesOf(gateway, 'retiring: replaced by a new worker').length === 1);
-  stack.upstream.respond = respondWithCampaign;
-  for (let i = 0; i < 4; i++) {
-    expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  }
-  expect(living(gateway)).toHaveLength(3);
+  const { held, responses } = await restartWhileHeld(gateway);
+  for (let i = 0; i < 4; i++) expect((await read(gateway)).status).toBe(200);
+  expect(livingWorkers(gateway)).toHaveLength(3);
   held.open();
-  const responses = await Promise.all(inFlight);
-  expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
-  expect(responses.some(({ headers }) => headers.get('connection') === 'close')).toBe(true);
+  expect((await responses).map(({ status }) => status)).toEqual(Array(6).fill(200));
+  expect((await responses).some(({ headers }) => headers.get('connection') === 'close')).toBe(true);
   await untilRestarted(gateway);
 });
 
+test('SIGTERM during a rolling restart drains all workers', async () => {
+  const gateway = await startTwoWorkers(stack);
+  const { held, responses } = await restartWhileHeld(gateway);
+  gateway.process.kill('SIGTERM');
+  await until(() => linesOf(gateway, 'shutting down').length === 2);
+  expect(livingWorkers(gateway)).toContain(listeningWorkers(gateway)[0]);
+  held.open();
+  expect((await responses).map(({ status }) => status)).toEqual(Array(6).fill(200));
+  expect(await gateway.exited()).toBe(0);
+  expect([livingWorkers(gateway), restarts(gateway)]).toEqual([[], 0]);
+});
+
 test('new workers read secret files again, and when one fails to start the existing workers stay', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-rolling-restart-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
   const file = path.join(folder, 'token');
   await writeFile(file, 'first');
   const gateway = await startTwoWorkers(stack, { CAMPAIGN_SERVICE_TOKEN_FILE: file });
-  const key = await stack.key();
   const tokens = async () => {
     const from = stack.upstream.requests.length;
-    await Promise.all([1, 2, 3, 4].map(() => get(gateway.url + campaignPath, { 'x-api-key': key })));
+    await Promise.all([1, 2, 3, 4].map(() => read(gateway)));
     return new Set(stack.upstream.requests.slice(from).map(({ headers }) => headers.authorization));
   };
   expect(await tokens()).toEqual(new Set(['Bearer first']));
-  const before = living(gateway);
+  const before = livingWorkers(gateway);
 
   await writeFile(file, '');
   gateway.process.kill('SIGHUP');
   const failure = await until(() => gateway.log.find(({ level }) => level === 'error'));
   expect(failure).toMatchObject({ msg: expect.stringContaining('failed to start'), worker: 1, code: 78 });
-  expect([living(gateway), await tokens()]).toEqual([before, new Set(['Bearer first'])]);
+  expect([livingWorkers(gateway), await tokens()]).toEqual([before, new Set(['Bearer first'])]);
 
   await writeFile(file, 'second');
   gateway.process.kill('SIGHUP');
@@ -125,31 +116,12 @@ test('SIGHUPs during a rolling restart are merged into one further rolling resta
   }
   expect(linesOf(gateway, 'rolling restart already pending')).toHaveLength(1);
   await untilRestarted(gateway, 2);
-  expect([listeningWorkers(gateway).length, living(gateway).length]).toEqual([6, 2]);
-});
-
-test('SIGTERM during a rolling restart drains all workers', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  const held = deferredResponse();
-  stack.upstream.respond = held;
-  const inFlight = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
-  await until(() => stack.upstream.requests.length === 6);
-  gateway.process.kill('SIGHUP');
-  await until(() => linesOf(gateway, 'retiring: replaced by a new worker').length === 1);
-  gateway.process.kill('SIGTERM');
-  await until(() => linesOf(gateway, 'shutting down').length === 2);
-  expect(living(gateway)).toContain(listeningWorkers(gateway)[0]);
-  held.open();
-  expect((await Promise.all(inFlight)).map(({ status }) => status)).toEqual(Array(6).fill(200));
-  expect(await gateway.exited()).toBe(0);
-  expect([living(gateway), restarts(gateway)]).toEqual([[], 0]);
+  expect([listeningWorkers(gateway).length, livingWorkers(gateway).length]).toEqual([6, 2]);
 });
 
 test('SIGHUP to a single process is logged and changes nothing', async () => {
   const gateway = await stack.gatewayProcess();
   gateway.process.kill('SIGHUP');
   await until(() => gateway.log.find(({ msg }) => msg?.startsWith('SIGHUP ignored')));
-  const key = await stack.key();
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
+  expect((await read(gateway)).status).toBe(200);
 });

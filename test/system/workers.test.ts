@@ -1,134 +1,112 @@
+import { get as httpGet } from 'node:http';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Collector } from '../helpers/collector.ts';
-import { type GatewayProcess, runProgram } from '../helpers/gateway.ts';
-import { get } from '../helpers/http.ts';
+import type { GatewayProcess } from '../helpers/gateway.ts';
+import { parseScrape, readValue, type Scrape } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { beforeWorker2, isAlive, linesOf, listeningWorkers, startTwoWorkers } from '../helpers/workers.ts';
+import { linesOf, listeningWorkers, livingWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
+let gateway: GatewayProcess;
+let key: string;
 
 beforeEach(async () => {
   stack = await Stack.start();
+  gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
+  key = await stack.key({ rateLimits: ['100/3600s'] });
 });
 afterEach(() => stack.stop());
 
-const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'worker exited, restarting it');
-
-test('several workers share the port and enforce one exact rate limit', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key({ rateLimits: ['100/3600s'] });
-  const responses = await Promise.all(
-    Array.from({ length: 300 }, () => get(gateway.url + campaignPath, { 'x-api-key': key })),
-  );
-  expect(responses.filter(({ status }) => status === 200)).toHaveLength(100);
-  expect(responses.filter(({ status }) => status === 429)).toHaveLength(200);
-  const served = new Set(linesOf(gateway, 'request completed').map(({ pid }) => pid));
-  expect([...served].sort()).toEqual(listeningWorkers(gateway).sort());
-});
-
-test('a worker that crashes is restarted, and the other workers keep serving', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
-  await until(() => restarts(gateway).length === 1);
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': key })).status).toBe(200);
-  await until(() => listeningWorkers(gateway).length === 3);
-  expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
-});
-
-test('SIGTERM to the primary drains all workers, exits 0 and leaves no process behind', async () => {
-  const gateway = await startTwoWorkers(stack);
-  gateway.process.kill('SIGTERM');
-  expect(await gateway.exited()).toBe(0);
-  expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
-  expect(linesOf(gateway, 'stopped')).toHaveLength(2);
-});
-
-test('workers that drain close requests that exceed the grace period, flush spans and last uses, and exit 0', async () => {
-  const collector = await Collector.start();
-  const gateway = await startTwoWorkers(stack, {
-    SHUTDOWN_GRACE_MS: '100',
-    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
-    OTEL_BSP_SCHEDULE_DELAY: '600000',
+/** Uses a new connection, so that requests reach the workers in turn. */
+function request(url: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const sent = httpGet(url, { agent: false, headers: { 'x-api-key': key } }, async (response) => {
+      const chunks = await response.toArray();
+      resolve(Buffer.concat(chunks).toString());
+    });
+    sent.on('error', reject);
   });
-  const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
-  const read = (key: string) => get(gateway.url + campaignPath, { 'x-api-key': key, connection: 'close' });
-  const traceIds = (await Promise.all(keys.map(read))).map(({ body }) => body.traceId);
-  stack.upstream.respond = () => {};
-  const outcomes = keys.map((key) => read(key).catch(() => 'closed'));
-  await until(() => stack.upstream.requests.length === 8);
-  gateway.process.kill('SIGTERM');
-  expect(await Promise.all(outcomes)).toEqual(Array(4).fill('closed'));
-  expect(await gateway.exited()).toBe(0);
-  expect(traceIds.filter((traceId) => collector.findSpans(traceId).length === 0)).toEqual([]);
-  expect(await stack.redis.client.zcard('campaign-gateway:uses')).toBe(4);
-  expect(await stack.redis.client.zcard('campaign-gateway:processes')).toBe(0);
-  expect(gateway.log.some(({ level }) => level === 'fatal')).toBe(false);
-  await collector.stop();
+}
+
+const read = (times: number) => Promise.all(Array.from({ length: times }, () => request(gateway.url + campaignPath)));
+const completed = () => linesOf(gateway, 'request completed');
+
+const scrape = async () => parseScrape(await request(`${gateway.operationsUrl}/metrics`));
+const requests = (scraped: Scrape) =>
+  ['200', '429'].map((status) => readValue(scraped, 'campaign_gateway_requests_total', { status }));
+const closedCircuits = (scraped: Scrape) =>
+  readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' });
+
+/** The gateway counts a request a moment after the client has received the response. */
+const untilCounted = (status: string, count: number) =>
+  until(async () => {
+    const scraped = await scrape();
+    return readValue(scraped, 'campaign_gateway_requests_total', { status }) === count ? scraped : undefined;
+  });
+
+test('workers share the port and one exact rate limit, and a scrape returns their sum, whichever worker responds', async () => {
+  await read(300);
+  await untilCounted('429', 200);
+  const served = new Set(completed().map(({ pid }) => pid));
+  expect([...served].sort()).toEqual(listeningWorkers(gateway).sort());
+  for (let i = 0; i < 4; i++) {
+    const scraped = await scrape();
+    expect([...requests(scraped), closedCircuits(scraped)]).toEqual([100, 200, 2]);
+    expect(readValue(scraped, 'http_server_request_duration_seconds', { http_response_status_code: '200' })).toBe(100);
+    expect(readValue(scraped, 'campaign_gateway_redis_state', { state: 'up' })).toBe(2);
+    expect(readValue(scraped, 'campaign_gateway_build_info')).toBe(1);
+    expect(readValue(scraped, 'nodejs_eventloop_utilization')).toBeLessThanOrEqual(1);
+  }
+  await until(async () => readValue(await scrape(), 'campaign_gateway_instances') === 2);
 });
 
-test.each(['SIGTERM', 'SIGINT'] as const)(
-  '%s delivered twice to the whole process group loses no request in flight and exits 0',
-  async (signal) => {
-    const gateway = await startTwoWorkers(stack);
-    const key = await stack.key();
-    const held = deferredResponse();
-    stack.upstream.respond = held;
-    const inFlight = Array.from({ length: 6 }, () => get(gateway.url + campaignPath, { 'x-api-key': key }));
-    await until(() => stack.upstream.requests.length === 6);
-    const signalGroup = () => {
-      for (const pid of [...listeningWorkers(gateway), gateway.process.pid as number]) process.kill(pid, signal);
-    };
-    signalGroup();
-    await until(() => linesOf(gateway, 'shutting down').length === 2);
-    signalGroup();
-    for (let i = 0; i < 4; i++) expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
-    expect(listeningWorkers(gateway).filter(isAlive)).toHaveLength(2);
-    held.open();
-    expect((await Promise.all(inFlight)).map(({ status }) => status)).toEqual(Array(6).fill(200));
-    expect(await gateway.exited()).toBe(0);
-  },
-);
-
-test('a second signal after two seconds kills all workers and exits 1', async () => {
-  const gateway = await startTwoWorkers(stack);
-  const key = await stack.key();
-  stack.upstream.respond = () => {};
-  const outcome = get(gateway.url + campaignPath, { 'x-api-key': key }).catch(() => 'closed');
-  await until(() => stack.upstream.requests.length === 1);
-  await until(() => !gateway.process.kill('SIGTERM') || gateway.process.exitCode !== null);
-  expect(await gateway.exited()).toBe(1);
-  expect(await outcome).toBe('closed');
-  await expect(fetch(gateway.url)).rejects.toThrow();
+test('a worker that crashes is restarted; the others serve, its counters stay, and its gauges disappear', async () => {
+  await read(20);
+  await untilCounted('200', 20);
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => linesOf(gateway, 'worker exited, restarting it').length === 1);
+  await read(1);
+  await until(() => listeningWorkers(gateway).length === 3);
+  expect(livingWorkers(gateway)).toHaveLength(2);
+  await read(19);
+  expect(closedCircuits(await untilCounted('200', 40))).toBe(2);
 });
 
-test('a worker that does not exit on SIGTERM is killed', async () => {
-  const gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
+test('a worker that does not respond counts with its last snapshot, and is killed when it does not exit on SIGTERM', async () => {
+  await read(20);
+  await untilCounted('200', 20);
   process.kill(listeningWorkers(gateway)[0] as number, 'SIGSTOP');
+  // One of the three may be handed to the stopped worker.
+  const scraped = await Promise.any([scrape(), scrape(), scrape()]);
+  expect([requests(scraped)[0], closedCircuits(scraped)]).toEqual([20, 2]);
   gateway.process.kill('SIGTERM');
   expect(await gateway.exited()).toBe(0);
-  expect(listeningWorkers(gateway).filter(isAlive)).toEqual([]);
+  expect(livingWorkers(gateway)).toEqual([]);
   expect(linesOf(gateway, 'worker did not exit in time, killing it')).toHaveLength(1);
 });
 
-test('a worker that fails to start ends all processes with its exit code', async () => {
-  const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' };
-  const { code, stdout } = await runProgram('src/main.ts', [], {
-    ...environment,
-    ...beforeWorker2('process.exit(78)'),
-  });
-  expect(code).toBe(78);
-  expect(stdout).toContain('a worker failed to start');
-});
-
-test.each(['PORT', 'OPS_PORT'] as const)('workers that find %s in use end all processes with exit 1', async (name) => {
-  const first = await stack.gatewayProcess();
-  const port = new URL(name === 'PORT' ? first.url : first.operationsUrl).port;
-  const environment = { ...stack.environment, WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', [name]: port };
-  const { code, stdout } = await runProgram('src/main.ts', [], environment);
-  expect(code).toBe(1);
-  expect(stdout).toContain(`"${name} ${port} is already in use"`);
-  expect(stdout).not.toContain('restarting it');
+test('a log level change applies to all workers and to workers that start later, and is logged once', async () => {
+  const put = async (level: string) => {
+    const response = await fetch(`${gateway.operationsUrl}/log-level`, { method: 'PUT', body: level });
+    expect(await response.json()).toEqual({ level });
+  };
+  const levels = async () => {
+    const bodies = await Promise.all(Array.from({ length: 4 }, () => request(`${gateway.operationsUrl}/log-level`)));
+    return new Set(bodies.map((body) => JSON.parse(body).level));
+  };
+  await put('error');
+  expect(await levels()).toEqual(new Set(['error']));
+  process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
+  await until(() => linesOf(gateway, 'worker exited, restarting it').length === 1); // The primary logs it at `error`.
+  await until(async () => closedCircuits(await scrape()) === 2);
+  expect(await levels()).toEqual(new Set(['error']));
+  await read(10);
+  expect(completed()).toEqual([]);
+  await put('info');
+  await read(10);
+  await until(() => new Set(completed().map(({ pid }) => pid)).size === 2);
+  expect(linesOf(gateway, 'log level changed').map((line) => [line['pid'], line['new_level']])).toEqual([
+    [gateway.process.pid, 'error'],
+    [gateway.process.pid, 'info'],
+  ]);
 });

@@ -6,7 +6,7 @@ import {
   respondWithBody,
   respondWithJson,
 } from '../../helpers/upstream.ts';
-import type { Interval } from './observation.ts';
+import type { Interval } from './load-generator.ts';
 
 /** How the campaign service responds for a campaign: its document, a 404 or a 500. */
 type State = 'present' | 'missing' | 'failing';
@@ -34,23 +34,23 @@ const RESPONSE_DELAY_MS = 60;
 /** An event is in force on every gateway within this time. */
 const INVALIDATION_MS = 1000;
 
-/** A campaign service whose documents carry their version as name. Records when each version was current. */
+/**
+ * A campaign service whose documents carry their version as name. Records when each version was current. Campaigns are named
+ * ACCOUNT_GROUP_ID/CAMPAIGN_ID.
+ */
 export class Campaigns {
   readonly #versions = new Map<string, Version[]>();
-  readonly #now: () => number;
 
-  constructor(now: () => number = Date.now) {
-    this.#now = now;
-  }
-
-  getState(campaignId: string, version: number): State {
-    return states[campaignId.split('_')[0] ?? '']?.[version % 2] ?? 'missing';
+  getState(campaign: string, version: number): State {
+    const [, kind = ''] = /\/(\w+)_/.exec(campaign) ?? [];
+    return states[kind]?.[version % 2] ?? 'missing';
   }
 
   /** Responds after a delay with the version that was current when the request arrived. */
   readonly respond: Responder = (request, response) => {
     const { accountGroupId, campaignId } = requestIds(request);
-    const version = this.#getVersions(`${accountGroupId}/${campaignId}`).length - 1;
+    const campaign = `${accountGroupId}/${campaignId}`;
+    const version = this.#getVersions(campaign).length - 1;
     const document = { ...campaignDocument(campaignId, accountGroupId), name: `v${version}` };
     const etag = `"v${version}"`;
     const responders = {
@@ -58,7 +58,7 @@ export class Campaigns {
       missing: respondWithJson({}, 404),
       failing: respondWithJson({}, 500),
     };
-    const state = this.getState(campaignId, version);
+    const state = this.getState(campaign, version);
     if (state === 'present') response.setHeader('etag', etag);
     setTimeout(() => responders[state](request, response), RESPONSE_DELAY_MS);
   };
@@ -66,20 +66,19 @@ export class Campaigns {
   /** Starts a new version of each campaign and invalidates them. */
   async change(campaigns: readonly string[], mode: InvalidationMode, invalidate: () => Promise<void>): Promise<void> {
     const changed = campaigns.map((campaign) => {
-      const version: Version = { changedAt: this.#now(), mode, invalidatedAt: Number.POSITIVE_INFINITY };
+      const version: Version = { changedAt: Date.now(), mode, invalidatedAt: Number.POSITIVE_INFINITY };
       this.#getVersions(campaign).push(version);
       return version;
     });
     await invalidate();
-    const invalidatedAt = this.#now();
-    for (const version of changed) version.invalidatedAt = invalidatedAt;
+    for (const version of changed) version.invalidatedAt = Date.now();
   }
 
   /**
    * The versions that a response in this interval may have. One that its `Cache-Status` reports as stale may predate soft
    * events, because the next reader starts the refresh, which may fail.
    */
-  allowedVersions(campaign: string, { from, to }: Interval, isStale = false): number[] {
+  allowedVersions(campaign: string, { from, to }: Interval, isStale: boolean): number[] {
     const all = [...this.#getVersions(campaign).entries()];
     const isInForce = ([, { mode, invalidatedAt }]: [number, Version]) =>
       invalidatedAt + INVALIDATION_MS <= from && !(isStale && mode === 'soft');
@@ -87,7 +86,6 @@ export class Campaigns {
     return all.filter(([i, { changedAt }]) => i >= oldest && changedAt <= to).map(([i]) => i);
   }
 
-  /** `campaign` is ACCOUNT_GROUP_ID/CAMPAIGN_ID. */
   #getVersions(campaign: string): Version[] {
     const versions = this.#versions.get(campaign) ?? [{ changedAt: 0, mode: 'hard', invalidatedAt: 0 }];
     this.#versions.set(campaign, versions);

@@ -1,130 +1,82 @@
-import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { until } from '../../helpers/wait.ts';
-import type { Interval, Observation, PlannedRequest } from './observation.ts';
+import type { PlannedRequest } from './requests.ts';
 
-/** On a machine slower than the load the rate drops instead. */
-const MAX_IN_FLIGHT = 50;
-/** After a stall the load catches up gradually. */
-const MAX_BURST = 3;
-/** A longer gap between two ticks is a stall of this process. */
-const STALL_MS = 500;
-/** Longer than nginx waits for a gateway. */
-const REQUEST_TIMEOUT_MS = 20_000;
-const WAIT_TIMEOUT_MS = 60_000;
+/** In epoch milliseconds of the test's clock. */
+export interface Interval {
+  readonly from: number;
+  readonly to: number;
+}
 
-/** Sends requests at a constant rate over kept-alive connections and records the responses. */
+/** A request with its response, from the request's start to the response's end. */
+export interface Observation extends PlannedRequest, Interval {
+  readonly ifNoneMatch: string | undefined;
+  /** 0: no response. */
+  readonly status: number;
+  readonly header: (name: string) => string | null;
+  readonly body: string;
+}
+
+export const overlaps = (a: Interval, b: Interval): boolean => a.from <= b.to && b.from <= a.to;
+
+/** Sends 200 requests per second, or fewer on a slow machine, each on a new connection, and records the responses. */
 export class LoadGenerator {
   readonly observations: Observation[] = [];
-  /**
-   * Requests resent because the server closed the reused connection before it received them. Any client must do that
-   * (RFC 9112, section 9.3.1). nginx closes idle connections when it reloads.
-   */
-  readonly resent: Interval[] = [];
-  /** When this process, and with it the campaign service, got no CPU time. */
-  readonly stalls: Interval[] = [];
   readonly #url: string;
-  readonly #agent = new Agent({ keepAlive: true });
-  readonly #onObservation: (observation: Observation) => void;
   readonly #timer: NodeJS.Timeout;
-  #sent = 0;
-  readonly #inFlight = new Set<string>();
+  /** The latest entity tag of each path. */
+  readonly #etags = new Map<string, string>();
+  #inFlight = 0;
 
-  constructor(
-    url: string,
-    ratePerSecond: number,
-    next: () => PlannedRequest,
-    onObservation: (observation: Observation) => void,
-  ) {
+  constructor(url: string, next: () => PlannedRequest) {
     this.#url = url;
-    this.#onObservation = onObservation;
-    const startedAt = performance.now();
-    let lastTick = Date.now();
     this.#timer = setInterval(() => {
-      const now = Date.now();
-      if (now - lastTick > STALL_MS) this.stalls.push({ from: lastTick, to: now });
-      lastTick = now;
-      const due = ((performance.now() - startedAt) * ratePerSecond) / 1000;
-      for (let i = 0; i < MAX_BURST && this.#sent < due && this.#inFlight.size < MAX_IN_FLIGHT; i++)
-        void this.#send(next());
+      if (this.#inFlight < 50) void this.#send(next());
     }, 5);
   }
 
   /** Waits for `count` more observations. */
   async more(count: number): Promise<void> {
-    const before = this.observations.length;
-    const isEnough = () => this.observations.length >= before + count;
-    await until(isEnough, WAIT_TIMEOUT_MS).catch(() => {
-      const received = this.observations.length - before;
-      throw new Error(
-        `only ${received} responses in ${WAIT_TIMEOUT_MS} ms; in flight: ${[...this.#inFlight].join(', ')}`,
-      );
-    });
+    const target = this.observations.length + count;
+    await until(() => this.observations.length >= target);
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await until(() => this.#inFlight.size === 0, WAIT_TIMEOUT_MS);
-    this.#agent.destroy();
+    await until(() => this.#inFlight === 0);
   }
 
   async #send(planned: PlannedRequest): Promise<void> {
-    const sentAt = Date.now();
-    const label = `${planned.method} ${planned.path} at ${sentAt} (${this.#sent++})`;
-    this.#inFlight.add(label);
-    const { response, text } = await this.#exchange(planned).catch(() => ({ response: undefined, text: '' }));
-    const observation: Observation = {
-      ...planned,
-      sentAt,
-      receivedAt: Date.now(),
-      status: response?.statusCode ?? 0,
-      header: (name) => response?.headers[name.toLowerCase()]?.toString() ?? null,
-      text,
+    this.#inFlight++;
+    const from = Date.now();
+    const ifNoneMatch = planned.isConditional ? this.#etags.get(planned.path) : undefined;
+    const { response, body } = await this.#exchange(planned, ifNoneMatch).catch(() => ({ response: null, body: '' }));
+    const status = response?.statusCode ?? 0;
+    const header = (name: string) => response?.headers[name.toLowerCase()]?.toString() ?? null;
+    this.observations.push({ ...planned, ifNoneMatch, from, to: Date.now(), status, header, body });
+    if (status === 200) this.#etags.set(planned.path, header('etag') ?? '');
+    this.#inFlight--;
+  }
+
+  async #exchange({ client, method, path }: PlannedRequest, ifNoneMatch: string | undefined) {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const headers = {
+      ...(client.key !== undefined && { 'x-api-key': client.key }),
+      ...(ifNoneMatch !== undefined && { 'if-none-match': ifNoneMatch }),
     };
-    this.observations.push(observation);
-    this.#onObservation(observation);
-    this.#inFlight.delete(label);
-  }
-
-  async #exchange(planned: PlannedRequest): Promise<{ response: IncomingMessage; text: string }> {
-    const [from, request] = [Date.now(), this.#open(planned)];
-    let hasResponse = false;
-    request.on('response', () => {
-      hasResponse = true;
-    });
-    try {
-      return await readResponse(request);
-    } catch (error) {
-      if (!request.reusedSocket || hasResponse) throw error;
-      this.resent.push({ from, to: Date.now() });
-      return this.#exchange(planned);
-    }
-  }
-
-  #open({ client, method, path, ifNoneMatch }: PlannedRequest): ClientRequest {
-    const { address, key, usesBearer = false } = client;
-    return httpRequest(this.#url + path, {
-      agent: this.#agent,
+    // The timeout is longer than nginx waits for a gateway.
+    const options = {
+      agent: false,
       method,
-      localAddress: address,
-      timeout: REQUEST_TIMEOUT_MS,
-      headers: {
-        ...(key !== undefined && (usesBearer ? { authorization: `Bearer ${key}` } : { 'x-api-key': key })),
-        ...(ifNoneMatch !== undefined && { 'if-none-match': ifNoneMatch }),
-      },
-    });
+      localAddress: client.address,
+      headers,
+      signal: AbortSignal.timeout(20_000),
+    };
+    httpRequest(this.#url + path, options, resolve)
+      .on('error', reject)
+      .end();
+    const response = await promise;
+    return { response, body: await text(response) };
   }
-}
-
-function readResponse(request: ClientRequest): Promise<{ response: IncomingMessage; text: string }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ response: IncomingMessage; text: string }>();
-  request.on('error', reject).on('timeout', () => request.destroy(new Error('request timed out')));
-  request.on('response', (response) => {
-    let text = '';
-    response.setEncoding('utf8').on('data', (chunk) => {
-      text += chunk;
-    });
-    response.on('end', () => resolve({ response, text })).on('error', reject);
-  });
-  request.end();
-  return promise;
 }

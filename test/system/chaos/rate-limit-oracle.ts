@@ -1,69 +1,39 @@
 import type { RateLimit } from '../../../src/rate-limit/rate-limiter.ts';
-import { during, type Interval, type Observation, overlaps } from './observation.ts';
+import { type Interval, type Observation, overlaps } from './load-generator.ts';
 
-/** Events during which the admitted count is inexact. */
-export interface Disturbances {
-  /** A gateway without Redis, or a stalled machine. */
-  readonly outages: readonly Interval[];
-  /** Killed gateways. */
-  readonly kills: readonly Interval[];
-}
-
-/** After an outage a gateway enforces its local share and reconciles for this long. */
-const RECOVERY_MS = 2500;
 /** The clocks of Redis and of the test both have whole milliseconds. */
 const ROUNDING_MS = 2;
 
-const withRecovery = (outages: readonly Interval[]) => outages.map(({ from, to }) => ({ from, to: to + RECOVERY_MS }));
-const isIn = (intervals: readonly Interval[]) => (one: Observation) =>
-  intervals.some((it) => overlaps(it, during(one)));
 const isAdmitted = ({ status }: Observation) => status !== 429;
 
-export function admittedOutsideOutages(handled: readonly Observation[], { outages }: Disturbances): Observation[] {
-  const isDisturbed = isIn(withRecovery(outages));
-  return handled.filter((one) => isAdmitted(one) && !isDisturbed(one));
+/** Returns what is wrong with the decisions on the requests of one client. nginx may retry requests during `kills`. */
+export function findLimitViolations(
+  observations: readonly Observation[],
+  limit: RateLimit,
+  kills: readonly Interval[],
+): string[] {
+  const over = observations.filter(isAdmitted).filter((first, _i, admitted) => exceedsLimit(first, admitted, limit));
+  const isRetried = (one: Observation) => kills.some((kill) => overlaps(kill, one));
+  const isUnfounded = (rejected: Observation) => {
+    const before = observations.filter((one) => one.to >= rejected.from - limit.windowMs && one.from <= rejected.to);
+    // A request to a killed gateway may count twice.
+    return before.filter(isAdmitted).length + before.filter(isRetried).length < limit.burst;
+  };
+  const under = observations.filter((one) => !isAdmitted(one) && isUnfounded(one));
+  return [
+    ...over.map(({ from }) => `the window from ${new Date(from).toISOString()} admits too many requests`),
+    ...under.map(({ from }) => `rejected at ${new Date(from).toISOString()} after fewer requests than the burst`),
+  ];
 }
 
-/**
- * How many requests exceeded the limit in the worst window. A token bucket (GCRA) admits at most `burst` plus the tokens
- * refilled in the window. Windows with an outage are skipped.
- */
-export function countOverAdmitted(
-  handled: readonly Observation[],
-  { quota, windowMs, burst }: RateLimit,
-  disturbances: Disturbances,
-): number {
-  const counted = admittedOutsideOutages(handled, disturbances);
-  const outageStarts = disturbances.outages.map(({ from }) => from);
-  let worst = 0;
-  for (const { sentAt } of counted) {
-    const nextOutage = Math.min(...outageStarts.filter((from) => from >= sentAt));
-    const ends = counted
-      .filter((one) => one.sentAt >= sentAt && one.receivedAt < nextOutage)
-      .map(({ receivedAt }) => receivedAt)
-      .sort((a, b) => a - b);
-    for (const [i, end] of ends.entries()) {
-      const allowed = burst + Math.floor(((end - sentAt + ROUNDING_MS) * quota) / windowMs);
-      worst = Math.max(worst, i + 1 - allowed);
-    }
-  }
-  return worst;
-}
-
-/**
- * How many requests of the burst were missing at the first rejection by Redis. A request to a killed gateway may count
- * twice, because nginx retries it. A call that Redis executed after its timeout may count although it was rejected.
- */
-export function countUnderAdmitted(
-  handled: readonly Observation[],
-  { burst }: RateLimit,
-  { outages, kills }: Disturbances,
-): number {
-  const isDisturbed = isIn(withRecovery(outages));
-  const firstRejected = handled.find((one) => !isAdmitted(one) && !isDisturbed(one));
-  if (!firstRejected) return 0;
-  const before = handled.filter(({ sentAt }) => sentAt <= firstRejected.receivedAt);
-  const admitted = before.filter(isAdmitted).length;
-  const possiblyCountedTwice = before.filter(isIn([...kills, ...outages])).length;
-  return Math.max(0, burst - admitted - possiblyCountedTwice);
+/** A token bucket (GCRA) admits at most `burst` plus the tokens that are refilled, in any window. */
+function exceedsLimit(first: Observation, admitted: readonly Observation[], limit: RateLimit): boolean {
+  const ends = admitted
+    .filter(({ from }) => from >= first.from)
+    .map(({ to }) => to)
+    .sort((a, b) => a - b);
+  return ends.some((end, i) => {
+    const refilled = Math.floor(((end - first.from + ROUNDING_MS) * limit.quota) / limit.windowMs);
+    return i + 1 > limit.burst + refilled;
+  });
 }

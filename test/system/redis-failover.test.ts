@@ -1,0 +1,87 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { Fleet } from '../helpers/fleet.ts';
+import type { Load } from '../helpers/load.ts';
+import { RedisServer, type RedisTopology } from '../helpers/redis.ts';
+import { startCluster, startSentinel } from '../helpers/redis-topologies.ts';
+import { until } from '../helpers/wait.ts';
+
+interface Scenario {
+  readonly redis: RedisTopology;
+  /** Waits until no write of the test can be lost. */
+  readonly beforeLoad?: () => Promise<void>;
+  /** Runs under load. Afterwards Redis has a master again. */
+  readonly disrupt: (load: Load) => Promise<void>;
+}
+
+const isMaster = async ({ client }: RedisServer) => (await client.info('replication')).includes('role:master');
+
+async function restart(): Promise<Scenario> {
+  const redis = await RedisServer.start('--appendonly', 'yes');
+  const disrupt = async (load: Load) => {
+    await redis.client.script('FLUSH');
+    await redis.kill();
+    await load.more(100);
+    await redis.launch();
+  };
+  return { redis, disrupt };
+}
+
+async function failOverSentinel(kind: 'manual' | 'automatic'): Promise<Scenario> {
+  const redis = await startSentinel({ replicas: 1, downAfterMs: 300 });
+  const { master, replica, sentinel } = redis;
+  const untilReplicated = async () => {
+    await master.client.set('last', 'write'); // WAIT covers the writes of its connection and all earlier ones.
+    await until(async () => (await master.client.wait(1, 1000)) === 1);
+  };
+  const disrupt = async () => {
+    if (kind === 'manual') await sentinel.client.call('SENTINEL', 'FAILOVER', 'campaigns');
+    else await master.kill();
+    await until(() => isMaster(replica as RedisServer));
+  };
+  return { redis, beforeLoad: untilReplicated, disrupt };
+}
+
+async function failOverCluster(): Promise<Scenario> {
+  const redis = await startCluster({ replicas: 1, nodeTimeoutMs: 1000 });
+  const [dying, other] = redis.masters as [RedisServer, RedisServer];
+  const disrupt = async () => {
+    await dying.kill();
+    await until(async () => (await Promise.all(redis.replicas.map(isMaster))).includes(true));
+    await until(async () => (await other.client.cluster('INFO')).includes('cluster_state:ok'));
+  };
+  return { redis, disrupt };
+}
+
+test.each([
+  ['Redis restarts without its scripts', restart],
+  ['a Sentinel fails over on command', () => failOverSentinel('manual')],
+  ['a Sentinel replaces a killed master', () => failOverSentinel('automatic')],
+  ['a cluster replaces a killed master', failOverCluster],
+] as const)(
+  'while %s, no request fails and at most 1.1 times a rate limit is admitted; then the service recovers fully',
+  async (_what, prepare) => {
+    const { redis, beforeLoad, disrupt } = await prepare();
+    const fleet = await Fleet.start(async () => redis);
+    onTestFinished(() => fleet.stop());
+    await fleet.stack.untilGatewaysDiscovered();
+    const keys = await fleet.cachedKeys(3);
+    const limited = await fleet.newLimitedKey();
+    expect(await fleet.flood(limited, 20)).toEqual({ 200: 40 });
+    await beforeLoad?.();
+
+    const load = fleet.load(keys);
+    await load.more(100);
+    const limitedLoad = fleet.load(Array.from({ length: 5 }, () => limited));
+    await disrupt(load);
+    await fleet.untilRecovered();
+    await Promise.all([load.more(100), limitedLoad.more(200)]);
+    expect(await load.stop()).toEqual({ 200: expect.any(Number) });
+    const { 200: admitted = 0, ...others } = await limitedLoad.stop();
+    expect(others).toEqual({ 429: expect.any(Number) });
+    expect(40 + admitted).toBeLessThanOrEqual(110);
+    // One outage, not one for each failed call. A slow machine may cause a few more.
+    for (const lines of fleet.redisLog) expect(lines.length).toBeLessThan(20);
+
+    await fleet.expectFullService(keys);
+  },
+);

@@ -1,0 +1,105 @@
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runProgram } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
+import { until } from '../helpers/wait.ts';
+
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+});
+afterAll(() => stack.stop());
+
+/** Runs a gateway that cannot start. Returns its exit code and its log. */
+async function runGateway(environment: Record<string, string>) {
+  const ports = { HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' };
+  const { code, stdout } = await runProgram('src/main.ts', [], { ...stack.environment, ...ports, ...environment });
+  return { code, stdout, log: parseLog(stdout) };
+}
+
+const parseLog = (stdout: string) =>
+  stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+test('the operations listener serves liveness and readiness, and no route of the public listener', async () => {
+  const gateway = await stack.gatewayProcess();
+  const request = async (path: string, method = 'GET') => {
+    const response = await fetch(gateway.operationsUrl + path, { method });
+    return [response.status, await response.text()];
+  };
+  expect(await request('/livez')).toEqual([200, '{"status":"alive"}']);
+  const dependencies = '{"redis":"up","campaignServiceCircuit":"closed"}';
+  expect(await request('/readyz')).toEqual([200, `{"status":"ready","dependencies":${dependencies}}`]);
+  expect(await request('/readyz', 'POST')).toEqual([405, '{"error":"Use GET."}']);
+  expect((await request(campaignPath))[0]).toBe(404);
+  expect((await get(`${gateway.url}/livez`)).status).toBe(404);
+});
+
+test('the log states the addresses, the store and the campaign service when both listeners accept connections', async () => {
+  const gateway = await stack.gatewayProcess({ REDIS_URL: stack.redis.url.replace('//', '//default:hunter2@') });
+  expect(gateway.log.find(({ msg }) => msg === 'listening')).toMatchObject({
+    public: gateway.url,
+    operations: gateway.operationsUrl,
+    version: expect.any(String),
+    node: process.version,
+    store: 'redis',
+    redis_url: stack.redis.url.replace('//', '//***@'),
+    campaign_service: stack.upstream.url,
+    workers: 1,
+  });
+  await until(() => gateway.log.find(({ msg, workers }) => msg === 'ready' && workers === 1));
+});
+
+test.each([
+  ['10000', [expect.stringContaining('the limit on open files is 2000: raise it to 10356')]],
+  ['1000', []],
+])(
+  'with ulimit -n 2000 and MAX_CONNECTIONS=%s the gateway warns if the limit is too low',
+  (maxConnections, expected) => {
+    const command = ['-c', 'ulimit -n 2000 && exec "$0" src/main.ts', process.execPath];
+    const env = { ...stack.environment, HOST: '192.0.2.1', MAX_CONNECTIONS: maxConnections }; // It cannot listen, and exits.
+    const cwd = path.resolve(import.meta.dirname, '../..');
+    const log = parseLog(spawnSync('sh', command, { cwd, env, encoding: 'utf8' }).stdout);
+    expect(log.filter(({ level }) => level === 'warn').map(({ msg }) => msg)).toEqual(expected);
+  },
+);
+
+test.each([
+  ['PORT', '1'],
+  ['PORT', '2'],
+  ['OPS_PORT', '1'],
+  ['OPS_PORT', '2'],
+])('if the port of %s is in use, a gateway with WORKERS=%s logs which, and exits 1', async (name, WORKERS) => {
+  const { port } = new URL(stack.upstream.url);
+  const { code, stdout, log } = await runGateway({ WORKERS, [name]: port });
+  expect(code).toBe(1);
+  expect(log).toContainEqual(
+    expect.objectContaining({
+      level: 'fatal',
+      msg: 'the gateway cannot start',
+      error: `${name} ${port} is already in use`,
+      cause: expect.stringContaining('EADDRINUSE'),
+    }),
+  );
+  expect(stdout).not.toContain('restarting it');
+});
+
+test('a corrupt keys file prevents the start, and is not quoted', async () => {
+  const { code, stdout, log } = await runGateway({ REDIS_URL: '', KEYS_FILE: '/etc/passwd' });
+  expect(code).toBe(1);
+  expect(log).toMatchObject([{ msg: 'the gateway cannot start', error: expect.stringContaining('/etc/passwd') }]);
+  expect(stdout).not.toContain('root:');
+});
+
+test('a worker that fails to start ends all processes with its exit code', async () => {
+  const statement = `if (process.env.CAMPAIGN_GATEWAY_WORKER === '2') process.exit(78)`;
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(statement)}`;
+  const { code, stdout } = await runGateway({ WORKERS: '2', NODE_OPTIONS });
+  expect(code).toBe(78);
+  expect(stdout).toContain('a worker failed to start');
+});
