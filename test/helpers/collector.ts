@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
 import root from 'otlp-decoder/build/src/generated/root.js';
 
@@ -8,7 +9,7 @@ import root from 'otlp-decoder/build/src/generated/root.js';
 type Message = any;
 const { trace, metrics } = (root as Message).opentelemetry.proto.collector;
 
-type Value = string | number | boolean | undefined | Value[];
+type Attributes = Readonly<Record<string, unknown>>;
 
 export interface CollectedSpan {
   readonly traceId: string;
@@ -19,43 +20,36 @@ export interface CollectedSpan {
   /** OTLP `SpanKind`: 1 internal, 2 server, 3 client. */
   readonly kind: number;
   readonly traceState: string;
-  readonly attributes: Readonly<Record<string, Value>>;
-  readonly events: readonly { readonly name: string; readonly attributes: Readonly<Record<string, Value>> }[];
+  readonly attributes: Attributes;
+  /** The attributes of each event, by its name. */
+  readonly events: Readonly<Record<string, Attributes>>;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
   /** OTLP status code: 2 is an error. */
   readonly status: number;
-  readonly resource: Readonly<Record<string, Value>>;
-  readonly startedAt: bigint;
-  readonly endedAt: bigint;
+  readonly resource: Attributes;
 }
 
 /** An OTLP receiver (HTTP, protobuf) that records every span and metric name. */
 export class Collector {
-  readonly url: string;
   readonly spans: CollectedSpan[] = [];
   /** By metric name, the services that pushed it. */
   readonly metrics = new Map<string, Set<string>>();
-  readonly #server;
-
-  private constructor(server: ReturnType<typeof createServer>) {
-    this.#server = server;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  }
+  readonly #server = createServer(async (request, response) => {
+    const bytes = await buffer(request);
+    const isGzip = request.headers['content-encoding'] === 'gzip';
+    this.#record(request.url ?? '', isGzip ? gunzipSync(bytes) : bytes);
+    response.setHeader('content-type', 'application/x-protobuf').end();
+  });
 
   static async start(port = 0): Promise<Collector> {
-    const server = createServer((request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        const bytes = Buffer.concat(chunks);
-        const isGzip = request.headers['content-encoding'] === 'gzip';
-        collector.#record(request.url ?? '', isGzip ? gunzipSync(bytes) : bytes);
-        response.setHeader('content-type', 'application/x-protobuf').end();
-      });
-    }).listen(port, '127.0.0.1');
-    await once(server, 'listening');
-    const collector = new Collector(server);
+    const collector = new Collector();
+    collector.#server.listen(port, '127.0.0.1');
+    await once(collector.#server, 'listening');
     return collector;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   findSpans(traceId: string): CollectedSpan[] {
@@ -70,13 +64,14 @@ export class Collector {
 
   #record(path: string, bytes: Buffer): void {
     if (path === '/v1/traces') {
-      const { resourceSpans } = trace.v1.ExportTraceServiceRequest.decode(bytes);
-      this.spans.push(...resourceSpans.flatMap(parseSpans));
+      for (const { resource, scopeSpans } of decode(trace.v1.ExportTraceServiceRequest, bytes).resourceSpans) {
+        const spans = scopeSpans.flatMap((scope: Message) => scope.spans);
+        this.spans.push(...spans.map((span: Message) => parseSpan(span, parseAttributes(resource))));
+      }
     } else if (path === '/v1/metrics') {
-      const { resourceMetrics } = metrics.v1.ExportMetricsServiceRequest.decode(bytes);
-      for (const { resource, scopeMetrics } of resourceMetrics) {
-        const service = String(parseAttributes(resource?.attributes)['service.name']);
-        for (const { name } of scopeMetrics.flatMap((each: Message) => each.metrics)) {
+      for (const { resource, scopeMetrics } of decode(metrics.v1.ExportMetricsServiceRequest, bytes).resourceMetrics) {
+        const service = String(parseAttributes(resource)['service.name']);
+        for (const { name } of scopeMetrics.flatMap((scope: Message) => scope.metrics)) {
           this.metrics.set(name, (this.metrics.get(name) ?? new Set()).add(service));
         }
       }
@@ -84,42 +79,32 @@ export class Collector {
   }
 }
 
-const hex = (bytes: Uint8Array | null) => Buffer.from(bytes ?? []).toString('hex');
+const decode = (type: Message, bytes: Buffer) => type.toObject(type.decode(bytes), { longs: Number, defaults: true });
 
-function parseSpans({ resource, scopeSpans }: Message): CollectedSpan[] {
-  const attributes = parseAttributes(resource?.attributes);
-  return scopeSpans.flatMap(({ spans }: Message) => spans.map((span: Message) => parseSpan(span, attributes)));
-}
-
-function parseSpan(span: Message, resource: CollectedSpan['resource']): CollectedSpan {
+function parseSpan(span: Message, resource: Attributes): CollectedSpan {
+  const { name, kind, traceState, events, links, status } = span;
   return {
-    traceId: hex(span.traceId),
-    spanId: hex(span.spanId),
-    parentSpanId: hex(span.parentSpanId),
-    name: span.name,
-    kind: span.kind,
-    traceState: span.traceState,
-    attributes: parseAttributes(span.attributes),
-    events: span.events.map((event: Message) => ({ name: event.name, attributes: parseAttributes(event.attributes) })),
-    links: span.links.map((link: Message) => ({ traceId: hex(link.traceId), spanId: hex(link.spanId) })),
-    status: span.status?.code ?? 0,
+    ...parseIds(span),
+    parentSpanId: span.parentSpanId.toString('hex'),
+    name,
+    kind,
+    traceState,
+    attributes: parseAttributes(span),
+    events: Object.fromEntries(events.map((event: Message) => [event.name, parseAttributes(event)])),
+    links: links.map(parseIds),
+    status: status?.code ?? 0,
     resource,
-    startedAt: BigInt(String(span.startTimeUnixNano)),
-    endedAt: BigInt(String(span.endTimeUnixNano)),
   };
 }
 
-function parseAttributes(attributes: Message): Record<string, Value> {
-  return Object.fromEntries((attributes ?? []).map(({ key, value }: Message) => [key, parseValue(value)]));
-}
+const parseIds = ({ traceId, spanId }: Message) => ({
+  traceId: traceId.toString('hex'),
+  spanId: spanId.toString('hex'),
+});
 
-function parseValue(value: Message): Value {
-  switch (value?.value) {
-    case 'intValue':
-      return Number(value.intValue);
-    case 'arrayValue':
-      return value.arrayValue.values.map(parseValue);
-    default:
-      return value?.[value?.value];
-  }
+const parseAttributes = ({ attributes }: Message): Attributes =>
+  Object.fromEntries(attributes.map(({ key, value }: Message) => [key, parseValue(value)]));
+
+function parseValue({ arrayValue, ...scalar }: Message): unknown {
+  return arrayValue ? arrayValue.values.map(parseValue) : Object.values(scalar)[0];
 }

@@ -50,6 +50,12 @@ export function readValue(scrape: Scrape, name: string, labels: Readonly<Record<
   return found?.[0]?.value;
 }
 
+/** All series of a metric by their label values, as in `429 RATE_LIMITED key_limit`. Of a histogram, its counts. */
+export function readSeries(scrape: Scrape, name: string): Record<string, number> {
+  const samples = (scrape.get(name)?.samples ?? []).filter((sample) => sample.name.replace(/_count$/, '') === name);
+  return Object.fromEntries(samples.map(({ labels, value }) => [Object.values(labels).join(' '), value]));
+}
+
 /** A unique text for each series. */
 export function listSeries(scrape: Scrape): string[] {
   return [...scrape.values()].flatMap(({ samples }) =>

@@ -6,30 +6,24 @@ import { respondWithCampaign } from './upstream.ts';
 import { until } from './wait.ts';
 
 /** Span kinds of OTLP. */
-export const [INTERNAL, CLIENT] = [1, 3];
-const SERVER = 2;
-/** The status code of a span that failed. */
-export const ERROR = 2;
+export const [INTERNAL, SERVER, CLIENT] = [1, 2, 3];
 
 /** A stack whose gateways export their spans to a collector. */
 export class TracedStack {
   readonly stack: Stack;
   readonly collector: Collector;
-  readonly gateway: GatewayProcess;
   readonly key: string;
   #campaigns = 0;
 
-  private constructor(stack: Stack, collector: Collector, gateway: GatewayProcess, key: string) {
+  private constructor(stack: Stack, collector: Collector, key: string) {
     this.stack = stack;
     this.collector = collector;
-    this.gateway = gateway;
     this.key = key;
   }
 
   static async start(): Promise<TracedStack> {
     const [stack, collector] = await Promise.all([Stack.start(), Collector.start()]);
-    const gateway = await startTraced(stack, collector, {});
-    return new TracedStack(stack, collector, gateway, await stack.key({ rateLimits: ['1000000/1s'] }));
+    return new TracedStack(stack, collector, await stack.key({ rateLimits: ['1000000/1s'] }));
   }
 
   async stop(): Promise<void> {
@@ -48,7 +42,8 @@ export class TracedStack {
   }
 
   startGateway(environment: Environment = {}): Promise<GatewayProcess> {
-    return startTraced(this.stack, this.collector, environment);
+    const exporter = { OTEL_EXPORTER_OTLP_ENDPOINT: this.collector.url, OTEL_BSP_SCHEDULE_DELAY: '50' };
+    return this.stack.gatewayProcess({ ...exporter, CACHE_TTL_MS: '60000', ...environment });
   }
 
   async read({ url }: { url: string }, headers: Readonly<Record<string, string>> = {}) {
@@ -56,29 +51,12 @@ export class TracedStack {
     return { ...response, traceId: response.headers.get('x-trace-id') ?? '' };
   }
 
-  /** The spans of a trace once its server span has arrived. Only background work ends later. */
-  async waitForSpans(traceId: string): Promise<CollectedSpan[]> {
-    await until(() => this.collector.findSpans(traceId).some(({ kind }) => kind === SERVER));
-    return this.collector.findSpans(traceId);
-  }
-
-  /** The sum of all series of the gateway whose line contains these texts. */
-  async count(...texts: string[]): Promise<number> {
-    const scraped = await (await fetch(`${this.gateway.operationsUrl}/metrics`)).text();
-    const lines = scraped.split('\n').filter((line) => texts.every((text) => line.includes(text)));
-    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  /** The spans of a trace once its server span has arrived, and that server span. Only background work ends later. */
+  async waitForSpans(traceId: string): Promise<{ spans: CollectedSpan[]; server: CollectedSpan }> {
+    const server = await until(() => this.collector.findSpans(traceId).find(({ kind }) => kind === SERVER));
+    return { spans: this.collector.findSpans(traceId), server };
   }
 }
-
-function startTraced(stack: Stack, { url }: Collector, environment: Environment): Promise<GatewayProcess> {
-  const defaults = { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_BSP_SCHEDULE_DELAY: '50', CACHE_TTL_MS: '60000' };
-  return stack.gatewayProcess({ ...defaults, ...environment });
-}
-
-export const findServerSpan = (spans: CollectedSpan[]) => spans.find(({ kind }) => kind === SERVER) as CollectedSpan;
-
-export const eventAttributes = ({ events }: CollectedSpan) =>
-  Object.fromEntries(events.map(({ name, attributes }) => [name, attributes]));
 
 export const isRedisCall = ({ attributes }: CollectedSpan) => attributes['db.system.name'] === 'redis';
 

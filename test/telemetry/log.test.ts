@@ -1,6 +1,8 @@
+import { WriteStream } from 'node:tty';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { createLog, writeFields } from '../../src/telemetry/log.ts';
+import { terminalDestination } from '../../src/telemetry/terminal-log.ts';
 
 const fields = {
   trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
@@ -12,16 +14,14 @@ const fields = {
 
 function collect() {
   const lines: string[] = [];
-  const destination = { write: (line: string) => void lines.push(line) };
-  return { lines, destination };
+  return { lines, destination: { write: (line: string) => void lines.push(line) } };
 }
 
-/** Two lines that may be written in different milliseconds. */
-const withoutTime = (line: string | undefined) => line?.replace(/"time":"\d{4}-\d\d-\d\dT[\d:.]{12}Z"/, '"time":""');
-
-test('a line of writeFields has exactly the form of a line of pino', () => {
+test('a line of writeFields has exactly the form of a line of pino, and follows changes of the level', () => {
   const { lines, destination } = collect();
   const log = createLog({ LOG_LEVEL: 'info' }, destination);
+  // Two lines may be written in different milliseconds.
+  const withoutTime = (line: string) => line.replace(/"time":"\d{4}-\d\d-\d\dT[\d:.]{12}Z"/, '"time":""');
   for (const level of ['info', 'warn', 'error'] as const) {
     log[level](fields, 'request completed');
     writeFields(log, level, fields, 'request completed');
@@ -29,19 +29,23 @@ test('a line of writeFields has exactly the form of a line of pino', () => {
     expect(byUs).toBe(byPino);
     expect(byUs).toMatch(/^\{"level":"\w+","time":"","service":"campaign-gateway","pid":\d+,"trace_id":/);
   }
-});
-
-test('writeFields follows changes of the log level', () => {
-  const { lines, destination } = collect();
-  const log = createLog({ LOG_LEVEL: 'warn' }, destination);
+  log.level = 'warn';
   writeFields(log, 'info', fields, 'dropped');
-  log.level = 'info';
-  writeFields(log, 'info', fields, 'written');
-  expect(lines.map((line) => JSON.parse(line).msg)).toEqual(['written']);
+  expect(lines).toHaveLength(6);
 });
 
 test('writeFields works with a logger that createLog did not make', () => {
   const { lines, destination } = collect();
   writeFields(pino({ base: null }, destination), 'warn', fields, 'request completed');
   expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 40, status: 502, msg: 'request completed' }]);
+});
+
+test('no value in a line can control the terminal', () => {
+  const { lines, destination } = collect();
+  const terminal = Object.assign(Object.create(WriteStream.prototype), { ...destination, hasColors: () => false });
+  const attacks = ['\u001b]0;title\u0007', '\u009b31m', 'two\nlines', '\u202eright to left', '\u007f'];
+  const line = { time: '2026-01-01T00:00:00.000Z', level: 'warn', msg: 'failed', cause: attacks };
+  terminalDestination(terminal).write(`${JSON.stringify(line)}\n`);
+  expect(lines[0]).toMatch(/^\P{C}+\n$/u);
+  expect(lines[0]).toContain('\\u001b]0;title');
 });

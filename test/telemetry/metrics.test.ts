@@ -1,13 +1,15 @@
-import { connect } from 'node:net';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { connect, type Socket } from 'node:net';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { GatewayProcess } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
-import { readValue, type Scrape, scrapeFrom, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
+import { listSeries, readSeries, readValue, type Scrape, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
-import { deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 let stack: Stack;
+
 beforeAll(async () => {
   stack = await Stack.start();
 });
@@ -16,200 +18,196 @@ beforeEach(() => {
   stack.upstream.respond = respondWithCampaign;
 });
 
-const route = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
-
-const requests = (scrape: Scrape, labels: Record<string, string>) =>
-  readValue(scrape, 'campaign_gateway_requests_total', labels);
-
+const ROUTE = '/v1/accounts/{accountGroupId}/campaigns/{campaignId}';
 const total = (scrape: Scrape) => sumSeries(scrape, 'campaign_gateway_requests_total');
 
-test('GET /metrics on the operations listener counts cache outcomes and shows the size of the cache', async () => {
-  const gateway = await stack.gatewayProcess({ CACHE_TTL_MS: '60000' });
-  const key = await stack.key();
-  // A gateway that has just started may miss more than once before it caches.
-  const outcomes = new Map<string, number>();
-  await until(async () => {
-    const { headers } = await get(gateway.url + campaignPath, { 'x-api-key': key });
-    const outcome = headers.get('cache-status')?.startsWith('campaign-gateway; hit') ? 'hit' : 'miss';
-    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-    return (outcomes.get('hit') ?? 0) >= 3;
-  });
-  const name = 'campaign_gateway_cache_reads_total';
-  const scrape = await scrapeUntil(gateway, (scraped) =>
-    [...outcomes].every(([outcome, count]) => readValue(scraped, name, { outcome }) === count),
-  );
-  expect(scrape.get(name)).toMatchObject({ type: 'counter', help: expect.stringContaining('cache') });
-  expect(readValue(scrape, 'campaign_gateway_cache_entries')).toBe(1);
-  expect(readValue(scrape, 'campaign_gateway_cache_bytes')).toBeGreaterThan(100);
-  expect((await fetch(`${gateway.operationsUrl}/metrics`, { method: 'POST' })).status).toBe(405);
-  expect((await get(`${gateway.url}/metrics`)).status).toBe(404);
-});
+const read = ({ url }: GatewayProcess, key: string, campaign = 'cmp_1') =>
+  get(`${url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': key });
 
-test('metrics show the circuit, requests in flight, and the outcome of each upstream read and attempt', async () => {
-  const gateway = await stack.gatewayProcess({
-    CAMPAIGN_SERVICE_BREAKER_FAILURES: '3',
-    CAMPAIGN_SERVICE_TIMEOUT_MS: '200',
-    CAMPAIGN_SERVICE_RETRIES: '0',
-  });
-  const key = await stack.key();
-  const read = () => get(gateway.url + campaignPath, { 'x-api-key': key });
-  const circuit = (scrape: Scrape) =>
-    ['closed', 'open', 'half_open'].map((state) => readValue(scrape, 'campaign_gateway_upstream_circuit', { state }));
-  await read();
-  stack.upstream.respond = respondWithJson({}, 410);
-  await read();
-  expect(circuit(await scrapeFrom(gateway))).toEqual([1, 0, 0]);
-  stack.upstream.respond = respondWithJson({}, 500);
-  for (let i = 0; i < 2; i++) await read();
-  const held = deferredResponse();
-  stack.upstream.respond = held;
-  await read();
-  await read();
-  const scrape = await scrapeUntil(gateway, (scraped) => total(scraped) === 6);
-  held.open();
-  expect(circuit(scrape)).toEqual([0, 1, 0]);
-  expect(readValue(scrape, 'campaign_gateway_upstream_requests_in_flight')).toBe(0);
-  expect(readValue(scrape, 'campaign_gateway_upstream_requests_queued')).toBe(0);
-  const reads = scrape.get('campaign_gateway_upstream_reads_total')?.samples ?? [];
-  expect(Object.fromEntries(reads.map(({ labels, value }) => [labels['outcome'], value]))).toEqual({
-    found: 1,
-    not_found: 1,
-    status: 2,
-    timeout: 1,
-    circuit_open: 1,
-  });
-  const server = { server_address: '127.0.0.1', server_port: new URL(stack.upstream.url).port };
-  const attempts = (labels: Record<string, string>) =>
-    readValue(scrape, 'http_client_request_duration_seconds', { http_request_method: 'GET', ...server, ...labels });
-  expect(attempts({ http_response_status_code: '200' })).toBe(1);
-  expect(attempts({ http_response_status_code: '410' })).toBe(1);
-  expect(attempts({ http_response_status_code: '500', error_type: 'status' })).toBe(2);
-  expect(attempts({ error_type: 'timeout' })).toBe(1);
-  const duration = { http_route: route, http_response_status_code: '502' };
-  const countRequests = (error_type: string) =>
-    readValue(scrape, 'http_server_request_duration_seconds', { ...duration, error_type });
-  expect(['status', 'timeout', 'circuit_open'].map(countRequests)).toEqual([2, 1, 1]);
-});
+function open({ url }: GatewayProcess): Socket {
+  const { hostname, port } = new URL(url);
+  return connect(Number(port), hostname)
+    .on('error', () => {})
+    .resume();
+}
 
-test('each request counts once with status, code and reason, including those that the HTTP parser rejects', async () => {
-  const gateway = await stack.gatewayProcess();
-  const key = await stack.key();
-  await get(gateway.url + campaignPath, { 'x-api-key': key });
-  await get(gateway.url + campaignPath);
-  await get(`${gateway.url}/nowhere`);
-  await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
-  const held = deferredResponse();
-  stack.upstream.respond = held;
-  const before = stack.upstream.requests.length;
-  const { hostname, port } = new URL(gateway.url);
-  const client = connect(Number(port), hostname);
-  client.write(`GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\n\r\n`);
-  await until(() => stack.upstream.requests.length > before);
-  client.destroy();
-  const scrape = await scrapeUntil(gateway, (scraped) => total(scraped) === 5);
-  held.open();
-  expect(requests(scrape, { status: '200' })).toBe(1);
-  expect(
-    scrape.get('campaign_gateway_requests_total')?.samples.find(({ labels }) => labels['status'] === '200'),
-  ).toEqual({ name: 'campaign_gateway_requests_total', labels: { status: '200' }, value: 1 });
-  expect(requests(scrape, { status: '401', code: 'UNAUTHORIZED', reason: 'missing' })).toBe(1);
-  expect(requests(scrape, { status: '404', code: 'NOT_FOUND', reason: 'route' })).toBe(1);
-  expect(requests(scrape, { status: '400', code: 'VALIDATION_ERROR', reason: 'http' })).toBe(1);
-  expect(requests(scrape, { status: '499' })).toBe(1);
-  const durations = scrape.get('http_server_request_duration_seconds');
-  expect(durations).toMatchObject({ type: 'histogram' });
-  const ok = { http_request_method: 'GET', http_route: route, http_response_status_code: '200', url_scheme: 'http' };
-  expect(durations?.samples.find(({ name }) => name.endsWith('_count'))?.labels).toEqual(ok);
-  const bounds = durations?.samples.filter(({ name }) => name.endsWith('_bucket')).map(({ labels }) => labels['le']);
-  expect(bounds?.slice(0, 4)).toEqual(['0.0005', '0.001', '0.0025', '0.005']);
-  // A request without a route has no http_route label. A request that the parser rejects has no duration.
-  const counts = durations?.samples.filter(({ name }) => name.endsWith('_count')) ?? [];
-  expect(counts.filter(({ labels }) => !('http_route' in labels)).map(({ value }) => value)).toEqual([1]);
-  expect(counts.reduce((sum, { value }) => sum + value, 0)).toBe(4);
-});
+describe('a scrape counts', () => {
+  let gateway: GatewayProcess;
+  let scrape: Scrape;
+  let misses = 0;
 
-test('dropped connections are counted by reason: above MAX_CONNECTIONS per process, or too much pipelining', async () => {
-  const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3', WORKERS: '2' });
-  const dropped = (scrape: Scrape) =>
-    Object.fromEntries(
-      (scrape.get('campaign_gateway_connections_dropped_total')?.samples ?? []).map(({ labels, value }) => [
-        labels['reason'],
-        value,
-      ]),
+  beforeAll(async () => {
+    gateway = await stack.gatewayProcess({
+      CACHE_TTL_MS: '60000',
+      CAMPAIGN_SERVICE_BREAKER_FAILURES: '3',
+      CAMPAIGN_SERVICE_TIMEOUT_MS: '500',
+      CAMPAIGN_SERVICE_RETRIES: '0',
+      AUTH_FAILURE_LIMIT: '2/3600s',
+    });
+    const [key, limited] = [await stack.key(), await stack.key({ rateLimits: ['2/3600s'] })];
+    // A gateway that has just started may miss more than once before it caches.
+    const isHit = async () => (await read(gateway, key)).headers.get('cache-status')?.includes('; hit');
+    for (; !(await isHit()); ) misses++;
+    for (let i = 0; i < 4; i++) await read(gateway, limited);
+    for (let i = 0; i < 4; i++) await read(gateway, makeKey().key);
+    await get(gateway.url + campaignPath);
+    await get(`${gateway.url}/nowhere`);
+    await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
+    stack.upstream.respond = respondWithJson({}, 410);
+    await read(gateway, key, 'cmp_gone');
+    stack.upstream.respond = () => {}; // Never responds.
+    const before = stack.upstream.requests.length;
+    const client = open(gateway);
+    client.write(`GET ${campaignPath}_left HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\n\r\n`);
+    await until(() => stack.upstream.requests.length > before);
+    client.destroy();
+    await scrapeUntil(
+      gateway,
+      (scraped) => readValue(scraped, 'campaign_gateway_requests_total', { status: '499' }) === 1,
     );
-  await scrapeUntil(gateway, (scraped) => dropped(scraped)['max_connections'] === 0);
-  const { hostname, port } = new URL(gateway.url);
-  const sockets = Array.from({ length: 20 }, () =>
-    connect(Number(port), hostname)
-      .on('error', () => {})
-      .resume(),
-  );
-  const closed = () => sockets.filter((socket) => socket.closed).length;
-  await until(() => closed() >= 14); // More if a busy worker gets fewer connections than its maximum.
-  await scrapeUntil(gateway, (scraped) => dropped(scraped)['max_connections'] === closed());
-  const open = sockets.find(({ closed }) => !closed);
-  open?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
+    stack.upstream.respond = respondWithJson({}, 500);
+    for (let i = 0; i < 2; i++) await read(gateway, key, 'cmp_failing');
+    stack.upstream.respond = () => {};
+    await read(gateway, key, 'cmp_timeout');
+    await read(gateway, key, 'cmp_circuit');
+    scrape = await scrapeUntil(gateway, (scraped) => total(scraped) === misses + 18);
+  });
+
+  const series = (name: string) => readSeries(scrape, name);
+
+  test('each request once with status, code and reason, including those that the HTTP parser rejects', () => {
+    expect(series('campaign_gateway_requests_total')).toEqual({
+      '200': misses + 3,
+      '401 UNAUTHORIZED missing': 1,
+      '401 UNAUTHORIZED unknown': 2,
+      '400 VALIDATION_ERROR http': 1,
+      '404 NOT_FOUND route': 1,
+      '404 NOT_FOUND document': 1,
+      '429 RATE_LIMITED key_limit': 2,
+      '429 RATE_LIMITED failed_keys_unknown': 2,
+      '499': 1,
+      '502 UPSTREAM_ERROR status': 2,
+      '502 UPSTREAM_ERROR timeout': 1,
+      '502 UPSTREAM_ERROR circuit_open': 1,
+    });
+  });
+
+  test('the duration of each request that was parsed, by method, route, status and error', () => {
+    const durations = scrape.get('http_server_request_duration_seconds');
+    expect(durations?.type).toBe('histogram');
+    const bounds = durations?.samples.filter(({ name }) => name.endsWith('_bucket')).map(({ labels }) => labels['le']);
+    expect(bounds?.slice(0, 4)).toEqual(['0.0005', '0.001', '0.0025', '0.005']);
+    expect(series('http_server_request_duration_seconds')).toEqual({
+      [`GET ${ROUTE} 200 http`]: misses + 3,
+      [`GET ${ROUTE} 401 http`]: 3,
+      [`GET ${ROUTE} 404 http`]: 1,
+      'GET 404 http': 1, // Without a route.
+      [`GET ${ROUTE} 429 http`]: 4,
+      [`GET ${ROUTE} 499 http`]: 1,
+      [`GET ${ROUTE} 502 http status`]: 2,
+      [`GET ${ROUTE} 502 http timeout`]: 1,
+      [`GET ${ROUTE} 502 http circuit_open`]: 1,
+    });
+  });
+
+  test('the outcome of each read from the campaign service, the duration of each attempt, and the circuit', () => {
+    expect(series('campaign_gateway_upstream_reads_total')).toEqual({
+      found: misses,
+      not_found: 1,
+      abandoned: 1,
+      status: 2,
+      timeout: 1,
+      circuit_open: 1,
+    });
+    const server = new URL(stack.upstream.url).host.replace(':', ' ');
+    expect(series('http_client_request_duration_seconds')).toEqual({
+      [`GET ${server} 200`]: misses,
+      [`GET ${server} 410`]: 1,
+      [`GET ${server} abandoned`]: 1,
+      [`GET ${server} 500 status`]: 2,
+      [`GET ${server} timeout`]: 1,
+    });
+    expect(series('campaign_gateway_upstream_circuit')).toEqual({ closed: 0, open: 1, half_open: 0 });
+    expect(readValue(scrape, 'campaign_gateway_upstream_requests_in_flight')).toBe(0);
+    expect(readValue(scrape, 'campaign_gateway_upstream_requests_queued')).toBe(0);
+  });
+
+  test('cache outcomes, the size of the cache, rate-limit decisions and key lookups', () => {
+    expect(series('campaign_gateway_cache_reads_total')).toEqual({ hit: 3, miss: misses + 5 });
+    expect(readValue(scrape, 'campaign_gateway_cache_entries')).toBe(2);
+    expect(readValue(scrape, 'campaign_gateway_cache_bytes')).toBeGreaterThan(100);
+    expect(series('campaign_gateway_rate_limit_decisions_total')).toMatchObject({
+      'key limited redis': 1,
+      'key limited memory': 1,
+      'address allowed redis': 2,
+      'address limited redis': 1,
+      'address limited memory': 1,
+    });
+    expect(series('campaign_gateway_key_lookups_total')).toMatchObject({ found: 2, unknown: 4 });
+    expect(readValue(scrape, 'campaign_gateway_instances')).toBe(1);
+  });
+});
+
+test('dropped connections are counted by reason: above MAX_CONNECTIONS, or too much pipelining', async () => {
+  const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3' });
+  const dropped = (scrape: Scrape) => readSeries(scrape, 'campaign_gateway_connections_dropped_total');
+  const sockets = Array.from({ length: 20 }, () => open(gateway));
+  await until(() => sockets.filter(({ closed }) => closed).length === 17);
+  await scrapeUntil(gateway, (scraped) => dropped(scraped)['max_connections'] === 17);
+  sockets.find(({ closed }) => !closed)?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
   const scrape = await scrapeUntil(gateway, (scraped) => dropped(scraped)['pipelining'] === 1);
-  expect(dropped(scrape)).toEqual({ max_connections: expect.any(Number), pipelining: 1, stalled_reader: 0 });
+  expect(dropped(scrape)).toEqual({ max_connections: 17, pipelining: 1, stalled_reader: 0 });
   for (const socket of sockets) socket.destroy();
 });
 
-test('rate-limit decisions count by subject, outcome and source, key lookups by outcome', async () => {
-  const gateway = await stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '2/3600s' });
-  const key = await stack.key({ rateLimits: ['2/3600s'] });
-  for (let i = 0; i < 4; i++) await get(gateway.url + campaignPath, { 'x-api-key': key });
-  for (let i = 0; i < 4; i++) await get(gateway.url + campaignPath, { 'x-api-key': makeKey().key });
-  const scrape = await scrapeUntil(gateway, (scraped) => total(scraped) === 8);
-  const decisions = (subject: string, outcome: string, source: string) =>
-    readValue(scrape, 'campaign_gateway_rate_limit_decisions_total', { subject, outcome, source });
-  for (const subject of ['key', 'address']) {
-    expect(decisions(subject, 'allowed', 'redis')).toBe(2);
-    expect(decisions(subject, 'limited', 'redis')).toBe(1);
-    expect(decisions(subject, 'limited', 'memory')).toBe(1);
-  }
-  const lookups = (outcome: string) => readValue(scrape, 'campaign_gateway_key_lookups_total', { outcome });
-  expect(['found', 'cached', 'unknown', 'stale', 'failed'].map(lookups)).toEqual([1, 3, 4, undefined, undefined]);
+test('Redis metrics show calls by name and the state, and count no call while Redis is down', async () => {
+  const gateway = await stack.gatewayProcess({ KEY_CACHE_TTL_MS: '0', REDIS_TIMEOUT_MS: '500' });
+  const key = await stack.key();
+  await read(gateway, key);
+  const state = (scrape: Scrape) => readSeries(scrape, 'campaign_gateway_redis_state');
+  const calls = (scrape: Scrape) => readSeries(scrape, 'db_client_operation_duration_seconds');
+  const up = await scrapeUntil(gateway, (scraped) => total(scraped) === 1);
+  expect(state(up)).toEqual({ up: 1, degraded: 0, down: 0 });
+  expect(calls(up)).toMatchObject({ 'redis consumeRateLimit': 1, 'redis HGETALL': 1 });
+  stack.redis.freeze();
+  const down = await scrapeUntil(gateway, (scraped) => state(scraped)['down'] === 1);
+  // A command exceeds its timeout, or the silent connection is closed first.
+  expect(Object.keys(calls(down)).some((labels) => labels.split(' ').length === 3)).toBe(true);
+  expect((await read(gateway, key)).status).toBe(200);
+  expect((await read(gateway, makeKey().key)).status).toBe(500);
+  const after = await scrapeUntil(gateway, (scraped) => total(scraped) === 3);
+  expect(readSeries(after, 'campaign_gateway_rate_limit_decisions_total')).toMatchObject({ 'key allowed fallback': 1 });
+  expect(readSeries(after, 'campaign_gateway_key_lookups_total')).toEqual({ found: 1, stale: 1, failed: 1 });
+  expect(calls(after)).toMatchObject({ 'redis consumeRateLimit': 1, 'redis HGETALL': 1 });
+  stack.redis.thaw();
 });
 
-test('Redis metrics show calls by name, the state and live processes, and count no call while Redis is down', async () => {
-  const own = await Stack.start();
-  try {
-    const gateway = await own.gatewayProcess({ KEY_CACHE_TTL_MS: '0' });
-    const key = await own.key();
-    const read = (apiKey: string) => get(gateway.url + campaignPath, { 'x-api-key': apiKey });
-    await read(key);
-    const states = (scrape: Scrape) =>
-      ['up', 'degraded', 'down'].map((state) => readValue(scrape, 'campaign_gateway_redis_state', { state }));
-    const calls = (scrape: Scrape, db_operation_name: string) =>
-      scrape
-        .get('db_client_operation_duration_seconds')
-        ?.samples.filter(
-          ({ name, labels }) => name.endsWith('_count') && labels['db_operation_name'] === db_operation_name,
-        )
-        .map(({ labels, value }) => [labels['db_system_name'], labels['error_type'], value]);
-    const up = await scrapeUntil(gateway, (scraped) => total(scraped) === 1);
-    expect(states(up)).toEqual([1, 0, 0]);
-    expect(readValue(up, 'campaign_gateway_instances')).toBe(1);
-    expect(calls(up, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
-    expect(calls(up, 'HGETALL')).toEqual([['redis', undefined, 1]]);
-    own.redis.freeze();
-    await until(async () => states(await scrapeFrom(gateway))[2] === 1);
-    const down = await scrapeFrom(gateway);
-    // A command exceeds its timeout, or the silent connection is closed first.
-    const failedCalls = down
-      .get('db_client_operation_duration_seconds')
-      ?.samples.filter(({ name, labels }) => name.endsWith('_count') && labels['error_type'] !== undefined);
-    expect(failedCalls?.length).toBeGreaterThan(0);
-    expect((await read(key)).status).toBe(200);
-    expect((await read(makeKey().key)).status).toBe(500);
-    const after = await scrapeUntil(gateway, (scraped) => total(scraped) === 3);
-    const fallbackDecision = { subject: 'key', outcome: 'allowed', source: 'fallback' };
-    expect(readValue(after, 'campaign_gateway_rate_limit_decisions_total', fallbackDecision)).toBe(1);
-    const lookups = (outcome: string) => readValue(after, 'campaign_gateway_key_lookups_total', { outcome });
-    expect(['found', 'stale', 'failed'].map(lookups)).toEqual([1, 1, 1]);
-    expect(calls(after, 'consumeRateLimit')).toEqual([['redis', undefined, 1]]);
-    expect(calls(after, 'HGETALL')).toEqual([['redis', undefined, 1]]);
-  } finally {
-    await own.stop();
-  }
+test('clients control no label value and can create no series', async () => {
+  const gateway = await stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '1000/1s' });
+  const key = await stack.key({ rateLimits: ['100000/1s'] });
+  const headers = { 'x-api-key': key, 'x-forwarded-for': '127.0.0.2' };
+  const methods = ['GET', 'DELETE', 'PROPFIND', 'MKCOL', 'M-SEARCH', 'NONSENSE'];
+  const clientValues = [key.split('_')[1] ?? '', 'ag_1', 'MKCOL', 'PROPFIND', 'M-SEARCH', '127.0.0.2'];
+  const sendAll = async (id: string) => {
+    const other = makeKey().key;
+    clientValues.push(id, other.split('_')[1] ?? '');
+    await get(`${gateway.url}/v1/accounts/ag_1/campaigns/${id}`, headers);
+    await get(`${gateway.url}/v1/accounts/${id}/campaigns/c`, headers);
+    await get(`${gateway.url}/${id}`, headers);
+    await read(gateway, other);
+    for (const method of methods) {
+      await exchangeBytes(gateway.url, `${method} /${id} HTTP/1.1\r\nHost: ${id}\r\nConnection: close\r\n\r\n`);
+    }
+  };
+  await sendAll('choice0');
+  const before = await scrapeUntil(gateway, (scraped) => total(scraped) === 10);
+  await Promise.all(Array.from({ length: 30 }, (_, i) => sendAll(`choice${i + 1}`)));
+  const after = await scrapeUntil(gateway, (scraped) => total(scraped) === 310);
+  // Periodic Redis calls of the gateway may add series.
+  const requestSeries = (scrape: Scrape) => listSeries(scrape).filter((series) => !series.startsWith('db_'));
+  expect(requestSeries(after).sort()).toEqual(requestSeries(before).sort());
+  const values = listSeries(after).join('\n');
+  for (const text of clientValues) expect(values).not.toContain(text);
+  const otherMethods = { http_request_method: '_OTHER', http_response_status_code: '404' };
+  expect(readValue(after, 'http_server_request_duration_seconds', otherMethods)).toBe(3 * 31);
 });

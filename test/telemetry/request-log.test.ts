@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -8,21 +8,20 @@ import { until } from '../helpers/wait.ts';
 let stack: Stack;
 let gateway: RunningGateway;
 let key: string;
+let expired: string;
 
 beforeAll(async () => {
   stack = await Stack.start();
   gateway = await stack.gateway({ CAMPAIGN_SERVICE_TOKEN: 'hunter2-token', LOG_LEVEL: 'trace', TRUST_PROXY: 'true' });
-  key = await stack.key();
+  [key, expired] = [await stack.key(), await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' })];
 });
 afterAll(() => stack.stop());
-beforeEach(() => {
-  stack.upstream.respond = respondWithCampaign;
-});
 
 const findLine = (traceId: string | null) =>
   until(() => gateway.log.find((line) => line.msg === 'request completed' && line['trace_id'] === traceId));
 
 test('a request is one log line with identifiers, status, durations and client address', async () => {
+  stack.upstream.respond = respondWithCampaign;
   const { body } = await get(gateway.url + campaignPath, { 'x-api-key': key });
   expect(await findLine(body.traceId)).toMatchObject({
     level: 'info',
@@ -42,30 +41,16 @@ test('a request is one log line with identifiers, status, durations and client a
 });
 
 test.each([
-  ['401', '/v1/accounts/ag_1/campaigns/c', {}, { status: 401, code: 'UNAUTHORIZED', reason: 'missing', level: 'info' }],
-  [
-    '403',
-    '/v1/accounts/ag_2/campaigns/c',
-    undefined,
-    { status: 403, code: 'FORBIDDEN', reason: 'account_group', level: 'info' },
-  ],
-  ['404', '/nowhere', undefined, { status: 404, code: 'NOT_FOUND', reason: 'route', level: 'info' }],
-  [
-    '400',
-    '/v1/accounts/ag_1/campaigns/c.d',
-    undefined,
-    { status: 400, code: 'VALIDATION_ERROR', reason: 'parameters', level: 'info' },
-  ],
-] as const)('the log line of a %s has its reason', async (_status, path, headers, line) => {
-  const { body } = await get(gateway.url + path, headers ?? { 'x-api-key': key });
-  expect(await findLine(body.traceId)).toMatchObject(line);
-});
-
-test('the reason of a 401 is in the log, not in the response', async () => {
-  const expired = await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' });
-  const { body, text } = await get(gateway.url + campaignPath, { 'x-api-key': expired });
-  expect(text).not.toContain('expired');
-  expect(await findLine(body.traceId)).toMatchObject({ reason: 'expired' });
+  ['/v1/accounts/ag_1/campaigns/c', '', 401, 'UNAUTHORIZED', 'missing'],
+  ['/v1/accounts/ag_1/campaigns/c', 'expired', 401, 'UNAUTHORIZED', 'expired'],
+  ['/v1/accounts/ag_2/campaigns/c', 'valid', 403, 'FORBIDDEN', 'account_group'],
+  ['/nowhere', 'valid', 404, 'NOT_FOUND', 'route'],
+  ['/v1/accounts/ag_1/campaigns/c.d', 'valid', 400, 'VALIDATION_ERROR', 'parameters'],
+])('the log line of %s with %j key is a %i %s with the reason %s', async (path, kind, status, code, reason) => {
+  const presented = { '': '', expired, valid: key }[kind] ?? '';
+  const { body, text } = await get(gateway.url + path, { 'x-api-key': presented });
+  expect(await findLine(body.traceId)).toMatchObject({ level: 'info', status, code, reason });
+  if (status === 401) expect(text).not.toContain(reason === 'expired' ? 'expired' : 'missing_key');
 });
 
 test('a request that the HTTP parser rejects is logged', async () => {
@@ -75,8 +60,8 @@ test('a request that the HTTP parser rejects is logged', async () => {
 });
 
 test('a campaign served stale because of a failure is logged as a warning with the reason', async () => {
-  const caching = { CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
-  const cached = await stack.gateway(caching);
+  stack.upstream.respond = respondWithCampaign;
+  const cached = await stack.gateway({ CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' });
   const read = () => get(`${cached.url}${campaignPath}2`, { 'x-api-key': key });
   await read();
   stack.upstream.respond = respondWithJson({}, 500);
@@ -89,15 +74,6 @@ test('a campaign served stale because of a failure is logged as a warning with t
 });
 
 test('keys, tokens, headers, queries and upstream bodies are never logged, at any level', async () => {
-  const secrets = [
-    'hunter2-cookie',
-    'hunter2-query',
-    'hunter2-header',
-    'hunter2-agent',
-    'hunter2-address',
-    'hunter2-path',
-    'hunter2-upstream',
-  ];
   const headers = {
     cookie: 'hunter2-cookie',
     'x-custom': 'hunter2-header',
@@ -106,16 +82,12 @@ test('keys, tokens, headers, queries and upstream bodies are never logged, at an
   };
   const invalidKey = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
   stack.upstream.respond = respondWithJson({ error: 'hunter2-upstream' }, 500);
-  const traceIds = [];
   for (const path of [campaignPath, '/v1/accounts/ag_1/campaigns/hunter2-path.x', '/hunter2-path']) {
-    for (const presentedKey of [key, invalidKey, `hunter2-key-${key}`]) {
-      traceIds.push(
-        (await get(`${gateway.url}${path}?q=hunter2-query`, { ...headers, 'x-api-key': presentedKey })).body.traceId,
-      );
+    for (const presented of [key, invalidKey, `hunter2-key-${key}`]) {
+      const url = `${gateway.url}${path}?q=hunter2-query`;
+      await findLine((await get(url, { ...headers, 'x-api-key': presented })).body.traceId);
     }
   }
-  for (const traceId of traceIds) await findLine(traceId);
   const log = JSON.stringify(gateway.log);
-  for (const secret of [...secrets, 'hunter2-token', 'hunter2-key', key, invalidKey, key.slice(21)])
-    expect(log).not.toContain(secret);
+  for (const secret of ['hunter2', key, invalidKey, key.slice(21)]) expect(log).not.toContain(secret);
 });

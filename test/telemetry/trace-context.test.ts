@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { randomHex } from '../../src/telemetry/trace-context.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, parseResponses } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -22,9 +21,8 @@ async function send(at: RunningGateway, ...lines: string[]) {
   const [response] = parseResponses(await exchangeBytes(at.url, `GET ${campaignPath} HTTP/1.1\r\n${head}\r\n\r\n`));
   const forwarded = stack.upstream.requests.at(-1)?.headers;
   const [version, traceId, spanId, flags] = String(forwarded?.['traceparent']).split('-');
-  expect(response?.status).toBe(200);
+  expect(response).toMatchObject({ status: 200, headers: { 'x-trace-id': traceId } });
   expect(JSON.parse(response?.body ?? '').traceId).toBe(traceId);
-  expect(response?.headers['x-trace-id']).toBe(traceId);
   expect(version).toBe('00');
   return { traceId, spanId, flags, tracestate: forwarded?.['tracestate'] };
 }
@@ -55,74 +53,53 @@ test.each([
   ['in upper case', `00-${TRACE.toUpperCase()}-${SPAN}-01`],
   ['too short', `00-${TRACE.slice(1)}-${SPAN}-01`],
   ['too long', `00-${TRACE}0-${SPAN}-01`],
-  ['with letters beyond f', `00-${TRACE.replace('b', 'g')}-${SPAN}-01`],
   ['without flags', `00-${TRACE}-${SPAN}`],
-  ['with one digit of flags', `00-${TRACE}-${SPAN}-1`],
   ['repeated in one header', `00-${TRACE}-${SPAN}-01, 00-${TRACE}-${SPAN}-01`],
-  ['arbitrary text', "'; DROP TABLE traces; --"],
+  ['repeated in two headers', `00-${TRACE}-${SPAN}-01\r\ntraceparent: 00-${TRACE}-${SPAN}-01`],
 ])('a traceparent that is %s is ignored with its tracestate, and a random trace starts', async (_what, traceparent) => {
   const { traceId, flags, tracestate } = await send(gateway, `traceparent: ${traceparent}`, 'tracestate: a=1');
   expect(traceId).toMatch(/^[0-9a-f]{32}$/);
   expect(traceId).not.toBe(TRACE);
-  expect(flags).toBe('02');
-  expect(tracestate).toBeUndefined();
-});
-
-test('two traceparent headers are ignored', async () => {
-  const line = `traceparent: 00-${TRACE}-${SPAN}-01`;
-  expect((await send(gateway, line, line)).traceId).not.toBe(TRACE);
+  expect([flags, tracestate]).toEqual(['02', undefined]);
 });
 
 test('only a trusted caller sets the sampled flag; the random flag is forwarded, unknown flags are dropped', async () => {
-  const forwardedFlags = async (at: RunningGateway, flags: string) =>
-    (await send(at, `traceparent: 00-${TRACE}-${SPAN}-${flags}`)).flags;
-  expect([
-    await forwardedFlags(gateway, '01'),
-    await forwardedFlags(gateway, '03'),
-    await forwardedFlags(gateway, 'ff'),
-  ]).toEqual(['00', '02', '02']);
-  expect([
-    await forwardedFlags(trusting, '01'),
-    await forwardedFlags(trusting, '03'),
-    await forwardedFlags(trusting, 'fd'),
-  ]).toEqual(['01', '03', '01']);
+  const forwardedFlags = async (at: RunningGateway, flags: readonly string[]) => {
+    const forwarded = [];
+    for (const sent of flags) forwarded.push((await send(at, `traceparent: 00-${TRACE}-${SPAN}-${sent}`)).flags);
+    return forwarded;
+  };
+  expect(await forwardedFlags(gateway, ['01', '03', 'ff'])).toEqual(['00', '02', '02']);
+  expect(await forwardedFlags(trusting, ['00', '01', '03', 'fd'])).toEqual(['00', '01', '03', '01']);
 });
 
-const members = (count: number) => Array.from({ length: count }, (_, i) => `k${i}=v`);
+const members = (count: number) => Array.from({ length: count }, (_, i) => `k${i}=v`).join(',');
+const longest = `${'k'.repeat(256)}=${'v'.repeat(256)}`;
+const allowedCharacters = '0a_-*/@z=1,tenant@system=!"#$%&()*+-./:;<>?@[]^_`{|}~ x';
 
 test.each([
-  ['one member', ['a=1'], 'a=1'],
-  ['several members, spaces and empty members', ['a=1 , ,b=2,,\tc=3'], 'a=1,b=2,c=3'],
-  ['several headers, in order', ['a=1', 'b=2,c=3'], 'a=1,b=2,c=3'],
-  ['keys of all allowed characters', ['0a_-*/@z=1,tenant@system=2'], '0a_-*/@z=1,tenant@system=2'],
-  ['values of all allowed characters', ['a=!"#$%&()*+-./:;<>?@[]^_`{|}~ x'], 'a=!"#$%&()*+-./:;<>?@[]^_`{|}~ x'],
-  ['the longest key and value', [`${'k'.repeat(256)}=${'v'.repeat(256)}`], `${'k'.repeat(256)}=${'v'.repeat(256)}`],
-  ['a duplicate key', ['a=1,b=2,a=3'], 'a=1,b=2,a=3'],
-  ['32 members', [members(32).join(',')], members(32).join(',')],
-])('a tracestate with %s is forwarded', async (_what, headers, forwarded) => {
-  const lines = headers.map((value) => `tracestate: ${value}`);
-  expect((await send(gateway, `traceparent: 00-${TRACE}-${SPAN}-01`, ...lines)).tracestate).toBe(forwarded);
-});
-
-test.each([
-  ['only commas', ', ,'],
-  ['a member without a value', 'a'],
-  ['an empty value', 'a='],
-  ['an equals sign in a value', 'a=1=2'],
-  ['an upper-case key', 'A=1'],
-  ['an invalid first character of a key', '_a=1'],
-  ['a space in a key', 'a b=1'],
-  ['a key that is too long', `${'k'.repeat(257)}=1`],
-  ['a value that is too long', `a=${'v'.repeat(257)}`],
-  ['one invalid member among valid ones', 'a=1,b,c=3'],
-  ['33 members', members(33).join(',')],
-])('a tracestate with %s is dropped as a whole, and the trace continues', async (_what, tracestate) => {
-  const received = await send(gateway, `traceparent: 00-${TRACE}-${SPAN}-01`, `tracestate: ${tracestate}`);
-  expect([received.traceId, received.tracestate]).toEqual([TRACE, undefined]);
-});
-
-test('random ids are unique and never all zeros', () => {
-  const ids = Array.from({ length: 20_000 }, () => randomHex(8));
-  expect(new Set(ids).size).toBe(ids.length);
-  for (const id of ids) expect(id).toMatch(/^(?!0+$)[0-9a-f]{16}$/);
-});
+  ['one member', 'a=1', 'a=1'],
+  ['spaces and empty members', 'a=1 , ,b=2,,\tc=3', 'a=1,b=2,c=3'],
+  ['several headers, in order', 'a=1\r\ntracestate: b=2,c=3', 'a=1,b=2,c=3'],
+  ['all allowed characters', allowedCharacters, allowedCharacters],
+  ['the longest key and value', longest, longest],
+  ['a duplicate key', 'a=1,b=2,a=3', 'a=1,b=2,a=3'],
+  ['32 members', members(32), members(32)],
+  ['only commas', ', ,', undefined],
+  ['a member without a value', 'a', undefined],
+  ['an empty value', 'a=', undefined],
+  ['an equals sign in a value', 'a=1=2', undefined],
+  ['an upper-case key', 'A=1', undefined],
+  ['an invalid first character of a key', '_a=1', undefined],
+  ['a space in a key', 'a b=1', undefined],
+  ['a key that is too long', `${'k'.repeat(257)}=1`, undefined],
+  ['a value that is too long', `a=${'v'.repeat(257)}`, undefined],
+  ['one invalid member among valid ones', 'a=1,b,c=3', undefined],
+  ['33 members', members(33), undefined],
+])(
+  'a tracestate with %s is forwarded whole or dropped whole, and the trace continues',
+  async (_what, sent, forwarded) => {
+    const received = await send(gateway, `traceparent: 00-${TRACE}-${SPAN}-01`, `tracestate: ${sent}`);
+    expect([received.traceId, received.tracestate]).toEqual([TRACE, forwarded]);
+  },
+);
