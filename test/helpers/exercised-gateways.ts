@@ -1,7 +1,7 @@
 import type { GatewayProcess } from './gateway.ts';
 import { get } from './http.ts';
 import { makeKey } from './keys.ts';
-import { Stack } from './stack.ts';
+import type { Stack } from './stack.ts';
 import {
   campaignDocument,
   deferredResponse,
@@ -15,31 +15,26 @@ import { until } from './wait.ts';
  * Starts two gateways and triggers almost every event that a metric counts: all cache outcomes, upstream failures, an open
  * circuit, a Redis outage with recovery, and exhausted rate limits of keys and addresses.
  */
-export async function startExercisedGateways(): Promise<{ gateways: GatewayProcess[]; stop(): Promise<void> }> {
-  const stack = await Stack.start();
-  try {
-    const [gateway, failClosed] = await Promise.all([
-      stack.gatewayProcess({
-        CACHE_TTL_MS: '300',
-        CACHE_STALE_WHILE_REVALIDATE_MS: '300',
-        CAMPAIGN_SERVICE_TIMEOUT_MS: '200',
-        CAMPAIGN_SERVICE_RETRIES: '0',
-        CAMPAIGN_SERVICE_BREAKER_FAILURES: '4',
-        KEY_CACHE_TTL_MS: '200',
-        AUTH_FAILURE_LIMIT: '2/3600s',
-      }),
-      stack.gatewayProcess({ RATE_LIMIT_ON_REDIS_FAILURE: 'closed' }),
-    ]);
-    const key = await stack.key();
-    await exerciseCache(stack, gateway, key);
-    await exerciseUpstreamFailures(stack, gateway, key);
-    await exerciseRedisOutage(stack, gateway, failClosed, key);
-    await exhaustRateLimits(stack, gateway);
-    return { gateways: [gateway, failClosed], stop: () => stack.stop() };
-  } catch (error) {
-    await stack.stop();
-    throw error;
-  }
+export async function startExercisedGateways(stack: Stack): Promise<GatewayProcess[]> {
+  const [gateway, failClosed] = await Promise.all([
+    stack.gatewayProcess({
+      CACHE_TTL_MS: '300',
+      CACHE_STALE_WHILE_REVALIDATE_MS: '300',
+      CAMPAIGN_SERVICE_TIMEOUT_MS: '200',
+      CAMPAIGN_SERVICE_RETRIES: '0',
+      CAMPAIGN_SERVICE_BREAKER_FAILURES: '4',
+      KEY_CACHE_TTL_MS: '200',
+      AUTH_FAILURE_LIMIT: '2/3600s',
+    }),
+    stack.gatewayProcess({ RATE_LIMIT_ON_REDIS_FAILURE: 'closed' }),
+  ]);
+  const key = await stack.key();
+  await exerciseCache(stack, gateway, key);
+  await exerciseUpstreamFailures(stack, gateway, key);
+  await exerciseRedisOutage(stack, [gateway, failClosed], key);
+  const limited = await stack.key({ rateLimits: ['2/3600s'] });
+  for (let i = 0; i < 4; i++) await Promise.all([read(gateway, limited), read(gateway, makeKey().key)]);
+  return [gateway, failClosed];
 }
 
 const read = ({ url }: GatewayProcess, key: string, campaign = 'cmp_1') =>
@@ -73,7 +68,7 @@ async function exerciseUpstreamFailures(stack: Stack, gateway: GatewayProcess, k
   await read(gateway, key, 'cmp_missing');
   stack.upstream.respond = respondWithJson({});
   await read(gateway, key, 'cmp_invalid');
-  await read({ ...gateway, url: `${gateway.url}/nowhere` }, key);
+  await get(`${gateway.url}/nowhere`);
   stack.upstream.respond = () => {}; // Never responds.
   await read(gateway, key, 'cmp_timeout');
   stack.upstream.respond = respondWithJson({}, 500);
@@ -83,22 +78,17 @@ async function exerciseUpstreamFailures(stack: Stack, gateway: GatewayProcess, k
   stack.upstream.respond = respondWithCampaign;
 }
 
-async function exerciseRedisOutage(stack: Stack, gateway: GatewayProcess, failClosed: GatewayProcess, key: string) {
-  await read(failClosed, key);
-  const reports = async ({ operationsUrl }: GatewayProcess, state: string) =>
-    (await (await fetch(`${operationsUrl}/readyz`)).text()).includes(`"${state}"`);
-  const bothReport = async (state: string) => (await reports(gateway, state)) && (await reports(failClosed, state));
+async function exerciseRedisOutage(stack: Stack, gateways: readonly GatewayProcess[], key: string): Promise<void> {
+  const reports = async (state: string) => {
+    const bodies = await Promise.all(
+      gateways.map(async ({ operationsUrl }) => (await fetch(`${operationsUrl}/readyz`)).text()),
+    );
+    return bodies.every((body) => body.includes(`"${state}"`));
+  };
+  await Promise.all(gateways.map((gateway) => read(gateway, key)));
   stack.redis.freeze();
-  await until(() => bothReport('down'));
-  await read(gateway, key);
-  await read(gateway, makeKey().key);
-  await read(failClosed, key);
+  await until(() => reports('down'));
+  await Promise.all(gateways.flatMap((gateway) => [read(gateway, key), read(gateway, makeKey().key)]));
   stack.redis.thaw();
-  await until(() => bothReport('up'));
-}
-
-async function exhaustRateLimits(stack: Stack, gateway: GatewayProcess): Promise<void> {
-  const key = await stack.key({ rateLimits: ['2/3600s'] });
-  for (let i = 0; i < 4; i++) await read(gateway, key);
-  for (let i = 0; i < 4; i++) await read(gateway, makeKey().key);
+  await until(() => reports('up'));
 }

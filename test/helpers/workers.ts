@@ -8,7 +8,7 @@ export const listeningWorkers = ({ log }: GatewayProcess) =>
 
 export const linesOf = ({ log }: GatewayProcess, message: string) => log.filter(({ msg }) => msg === message);
 
-export function isAlive(pid: number): boolean {
+function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch {
