@@ -88,8 +88,7 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
       const query = ({ client }: RedisServer) => client.zrange('campaign-gateway:processes', '0', '-1', 'WITHSCORES');
       // In a cluster all masters but one redirect.
       const replies = await Promise.all(this.redis.masters.map((master) => query(master).catch(() => [])));
-      const scores = replies.flat().filter((_, i) => i % 2 === 1);
-      return scores.map(Number);
+      return replies.flatMap((reply) => reply.filter((_, i) => i % 2 === 1).map(Number));
     };
     await until(async () => (await heartbeats()).length === this.#gateways.length);
     const latest = Math.max(...(await heartbeats()));

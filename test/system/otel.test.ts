@@ -98,16 +98,17 @@ test('metrics are pushed only with OTEL_METRICS_EXPORTER=otlp, under their OpenT
   for (const services of own.metrics.values()) expect([...services]).toEqual(['pushing']);
 });
 
-const listed = { 'service.name': 'from-list', 'service.version': '9.9', 'service.instance.id': 'i-1', team: 'a,b' };
-const OTEL_RESOURCE_ATTRIBUTES = 'service.name=from-list,service.version=9.9,service.instance.id=i-1,team=a%2Cb';
+const named = { 'service.name': 'explicit', 'service.version': '9.9', 'service.instance.id': 'i-1', team: 'a,b' };
 const defaults = { 'service.name': 'campaign-gateway', 'service.version': version };
 
 test.each([
-  ['OTEL_RESOURCE_ATTRIBUTES overrides the defaults of the gateway', { OTEL_RESOURCE_ATTRIBUTES }, listed, 0],
   [
-    'OTEL_SERVICE_NAME overrides service.name in OTEL_RESOURCE_ATTRIBUTES',
-    { OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME: 'explicit' },
-    { ...listed, 'service.name': 'explicit' },
+    'OTEL_RESOURCE_ATTRIBUTES overrides the defaults of the gateway, and OTEL_SERVICE_NAME its service.name',
+    {
+      OTEL_RESOURCE_ATTRIBUTES: 'service.name=from-list,service.version=9.9,service.instance.id=i-1,team=a%2Cb',
+      OTEL_SERVICE_NAME: 'explicit',
+    },
+    named,
     0,
   ],
   [
@@ -118,8 +119,7 @@ test.each([
   ],
 ] as const)('%s', async (_title, environment, expected, warnings) => {
   const own = await traced.startGateway(environment);
-  const { traceId } = await traced.read(own);
-  const { server } = await traced.waitForSpans(traceId);
+  const { server } = await traced.waitForSpans((await traced.read(own)).traceId);
   expect(server.resource).toMatchObject(expected);
   const ignored = own.log.filter(({ msg }) => msg?.startsWith('OTEL_RESOURCE_ATTRIBUTES ignored'));
   expect(ignored.map(({ level }) => level)).toEqual(Array(warnings).fill('warn'));

