@@ -1,9 +1,10 @@
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
-import { Processes } from './processes.ts';
+import { promisify } from 'node:util';
 import { freePort } from './redis.ts';
-import { until } from './wait.ts';
+import { ServerProgram } from './server-program.ts';
 
 const readConfig = (name: string) => readFile(path.resolve(import.meta.dirname, '../../config/nginx', name), 'utf8');
 
@@ -25,33 +26,31 @@ http {
 export class Nginx {
   readonly url: string;
   readonly #folder: string;
-  readonly #processes = new Processes();
+  #server: ServerProgram | undefined;
 
   private constructor(folder: string, port: number) {
     this.#folder = folder;
     this.url = `http://127.0.0.1:${port}`;
   }
 
-  static async start(gateways: readonly string[]): Promise<Nginx> {
+  /** Starts nginx without a gateway. */
+  static async start(): Promise<Nginx> {
     const nginx = new Nginx(await mkdtemp(path.join(tmpdir(), 'gateway-test-nginx-')), await freePort());
-    await nginx.#layOut(gateways);
-    const master = nginx.#processes.start([...nginx.#command, '-g', 'daemon off;']);
-    await until(() => {
-      master.throwIfExited();
-      return fetch(nginx.url).catch(() => undefined);
-    });
+    await nginx.#layOut();
+    const ready = { url: nginx.url, status: 503 };
+    nginx.#server = await ServerProgram.start([...nginx.#command, '-g', 'daemon off;'], ready);
     return nginx;
   }
 
   /** Replaces the gateways. Requests in flight end on the previous ones. */
   async use(gateways: readonly string[]): Promise<void> {
     await this.#writeGateways(gateways);
-    const reload = this.#processes.start([...this.#command, '-s', 'reload']);
-    if ((await reload.exited()) !== 0) throw new Error(`nginx rejected its configuration: ${reload.output}`);
+    const [program = '', ...args] = this.#command;
+    await promisify(execFile)(program, [...args, '-s', 'reload']);
   }
 
   async stop(): Promise<void> {
-    await this.#processes.stop();
+    await this.#server?.stop();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
@@ -60,14 +59,14 @@ export class Nginx {
   }
 
   /** Writes the configuration folder in the layout of /etc/nginx. */
-  async #layOut(gateways: readonly string[]): Promise<void> {
+  async #layOut(): Promise<void> {
     for (const folder of ['conf.d', 'campaign-gateway']) await mkdir(path.join(this.#folder, folder));
     const site = await readConfig('campaign-gateway.conf');
     const testSite = site.replace('listen 80;', `listen ${new URL(this.url).host};`);
     if (testSite === site) throw new Error('campaign-gateway.conf has no "listen 80;"');
     await writeFile(path.join(this.#folder, 'conf.d/campaign-gateway.conf'), testSite);
     await writeFile(path.join(this.#folder, 'nginx.conf'), mainConfig);
-    await this.#writeGateways(gateways);
+    await this.#writeGateways([]);
   }
 
   /** Writes one server line per gateway, with the parameters of config/nginx/gateways.conf. */

@@ -9,8 +9,8 @@ import type { GatewayProcess } from '../helpers/gateway.ts';
 import type { HttpResponse } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { Nginx } from '../helpers/nginx.ts';
-import { Processes } from '../helpers/processes.ts';
 import { freePort } from '../helpers/redis.ts';
+import { ServerProgram } from '../helpers/server-program.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, startWorkers } from '../helpers/workers.ts';
@@ -36,17 +36,11 @@ async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string
     .replace(/^ {2}server-template .*$/m, servers.join('\n'));
   await writeFile(path.join(folder, 'haproxy.cfg'), config);
   const LISTEN = `127.0.0.1:${await freePort()}`;
-  const processes = new Processes();
-  const haproxy = processes.start(['haproxy', '-f', path.join(folder, 'haproxy.cfg')], {
-    env: { LISTEN, PATH: process.env['PATH'] ?? '' },
-  });
+  const ready = { url: `http://${LISTEN}/openapi.json`, env: { LISTEN } };
+  const haproxy = await ServerProgram.start(['haproxy', '-f', path.join(folder, 'haproxy.cfg')], ready);
   onTestFinished(async () => {
-    await processes.stop();
+    await haproxy.stop();
     await rm(folder, { recursive: true });
-  });
-  await until(async () => {
-    haproxy.throwIfExited();
-    return (await fetch(`http://${LISTEN}/openapi.json`).catch(() => undefined))?.ok;
   });
   return `http://${LISTEN}`;
 }
@@ -76,7 +70,7 @@ test.skipIf(!isInstalled('haproxy')).each(['1', '2'])(
 test.skipIf(!isInstalled('nginx'))(
   'nginx responds with a 503 envelope when no gateway is available, and passes the client address on to one that is',
   async () => {
-    const nginx = await Nginx.start([]);
+    const nginx = await Nginx.start();
     onTestFinished(() => nginx.stop());
     const response = await fetch(nginx.url + campaignPath);
     const { error, traceId, ...body } = (await response.json()) as HttpResponse['body'];

@@ -8,9 +8,9 @@ import { parse, stringify } from 'yaml';
 import { isInstalled } from '../helpers/debian-package.ts';
 import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { Processes } from '../helpers/processes.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
+import { ServerProgram } from '../helpers/server-program.ts';
 import { Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -50,7 +50,7 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
   let gateways: GatewayProcess[];
   let folder: string;
   let url: string;
-  const processes = new Processes();
+  let prometheus: ServerProgram;
 
   beforeAll(async () => {
     stack = await Stack.start();
@@ -67,14 +67,11 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     const listen = `127.0.0.1:${await freePort()}`;
     url = `http://${listen}`;
     const options = [`--config.file=${folder}/prometheus.yml`, `--storage.tsdb.path=${folder}/data`];
-    const prometheus = processes.start(['prometheus', ...options, `--web.listen-address=${listen}`]);
-    await until(async () => {
-      prometheus.throwIfExited();
-      return (await fetch(`${url}/-/ready`).catch(() => undefined))?.ok;
-    });
+    const command = ['prometheus', ...options, `--web.listen-address=${listen}`];
+    prometheus = await ServerProgram.start(command, { url: `${url}/-/ready` });
   });
   afterAll(async () => {
-    await processes.stop();
+    await prometheus.stop();
     await stack.stop();
     await rm(folder, { recursive: true });
   });
