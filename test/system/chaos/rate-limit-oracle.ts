@@ -4,36 +4,38 @@ import { type Interval, type Observation, overlaps } from './load-generator.ts';
 /** The clocks of Redis and of the test both have whole milliseconds. */
 const ROUNDING_MS = 2;
 
-const isAdmitted = ({ status }: Observation) => status !== 429;
-
-/** Returns what is wrong with the decisions on the requests of one client. nginx may retry requests during `kills`. */
+/**
+ * Returns what is wrong with the decisions on the requests of one client. A token bucket (GCRA) admits `burst` and the
+ * refilled tokens in any window, and rejects only when a window has that many. nginx may retry requests during `kills`, so
+ * that they count twice.
+ */
 export function findLimitViolations(
   observations: readonly Observation[],
-  limit: RateLimit,
+  { quota, windowMs, burst }: RateLimit,
   kills: readonly Interval[],
 ): string[] {
-  const over = observations.filter(isAdmitted).filter((first, _i, admitted) => exceedsLimit(first, admitted, limit));
-  const isRetried = (one: Observation) => kills.some((kill) => overlaps(kill, one));
-  const isUnfounded = (rejected: Observation) => {
-    const before = observations.filter((one) => one.to >= rejected.from - limit.windowMs && one.from <= rejected.to);
-    // A request to a killed gateway may count twice.
-    return before.filter(isAdmitted).length + before.filter(isRetried).length < limit.burst;
-  };
-  const under = observations.filter((one) => !isAdmitted(one) && isUnfounded(one));
-  return [
-    ...over.map(({ from }) => `the window from ${new Date(from).toISOString()} admits too many requests`),
-    ...under.map(({ from }) => `rejected at ${new Date(from).toISOString()} after fewer requests than the burst`),
-  ];
-}
+  const refill = (ms: number) => (Math.max(0, ms) * quota) / windowMs;
+  const admitted = observations.filter(({ status }) => status !== 429);
+  const retried = observations.filter((one) => kills.some((kill) => overlaps(kill, one)));
 
-/** A token bucket (GCRA) admits at most `burst` plus the tokens that are refilled, in any window. */
-function exceedsLimit(first: Observation, admitted: readonly Observation[], limit: RateLimit): boolean {
-  const ends = admitted
-    .filter(({ from }) => from >= first.from)
-    .map(({ to }) => to)
-    .sort((a, b) => a - b);
-  return ends.some((end, i) => {
-    const refilled = Math.floor(((end - first.from + ROUNDING_MS) * limit.quota) / limit.windowMs);
-    return i + 1 > limit.burst + refilled;
-  });
+  const hasTooMany = (first: Observation) => {
+    const ends = admitted.filter(({ from }) => from >= first.from).map(({ to }) => to);
+    const isExceeded = (end: number, i: number) => i + 1 > burst + Math.floor(refill(end - first.from + ROUNDING_MS));
+    return ends.sort((a, b) => a - b).some(isExceeded);
+  };
+  const isFounded = (rejected: Observation) => {
+    const counted = [...admitted, ...retried].filter(({ from }) => from <= rejected.to);
+    const isFull = (first: Observation) => {
+      const count = counted.filter(({ to }) => to >= first.from).length;
+      return count + 1 > burst + refill(rejected.from - first.to - ROUNDING_MS);
+    };
+    return counted.some(isFull);
+  };
+
+  const rejected = observations.filter(({ status }) => status === 429);
+  const at = ({ from }: Observation) => new Date(from).toISOString();
+  return [
+    ...admitted.filter(hasTooMany).map((first) => `the window from ${at(first)} admits too many requests`),
+    ...rejected.filter((one) => !isFounded(one)).map((one) => `rejected at ${at(one)} although tokens were left`),
+  ];
 }
