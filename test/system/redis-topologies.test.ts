@@ -73,15 +73,6 @@ describe.each(redisTopologies)('Redis as %s', (_name, startRedis) => {
     await until(async () => (await fleet.statuses(key)).every((status) => status === 401));
   });
 
-  test('no request fails while Redis loses its scripts repeatedly under load', async () => {
-    const load = fleet.load(await fleet.cachedKeys(3));
-    for (let i = 0; i < 20; i++) {
-      await load.more(30);
-      await Promise.all(fleet.redis.masters.map(({ client }) => client.script('FLUSH')));
-    }
-    expect(await load.stop()).toEqual({ 200: expect.any(Number) });
-  });
-
   test('an invalidation is pushed to every process, also after its connection was lost', async () => {
     const processes = [await listen(), await listen()] as const;
     const expectPush = async (documentId: string) => {

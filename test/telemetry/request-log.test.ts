@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { RunningGateway } from '../helpers/gateway.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { GatewayProcess, RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -90,4 +90,50 @@ test('keys, tokens, headers, queries and upstream bodies are never logged, at an
   }
   const log = JSON.stringify(gateway.log);
   for (const secret of ['hunter2', key, invalidKey, key.slice(21)]) expect(log).not.toContain(secret);
+});
+
+describe('/log-level on the operations listener', () => {
+  let running: GatewayProcess;
+
+  beforeAll(async () => {
+    running = await stack.gatewayProcess();
+  });
+  beforeEach(() => request('PUT', 'info'));
+
+  async function request(method: string, body?: string) {
+    const response = await fetch(`${running.operationsUrl}/log-level`, { method, ...(body !== undefined && { body }) });
+    return { status: response.status, allow: response.headers.get('allow'), body: await response.json() };
+  }
+
+  test('a PUT changes the level, given as a bare word or as JSON, and logs the change', async () => {
+    expect(await request('PUT', 'error\n')).toMatchObject({ status: 200, body: { level: 'error' } });
+    expect((await request('GET')).body).toEqual({ level: 'error' });
+    await get(`${running.url}/dropped`);
+    expect(await request('PUT', '{"level":"info"}')).toMatchObject({ status: 200, body: { level: 'info' } });
+    const { body } = await get(`${running.url}/logged`);
+    await until(() => running.log.some((line) => line['trace_id'] === body.traceId));
+    expect(running.log.filter(({ msg }) => msg === 'request completed')).toHaveLength(1);
+    expect(running.log.filter(({ msg }) => msg === 'log level changed').slice(-2)).toMatchObject([
+      { level: 'info', previous_level: 'info', new_level: 'error' },
+      { level: 'info', previous_level: 'error', new_level: 'info' },
+    ]);
+  });
+
+  test.each(['', 'loud', 'INFO', '{"level":"loud"}', '{"level":"debug","more":1}', '[]', 'null'])(
+    'a PUT of %j is a 400 that lists the levels, and changes nothing',
+    async (body) => {
+      expect(await request('PUT', body)).toMatchObject({
+        status: 400,
+        body: { error: expect.stringMatching(/\.$/), levels: expect.arrayContaining(['silent', 'info', 'trace']) },
+      });
+      expect((await request('GET')).body).toEqual({ level: 'info' });
+    },
+  );
+
+  test('a body that is too large is a 413, and another method is a 405', async () => {
+    expect(await request('PUT', `info${' '.repeat(200_000)}`)).toMatchObject({ status: 413 });
+    for (const method of ['POST', 'DELETE', 'PATCH']) {
+      expect(await request(method)).toMatchObject({ status: 405, allow: 'GET, HEAD, PUT' });
+    }
+  });
 });

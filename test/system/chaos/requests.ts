@@ -22,16 +22,6 @@ export interface PlannedRequest {
   readonly isConditional?: boolean;
 }
 
-export interface Clients {
-  readonly readers: readonly Client[];
-  /** Always at twice their limit. */
-  readonly limited: readonly Client[];
-  /** Exhausts its limit partway and stays over it. */
-  readonly hourly: Client;
-  /** Their keys are revoked one after another. Each revoked client gets a successor. */
-  readonly revocable: Client[];
-}
-
 /** The account groups that every key of the load may read. */
 export const accountGroups = ['ag_1', 'ag_2'];
 
@@ -58,16 +48,20 @@ export async function newClient(store: KeyMaker, limit?: string): Promise<Client
   return { address, key, hasValidKey: true, ...(limit !== undefined && { limit: parseRateLimit(limit) }) };
 }
 
-export async function newClients(store: KeyMaker): Promise<Clients> {
+export async function newClients(store: KeyMaker) {
   const several = (count: number, limit?: string) =>
     Promise.all(Array.from({ length: count }, () => newClient(store, limit)));
   return {
     readers: await several(3),
+    /** Always at twice their limit. */
     limited: await several(3, '20/10s'),
+    /** Exhausts its limit partway and stays over it. */
     hourly: await newClient(store, '250/3600s'),
+    /** Their keys are revoked one after another. Each revoked client gets a successor. */
     revocable: await several(6),
   };
 }
+export type Clients = Awaited<ReturnType<typeof newClients>>;
 
 const anonymous: Client = { address: '127.0.0.2', hasValidKey: false };
 
