@@ -65,8 +65,8 @@ export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_00
   await writeFile(config, `${monitor}\nsentinel down-after-milliseconds campaigns ${downAfterMs}\n`);
   const sentinel = await RedisServer.startSentinel(config);
   await until(async () => {
-    const known = (await sentinel.client.call('SENTINEL', 'REPLICAS', 'campaigns')) as unknown[];
-    return known.length === replicas;
+    const found = (await sentinel.client.call('SENTINEL', 'REPLICAS', 'campaigns')) as unknown[];
+    return found.length === replicas;
   });
   return {
     url: `redis+sentinel://127.0.0.1:${sentinel.port}/campaigns`,

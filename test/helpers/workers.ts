@@ -18,6 +18,13 @@ function isAlive(pid: number): boolean {
 
 export const livingWorkers = (gateway: GatewayProcess) => listeningWorkers(gateway).filter(isAlive);
 
+/** Whether a server accepts connections at this URL. */
+export const isListening = (url: string) =>
+  fetch(url).then(
+    () => true,
+    () => false,
+  );
+
 /** A gateway whose workers are all ready. */
 export async function startWorkers(stack: Stack, environment: Record<string, string>): Promise<GatewayProcess> {
   const gateway = await stack.gatewayProcess(environment);

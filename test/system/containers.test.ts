@@ -23,7 +23,9 @@ const imageVariables = matches(dockerfile, /^(?:ENV| {3}) *([A-Z_]+=\S+)/gm).joi
 const { NODE_ENV, NODE_COMPILE_CACHE: _, ...imageSettings } = parseEnv(imageVariables) as Record<string, string>;
 
 const unknownSettings = (settings: object) =>
-  Object.keys(settings).filter((name) => !settingNames.some((known) => name === known || name === `${known}_FILE`));
+  Object.keys(settings).filter(
+    (name) => !settingNames.some((setting) => name === setting || name === `${setting}_FILE`),
+  );
 
 /** The gateway needs up to four seconds beyond its delay and grace period. */
 const shutdownMs = (environment: Record<string, string>) => {

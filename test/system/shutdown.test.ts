@@ -11,7 +11,7 @@ import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { linesOf, listeningWorkers, livingWorkers, startWorkers } from '../helpers/workers.ts';
+import { isListening, linesOf, listeningWorkers, livingWorkers, startWorkers } from '../helpers/workers.ts';
 
 let stack: Stack;
 
@@ -26,14 +26,6 @@ const createKeys = (count: number) =>
 /** Sends a request on a new connection. */
 const read = ({ url }: GatewayProcess, key: string) =>
   get(url + campaignPath, { 'x-api-key': key, connection: 'close' });
-
-const isListening = ({ url }: GatewayProcess) =>
-  fetch(url).then(
-    () => true,
-    () => false,
-  );
-
-const isReady = async ({ operationsUrl }: GatewayProcess) => (await fetch(`${operationsUrl}/readyz`)).ok;
 
 /** As a terminal or a process manager does: to all processes. */
 function signalAll(gateway: GatewayProcess, signal: NodeJS.Signals): void {
@@ -61,12 +53,12 @@ test.each([
     signalAll(gateway, signal);
     await until(() => linesOf(gateway, 'shutting down').length === Number(WORKERS));
     signalAll(gateway, repeated);
-    expect(await isReady(gateway)).toBe(false);
+    expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
     // Load balancers may not have noticed yet. Each response is the last on its connection.
     const during = await get(`${gateway.url}/nothing`);
     expect([during.status, during.headers.get('connection')]).toEqual([404, 'close']);
     await idleClosed;
-    await until(async () => !(await isListening(gateway)));
+    await until(async () => !(await isListening(gateway.url)));
     expect(livingWorkers(gateway)).toHaveLength(Number(WORKERS));
     held.open();
     const responses = await Promise.all(inFlight);

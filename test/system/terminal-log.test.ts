@@ -8,6 +8,7 @@ import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
+import { isListening } from '../helpers/workers.ts';
 
 const main = `"${process.execPath}" "${path.resolve(import.meta.dirname, '../../src/main.ts')}"`;
 const isUtilLinux = spawnSync('script', ['--version']).stdout?.includes('util-linux') ?? false;
@@ -72,12 +73,7 @@ describe.skipIf(!isUtilLinux)('a gateway on a terminal', () => {
       const pending = get(url + campaignPath, { 'x-api-key': await stack.key() });
       await until(() => stack.upstream.requests.length > before);
       child.kill('SIGKILL');
-      const isClosed = () =>
-        fetch(url).then(
-          () => false,
-          () => true,
-        );
-      await until(isClosed);
+      await until(async () => !(await isListening(url)));
       held.open();
       expect((await pending).status).toBe(200);
       expect(await until(() => readFile(codeFile, 'utf8').catch(() => ''))).toBe('0\n');
