@@ -42,7 +42,7 @@ export class Nginx {
     return nginx;
   }
 
-  /** Replaces the gateways. Requests in flight end on the previous ones. */
+  /** Replaces the gateways. Requests in flight end on the previous ones. Idle connections of clients are closed. */
   async use(gateways: readonly string[]): Promise<void> {
     await this.#writeGateways(gateways);
     const [program = '', ...args] = this.#command;

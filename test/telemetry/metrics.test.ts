@@ -40,7 +40,7 @@ describe('a scrape counts', () => {
     gateway = await stack.gatewayProcess({
       CACHE_TTL_MS: '60000',
       CAMPAIGN_SERVICE_BREAKER_FAILURES: '3',
-      CAMPAIGN_SERVICE_TIMEOUT_MS: '500',
+      CAMPAIGN_SERVICE_TIMEOUT_MS: '1000',
       CAMPAIGN_SERVICE_RETRIES: '0',
       AUTH_FAILURE_LIMIT: '2/3600s',
     });
@@ -160,7 +160,7 @@ test('dropped connections are counted by reason: above MAX_CONNECTIONS, or too m
 });
 
 test('Redis metrics show calls by name and the state, and count no call while Redis is down', async () => {
-  const gateway = await stack.gatewayProcess({ KEY_CACHE_TTL_MS: '0', REDIS_TIMEOUT_MS: '500' });
+  const gateway = await stack.gatewayProcess({ KEY_CACHE_TTL_MS: '0', REDIS_TIMEOUT_MS: '1000' });
   const key = await stack.key();
   await read(gateway, key);
   const state = (scrape: Scrape) => readSeries(scrape, 'campaign_gateway_redis_state');

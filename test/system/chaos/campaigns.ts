@@ -11,10 +11,8 @@ import type { Interval } from './load-generator.ts';
 /** How the campaign service responds for a campaign: its document, a 404 or a 500. */
 type State = 'present' | 'missing' | 'failing';
 
-/** By the prefix of the campaign id, the states of even and odd versions. */
+/** By the prefix of the campaign id, the states of even and odd versions. Any other campaign is always present. */
 const states: Readonly<Record<string, readonly [even: State, odd: State]>> = {
-  cmp: ['present', 'present'],
-  once: ['present', 'present'],
   flip: ['present', 'missing'],
   flaky: ['present', 'failing'],
   none: ['missing', 'missing'],
@@ -43,7 +41,7 @@ export class Campaigns {
 
   getState(campaign: string, version: number): State {
     const [, kind = ''] = /\/(\w+)_/.exec(campaign) ?? [];
-    return states[kind]?.[version % 2] ?? 'missing';
+    return states[kind]?.[version % 2] ?? 'present';
   }
 
   /** Responds after a delay with the version that was current when the request arrived. */
@@ -65,13 +63,10 @@ export class Campaigns {
 
   /** Starts a new version of each campaign and invalidates them. */
   async change(campaigns: readonly string[], mode: InvalidationMode, invalidate: () => Promise<void>): Promise<void> {
-    const changed = campaigns.map((campaign) => {
-      const version: Version = { changedAt: Date.now(), mode, invalidatedAt: Number.POSITIVE_INFINITY };
-      this.#getVersions(campaign).push(version);
-      return version;
-    });
+    const version: Version = { changedAt: Date.now(), mode, invalidatedAt: Number.POSITIVE_INFINITY };
+    for (const campaign of campaigns) this.#getVersions(campaign).push(version);
     await invalidate();
-    for (const version of changed) version.invalidatedAt = Date.now();
+    version.invalidatedAt = Date.now();
   }
 
   /**

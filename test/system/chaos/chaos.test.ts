@@ -29,7 +29,7 @@ afterEach(() => fleet?.stop());
 
 test.skipIf(!hasNginx)(
   'while gateways, keys and campaigns come and go, every response is correct and no request is lost',
-  async ({ annotate }) => {
+  async () => {
     load = new LoadGenerator(fleet.nginx.url, mixRequests(clients));
     endsAt = Date.now() + DURATION_MS;
     const changes = [changeFleet(), changeCampaigns(), revokeKeys()];
@@ -38,18 +38,15 @@ test.skipIf(!hasNginx)(
     await Promise.all(changes);
 
     const { observations } = load;
-    const statuses = Object.groupBy(observations, ({ status }) => status);
-    const counts = Object.entries(statuses).map(([status, all]) => [status, all?.length ?? 0]);
-    await annotate(JSON.stringify({ statuses: Object.fromEntries(counts), revocations: revocations.size }));
+    const handled = observations.filter((one) => !isLost(one));
     const lost = observations.filter((one) => isLost(one) && !fleet.kills.some((kill) => overlaps(kill, one)));
     expect(lost.map(describeObservation)).toEqual([]);
-    expect(findViolations(observations.filter((one) => !isLost(one)))).toEqual([]);
+    expect(findViolations(handled)).toEqual([]);
     expect(fleet.serving.filter(({ process }) => process.exitCode !== null || process.signalCode !== null)).toEqual([]);
 
     // The run covered every status, and every gateway served requests.
-    expect(Object.keys(statuses)).toEqual(
-      expect.arrayContaining(['200', '304', '400', '401', '403', '404', '405', '429', '502']),
-    );
+    const statuses = new Set(handled.map(({ status }) => status));
+    expect(statuses).toEqual(new Set([200, 304, 400, 401, 403, 404, 405, 429, 502]));
     expect(fleet.everyGateway.filter(({ log }) => !log.some(({ msg }) => msg === 'request completed'))).toEqual([]);
   },
   240_000,

@@ -29,7 +29,7 @@ export class ElasticFleet {
   static async start(size: number): Promise<ElasticFleet> {
     const fleet = new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
     await fleet.add(size);
-    await until(async () => (await fetch(`${fleet.nginx.url}/openapi.json`)).ok);
+    await until(async () => (await fetch(`${fleet.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
     return fleet;
   }
 
