@@ -21,7 +21,9 @@ const revocations = new Map<string, Interval>();
 
 beforeEach(async () => {
   if (!hasNginx) return;
-  fleet = await ElasticFleet.start(4);
+  fleet = await ElasticFleet.start();
+  await fleet.add(4);
+  await fleet.untilServing();
   fleet.stack.upstream.respond = campaigns.respond;
   clients = await newClients(fleet.stack);
 });

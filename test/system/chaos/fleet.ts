@@ -26,11 +26,9 @@ export class ElasticFleet {
     this.nginx = nginx;
   }
 
-  static async start(size: number): Promise<ElasticFleet> {
-    const fleet = new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
-    await fleet.add(size);
-    await until(async () => (await fetch(`${fleet.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
-    return fleet;
+  /** A fleet without gateways. */
+  static async start(): Promise<ElasticFleet> {
+    return new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
   }
 
   async add(count: number): Promise<void> {
@@ -38,6 +36,11 @@ export class ElasticFleet {
     this.everyGateway.push(...added);
     this.serving.push(...added);
     await this.#updateNginx();
+  }
+
+  /** Waits until nginx forwards requests to a gateway. */
+  async untilServing(): Promise<void> {
+    await until(async () => (await fetch(`${this.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
   }
 
   /** Kills the oldest gateways without updating nginx. */
