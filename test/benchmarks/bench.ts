@@ -1,11 +1,11 @@
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { load, percentile } from './load.ts';
-import { type Server, startBaseline, startGateway, startNginx, startStack } from './servers.ts';
+import { type Server, startBaseline, startGateway, startNginx, startPeer, startStack } from './servers.ts';
 
 /**
- * Measures the cost of a request against a bare node:http server and, with `--nginx`, against nginx with Lua doing the same
- * work. 64 clients send their next request as soon as they have a response. Then requests arrive at half that rate,
+ * Measures the cost of a request against a bare node:http server. `--nginx` adds nginx with Lua doing the same work, `--peers`
+ * the gateways that packages for Express and for fastify make. 64 clients send their next request as soon as they have a response. Then requests arrive at half that rate,
  * independently of the responses.
  */
 const { values } = parseArgs({
@@ -13,6 +13,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '3' },
     nginx: { type: 'boolean', default: false },
+    peers: { type: 'boolean', default: false },
   },
 });
 const [seconds, rounds] = [Number(values.seconds), Number(values.rounds)];
@@ -23,6 +24,7 @@ const starts: Readonly<Record<string, () => Promise<Server>>> = {
   baseline: startBaseline,
   gateway: () => startGateway(stack, { CACHE_TTL_MS: '600000' }),
   ...(values.nginx && { nginx: () => startNginx(stack) }),
+  ...(values.peers && { express: () => startPeer(stack, 'express'), fastify: () => startPeer(stack, 'fastify') }),
 };
 
 let loads = 0;

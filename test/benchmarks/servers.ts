@@ -1,8 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
+import { readCampaign } from '../../src/endpoints/read-campaign.ts';
 import { freePort } from '../helpers/redis.ts';
 import { Stack } from '../helpers/stack.ts';
 import { campaignDocument, requestIds, respondWithJson } from '../helpers/upstream.ts';
@@ -102,4 +104,21 @@ export async function startNginx(stack: Stack): Promise<Server> {
   );
   const server = await startServer(port, ['nginx', '-c', file]);
   return { ...server, stop: () => server.stop().then(() => rm(folder, { recursive: true })) };
+}
+
+/** Starts a server of `peers/`. Its packages are installed in a temporary folder, where later runs find them. */
+export async function startPeer(stack: Stack, name: 'express' | 'fastify'): Promise<Server> {
+  const folder = path.join(tmpdir(), `gateway-benchmark-${name}`);
+  await cp(path.join(import.meta.dirname, 'peers', name), folder, { recursive: true });
+  if (!existsSync(path.join(folder, 'node_modules'))) {
+    execFileSync('npm', ['install', '--silent', '--no-audit', '--no-fund'], { cwd: folder });
+  }
+  const port = await freePort();
+  const { example } = readCampaign({ CAMPAIGN_SERVICE_PATH: '', CAMPAIGN_SERVICE_RESULT_POINTER: '' });
+  return startServer(port, [process.execPath, path.join(folder, 'server.mjs')], {
+    PORT: String(port),
+    REDIS_URL: stack.redis.url,
+    CAMPAIGN_SERVICE_URL: stack.upstream.url,
+    FIELDS: Object.keys(example).join(','),
+  });
 }
