@@ -29,13 +29,10 @@ function startClient(port: number, dns: { addresses: string[] }, maxAgeMs = 0) {
     CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS: String(maxAgeMs),
     CAMPAIGN_SERVICE_MAX_CONCURRENCY: '4',
   });
-  const { forward, close } = createForwarder(settings, (_host, _options, callback) =>
-    setImmediate(
-      callback,
-      null,
-      dns.addresses.map((address) => ({ address, family: 4 })),
-    ),
-  );
+  const { forward, close } = createForwarder(settings, (_host, _options, callback) => {
+    const addresses = dns.addresses.map((address) => ({ address, family: 4 }));
+    setImmediate(callback, null, addresses);
+  });
   onTestFinished(close);
   return async () => {
     const deadlineAt = performance.now() + 60_000;

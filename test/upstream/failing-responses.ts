@@ -6,22 +6,17 @@ import { campaignDocument, type Responder, requestIds, respondWithBody, respondW
 /** CAMPAIGN_SERVICE_MAX_BODY_BYTES of the gateways that receive these responses. */
 export const MAX_BODY_BYTES = 20_000;
 
-/** The requested document, complete and valid: a response that contains it fails for its own reason. */
-function documentFor(request: IncomingMessage): string {
-  const { accountGroupId, campaignId } = requestIds(request);
-  return JSON.stringify(campaignDocument(campaignId, accountGroupId));
-}
-
+/** A response that contains the requested document, complete and valid, fails for its own reason. */
 const withDocument =
   (respond: (document: string) => Responder): Responder =>
-  (request, response) =>
-    respond(documentFor(request))(request, response);
+  (request, response) => {
+    const { accountGroupId, campaignId } = requestIds(request);
+    respond(JSON.stringify(campaignDocument(campaignId, accountGroupId)))(request, response);
+  };
 
 /** Writes raw bytes and closes the connection. */
-const bytes =
-  (format: (document: string) => string): Responder =>
-  (request) =>
-    request.socket.end(format(documentFor(request)), 'latin1');
+const bytes = (format: (document: string) => string) =>
+  withDocument((document) => (request) => request.socket.end(format(document), 'latin1'));
 
 const ok = (body: string, ...headers: string[]) =>
   ['HTTP/1.1 200 OK', 'Content-Type: application/json', ...headers, '', body].join('\r\n');
@@ -49,19 +44,14 @@ const responsesByReason: Partial<Record<FailureReason, Record<string, Responder>
     ),
     'a 101': bytes(() => 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
     'a redirect to the same URL': (request, response) => response.writeHead(302, { location: request.url }).end(),
-    'an error page over the size limit': respondWithBody('secret'.repeat(10_000), 500),
     'an endless error page': (_request, response) => void response.writeHead(500).write('secret'),
   },
   not_json: {
     HTML: respondWithBody('<html>secret</html>'),
-    'an empty body': respondWithBody(''),
-    'two concatenated documents': json((document) => document + document),
     'invalid UTF-8': json((document) => Buffer.from(document.replace('Spring', 'Spr\u00ffng'), 'latin1')),
-    'UTF-16': json((document) => Buffer.from(document, 'utf16le')),
     'unclosed deep nesting': respondWithBody('['.repeat(15_000)),
     'an incomplete document without a declared length': bytes((document) => ok(document.slice(0, -20))),
     'another protocol': bytes(() => 'SSH-2.0-OpenSSH_9.2\r\n'),
-    'a malformed header': bytes(() => 'HTTP/1.1 200 OK\r\nno colon\r\n\r\n'),
     'two different lengths': bytes((document) =>
       ok(document, `Content-Length: ${document.length}`, 'Content-Length: 1'),
     ),
@@ -69,13 +59,10 @@ const responsesByReason: Partial<Record<FailureReason, Record<string, Responder>
   },
   invalid_document: {
     null: respondWithJson(null),
-    'a string': respondWithJson('campaign'),
     'an array that contains the document': json((document) => `[${document}]`),
-    'an empty object': respondWithJson({}),
     'deep nesting': respondWithBody('['.repeat(5000) + ']'.repeat(5000)),
     'a document with another id': respondWithJson(campaignDocument('cmp_other', 'ag_1')),
     'a duplicate id, the last one different': json((document) => document.replace(/\}$/, ',"id":"cmp_other"}')),
-    'a field of the wrong type': json((document) => document.replace(':25,', ':"25",')),
   },
   too_large: {
     'oversized headers': bytes(() => `HTTP/1.1 200 OK\r\nX-A: ${'a'.repeat(40_000)}`),
@@ -85,7 +72,6 @@ const responsesByReason: Partial<Record<FailureReason, Record<string, Responder>
   },
   timeout: {
     'no response': () => {},
-    'a head without a body': (_request, response) => response.writeHead(200).flushHeaders(),
     'a body that trickles in': (request, response) => trickle(() => response.write(' '), request),
     'headers that trickle in': (request) => {
       request.socket.write('HTTP/1.1 200 OK\r\n');
@@ -103,10 +89,6 @@ const responsesByReason: Partial<Record<FailureReason, Record<string, Responder>
     'a reset within the body': withDocument((document) => (request, response) => {
       response.writeHead(200, { 'content-length': document.length });
       response.write(document.slice(0, 50), () => request.socket.resetAndDestroy());
-    }),
-    'a close before the declared length': withDocument((document) => (request, response) => {
-      response.writeHead(200, { 'content-length': document.length + 1 });
-      response.write(document, () => request.socket.destroy());
     }),
     'a close after a complete document, before the last chunk': withDocument((document) => (request, response) => {
       response.write(document, () => request.socket.destroy());
