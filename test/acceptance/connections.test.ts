@@ -33,6 +33,7 @@ const outcomes = async (client: RawClient) => (await client.untilClosed()).map(c
 
 describe('a client that does not complete its request', () => {
   test.concurrent.each<[sent: string, bytes: () => string, expected: string[]]>([
+    ['nothing without a byte', () => '', []],
     ['a 408 after one byte', () => 'G', ['REQUEST_TIMEOUT']],
     ['a 408 after all but the last byte', () => 'GET / HTTP/1.1\r\nHost: a\r\n\r', ['REQUEST_TIMEOUT']],
     ['a 408 after half a second request', () => `${request()}GET / HTTP/1.1\r\n`, ['OK', 'REQUEST_TIMEOUT']],
@@ -59,7 +60,6 @@ describe('a client that does not complete its request', () => {
     await client.send(request('Transfer-Encoding: chunked\r\n'));
     while (!client.closed) await client.send('1000\r\n', 'a'.repeat(4096), '\r\n');
     expect(await outcomes(client)).toEqual(['OK']);
-    await until(() => client.socket.closed);
   });
 
   test.concurrent('can read its 413 before the connection is closed', async () => {
@@ -129,14 +129,6 @@ test('a client that stops reading is disconnected, also while it sends; a slow r
   expect(forwarded() - before).toBeLessThan(1 + 3 + 3); // Not all pipelined requests were served.
 });
 
-test('hundreds of idle connections do not affect other clients and are closed without a response', async () => {
-  const idle = await Promise.all(Array.from({ length: 500 }, () => connect()));
-  for (let i = 0; i < 20; i++) expect((await gateway.read()).status).toBe(200);
-  await until(() => idle.every(({ closed }) => closed));
-  for (const { socket } of idle) socket.destroy();
-  expect(idle.filter(({ received }) => received !== '')).toEqual([]);
-});
-
 test('connections beyond MAX_CONNECTIONS are dropped and logged in summary until others close', async () => {
   const small = await EmbeddedGateway.start({ MAX_CONNECTIONS: '5' });
   onTestFinished(() => small.stop());
@@ -151,7 +143,7 @@ test('connections beyond MAX_CONNECTIONS are dropped and logged in summary until
   expect((await small.read()).status).toBe(200);
 });
 
-test('pipelined requests of one connection reach the campaign service one at a time', async () => {
+test('pipelined requests reach the campaign service one at a time, any number of them while few are pending', async () => {
   let [inFlight, maxInFlight] = [0, 0];
   gateway.upstream.respond = (incoming, response) => {
     maxInFlight = Math.max(maxInFlight, ++inFlight);
@@ -159,29 +151,22 @@ test('pipelined requests of one connection reach the campaign service one at a t
     setImmediate(() => respondWithCampaign(incoming, response));
   };
   const client = await connect();
-  await client.send(request().repeat(9) + request('Connection: close\r\n'));
-  expect(await outcomes(client)).toEqual(Array(10).fill('OK'));
-  expect(maxInFlight).toBe(1);
+  onTestFinished(() => void client.socket.destroy());
+  await client.send(request().repeat(3));
+  for (let sent = 3; sent < 3 * limits.pipelinedRequests; sent++) {
+    await client.untilResponses(sent - 2);
+    await client.send(request());
+  }
+  await client.untilResponses(3 * limits.pipelinedRequests);
+  expect([maxInFlight, client.closed]).toEqual([1, false]);
 });
 
-test('a connection with more pipelined requests than the limit is closed before all of them are served', async () => {
+test('a connection with more pending requests than the limit is closed before all of them are served', async () => {
   const before = forwarded();
   const client = await connect();
   await client.send(request().repeat(300));
   await client.untilClosed();
   expect(forwarded() - before).toBeLessThan(300);
-});
-
-test('a client that keeps three requests pipelined is served beyond the limit of pipelined requests', async () => {
-  const client = await connect();
-  onTestFinished(() => void client.socket.destroy());
-  await client.send(request().repeat(3));
-  for (let sent = 3; sent < 30; sent++) {
-    await client.untilResponses(sent - 2);
-    await client.send(request());
-  }
-  await client.untilResponses(30);
-  expect(client.closed).toBe(false);
 });
 
 test('endless garbage behind a request in flight is not buffered and gets at most one response', async () => {

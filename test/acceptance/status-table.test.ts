@@ -131,13 +131,10 @@ test('a document of another account group is a 404 and is logged as a security w
 });
 
 test.each([
-  '/v1',
   '/v1/accounts/ag_1/campaigns',
   `${campaignPath}/`,
-  '/v1//accounts/ag_1/campaigns/cmp_1',
   '/v1/accounts//campaigns/cmp_1',
   '/V1/accounts/ag_1/campaigns/cmp_1',
-  '/v1/Accounts/ag_1/campaigns/cmp_1',
   '/internal/v1/accounts/ag_1/campaigns/cmp_1',
 ])('the path %s matches no route and gets a 404', async (path) => {
   expectError(await read(path), 'NOT_FOUND');
