@@ -3,6 +3,7 @@ import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { buildOpenApiDocument } from '../../src/openapi/document.ts';
+import type { Reference } from '../../src/openapi/reference.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
@@ -41,23 +42,10 @@ test('the OpenAPI document passes all recommended rules of the Redocly linter', 
   expect(problems.map(({ ruleId, message }) => `${ruleId}: ${message}`)).toEqual([]);
 });
 
-interface Description {
-  readonly paths: Record<string, { readonly get: Operation }>;
-  readonly components: { readonly headers: Record<string, { readonly example: unknown }> };
-}
-
-interface Operation {
-  readonly summary: string;
-  readonly description: string;
-  readonly parameters: readonly unknown[];
-  readonly responses: Record<string, { readonly content?: Record<string, { readonly example: unknown }> }>;
-}
-
-const fetchDocument = async () => (await (await fetch(url)).json()) as Description;
+const fetchDocument = async () => (await (await fetch(url)).json()) as Reference;
 
 test('the endpoint is documented with the titles, descriptions and schema names of its published reference', async () => {
   const { get } = (await fetchDocument()).paths['/v1/accounts/{accountGroupId}/campaigns/{campaignId}'] ?? {};
-  expect(get?.summary).toBe('Get a single campaign');
   for (const text of [
     'Returns bounded public metadata for one campaign without exposing workflow definitions.',
     '`campaigns:read`',
@@ -65,7 +53,7 @@ test('the endpoint is documented with the titles, descriptions and schema names 
     '`account_group_access`',
     'This endpoint does not define a request body.',
   ]) {
-    expect(get?.description).toContain(text);
+    expect(get).toMatchObject({ summary: 'Get a single campaign', description: expect.stringContaining(text) });
   }
   expect(get?.parameters).toMatchObject([
     { name: 'accountGroupId', description: 'Account group ID that scopes the request.' },
@@ -100,7 +88,7 @@ test('every example response conforms to its own description', async () => {
   const header = (name: string) => String(components.headers[name]?.example);
   for (const [path, { get: operation }] of Object.entries(paths)) {
     for (const [status, { content }] of Object.entries(operation.responses)) {
-      const body = JSON.stringify(content?.['application/json']?.example) ?? '';
+      const body = JSON.stringify(content?.['application/json'].example) ?? '';
       checkAgainstOpenApi({ method: 'GET', path, status: Number(status), header, headerNames: [], body });
       expect(status === '304' || body !== '').toBe(true);
     }
