@@ -57,15 +57,12 @@ test('a 200 has the twelve fields in their documented order, null for those miss
 
 test('HEAD has the status and headers of GET and no body, and a matching If-None-Match gets a 304', async () => {
   const [viaGet, viaHead] = [await read(), await read(campaignPath, {}, 'HEAD')];
-  const etag = viaGet.headers.get('etag') ?? '';
-  const revalidated = await read(campaignPath, { 'if-none-match': `"other", W/${etag}` });
+  const ifNoneMatch = `"other", W/${viaGet.headers.get('etag')}`;
+  const revalidated = await read(campaignPath, { 'if-none-match': ifNoneMatch });
   expect([viaHead.status, viaHead.text, revalidated.status, revalidated.text]).toEqual([200, '', 304, '']);
-  for (const name of ['etag', 'cache-control', 'vary', 'ratelimit-policy']) {
+  for (const name of ['etag', 'cache-control', 'vary', 'ratelimit-policy', 'content-type', 'content-length']) {
     expect(viaHead.headers.get(name)).toBe(viaGet.headers.get(name));
-    expect(revalidated.headers.get(name)).toBe(viaGet.headers.get(name));
-  }
-  for (const name of ['content-type', 'content-length']) {
-    expect(viaHead.headers.get(name)).toBe(viaGet.headers.get(name));
+    if (!name.startsWith('content-')) expect(revalidated.headers.get(name)).toBe(viaGet.headers.get(name));
   }
 });
 
@@ -107,14 +104,6 @@ test.each(['a', '0', '_', '-', '__proto__', 'constructor', 'a'.repeat(64), 'AZaz
   },
 );
 
-test('a key without the permission or the account group gets a 403, and nothing is forwarded', async () => {
-  const before = stack.upstream.requests.length;
-  for (const rights of [{ permissions: ['campaigns:write'] }, { accountGroupIds: ['ag_2'] }]) {
-    expectError(await read(campaignPath, { 'x-api-key': await stack.key(rights) }), 'FORBIDDEN');
-  }
-  expect(stack.upstream.requests.length).toBe(before);
-});
-
 test.each([404, 410])('a %i of the campaign service becomes a 404', async (status) => {
   stack.upstream.respond = respondWithJson({ error: 'secret' }, status);
   const response = await read();
@@ -151,31 +140,33 @@ test.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PROPFIND'])(
 
 /** The checks in their documented order, each with the response when it fails. The campaign check always fails. */
 const checks = [
-  { name: 'key', status: 401, details: /API key/ },
-  { name: 'rate limit', status: 429, details: /limit/ },
-  { name: 'permission', status: 403, details: /permission/ },
-  { name: 'parameters', status: 400, details: /campaignId/ },
-  { name: 'account group', status: 403, details: /account group/ },
-  { name: 'campaign', status: 404, details: /campaign/ },
-];
+  { name: 'key', code: 'UNAUTHORIZED', details: /API key/ },
+  { name: 'rate limit', code: 'RATE_LIMITED', details: /limit/ },
+  { name: 'permission', code: 'FORBIDDEN', details: /permission/ },
+  { name: 'parameters', code: 'VALIDATION_ERROR', details: /campaignId/ },
+  { name: 'account group', code: 'FORBIDDEN', details: /account group/ },
+  { name: 'campaign', code: 'NOT_FOUND', details: /campaign/ },
+] as const;
 const combinations = Array.from({ length: 2 ** (checks.length - 1) }, (_, bits) =>
   checks.filter(({ name }, i) => name === 'campaign' || (bits & (1 << i)) !== 0),
 );
 
-test('of several failing checks the first one decides the response', async () => {
-  stack.upstream.respond = respondWithJson({}, 404);
-  for (const failing of combinations) {
-    const fails = (name: string) => failing.some((check) => check.name === name);
+test.each(combinations)(
+  'of several failing checks the first one decides the response: $name',
+  async (first, ...others) => {
+    stack.upstream.respond = respondWithJson({}, 404);
+    const fails = (name: string) => [first, ...others].some((check) => check.name === name);
     const restricted = await stack.key({
       permissions: [fails('permission') ? 'campaigns:write' : 'campaigns:read'],
       accountGroupIds: [fails('account group') ? 'ag_2' : 'ag_1'],
       rateLimits: ['1/3600s'],
     });
     if (fails('rate limit')) await read(campaignPath, { 'x-api-key': restricted });
+    const before = stack.upstream.requests.length;
     const path = fails('parameters') ? `${campaignPath}.d` : campaignPath;
-    const { status, body } = await read(path, { 'x-api-key': fails('key') ? `${restricted}!` : restricted });
-    const [first] = failing;
-    expect([failing.map(({ name }) => name), status]).toEqual([failing.map(({ name }) => name), first?.status]);
-    expect(body.error?.details).toMatch(first?.details ?? '');
-  }
-});
+    const response = await read(path, { 'x-api-key': fails('key') ? `${restricted}!` : restricted });
+    expectError(response, first.code);
+    expect(response.body.error?.details).toMatch(first.details);
+    expect(stack.upstream.requests.length - before).toBe(first.name === 'campaign' ? 1 : 0);
+  },
+);
