@@ -105,15 +105,11 @@ test('every request with a valid key counts once against its limit, whatever the
 
 test('an unmatched route or method needs no key, but an invalid key is rejected and a limit applies', async () => {
   const { key } = await readTimes(1, ['1/86400s']);
-  for (const [presented, expected] of [
-    [undefined, [404, 405]],
-    [`${key}x`, [401, 401]],
-    [key, [429, 429]],
-  ] as const) {
-    expect(getStatuses([await read(presented, '/nowhere'), await read(presented, campaignPath, 'POST')])).toEqual(
-      expected,
-    );
-  }
+  const readBoth = async (presented?: string) =>
+    getStatuses([await read(presented, '/nowhere'), await read(presented, campaignPath, 'POST')]);
+  expect(await readBoth()).toEqual([404, 405]);
+  expect(await readBoth(`${key}x`)).toEqual([401, 401]);
+  expect(await readBoth(key)).toEqual([429, 429]);
 });
 
 interface CreatedKey {

@@ -35,8 +35,6 @@ const last = (outcome: Outcome, requests: Requests): RawRequest[] =>
   expecting(true, [outcome], requests).map((row) => ({ ...row, bytes: row.bytes + smuggled }));
 
 const malformed = last('VALIDATION_ERROR', {
-  // RFC 9110, section 2.5, treats 1.2 as 1.1. Node's parser rejects it, and no client sends it.
-  'HTTP/1.2': get('', { version: 'HTTP/1.2' }),
   'HTTP/0.9 without a version': `GET ${campaignPath}\r\n\r\n`,
   'HTTP/2.0': get('', { version: 'HTTP/2.0' }),
   'the HTTP/2 preface': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
@@ -53,10 +51,8 @@ const malformed = last('VALIDATION_ERROR', {
 
   'no Host': host(''),
   'two Hosts in different case': host('Host: a\r\nhOST: b\r\n'),
-  'a Host with a slash': host('Host: a/b\r\n'),
   'a Host with a non-numeric port': host('Host: a:http\r\n'),
   'a Host with an invalid IPv6 address': host('Host: [::::]\r\n'),
-  'a header without a colon': get('nonsense\r\n'),
   'a space before the colon': get('X-A : b\r\n'),
   'a folded header': get('X-A: b\r\n c\r\n'),
   'a NUL in a header': get('X-A: a\0b\r\n'),
@@ -70,11 +66,9 @@ const malformed = last('VALIDATION_ERROR', {
   'the same length twice': get('Content-Length: 0\r\nContent-Length: 0\r\n'),
   'a length with a sign': withLength('+5'),
   'a length beyond 64 bits': withLength(`1${'0'.repeat(25)}`),
-  'a transfer coding other than chunked': chunked('', 'gzip'),
   'a coding before chunked': chunked('0\r\n\r\n', 'gzip, chunked'),
   'a coding after chunked': chunked('0\r\n\r\n', 'chunked, identity'),
   'chunked twice, in two headers': chunked('0\r\n\r\n', 'chunked\r\nTransfer-Encoding: chunked'),
-  'a coding that ends in chunked': chunked('0\r\n\r\n', 'xchunked'),
   'a vertical tab before chunked': chunked('0\r\n\r\n', '\x0bchunked'),
   // RFC 9112, section 6.1: such a message has faulty framing.
   'chunks in HTTP/1.0': `${get('Transfer-Encoding: chunked\r\n', { version: 'HTTP/1.0' })}0\r\n\r\n`,
@@ -87,7 +81,6 @@ const oversized = [
   }),
   ...last('URI_TOO_LONG', { 'a target that is too long': target(`/${long(10_000)}`) }),
   ...last('PAYLOAD_TOO_LARGE', {
-    'the head of a body that is too large': get('Content-Length: 65537\r\n'),
     'a body that is too large': get('Content-Length: 300000\r\n') + long(300_000),
     'a body that is too large, with Expect': get('Expect: 100-continue\r\nContent-Length: 65537\r\n'),
   }),
@@ -99,14 +92,12 @@ const unread = last('OK', {
   'chunks with bare LFs': chunked('5\nhello\n0\n\n'),
   'a chunk size beyond 64 bits': chunked(`${'f'.repeat(17)}\r\n`),
   'a chunk extension that is too long': chunked(`1;${long(30_000)}\r\na\r\n0\r\n\r\n`),
-  'framing headers in a trailer': chunked('0\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n'),
   'a body with Expect: 100-continue': `${get('Expect: 100-continue\r\nContent-Length: 5\r\n')}hello`,
   'an unknown expectation': get('Expect: a-miracle\r\n'),
   'an upgrade to HTTP/2': `${get('Connection: Upgrade\r\nUpgrade: h2c\r\n')}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`,
   'an upgrade with a body': `${get('Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n')}hello`,
   'an upgrade that Connection does not name': get('Upgrade: websocket\r\n'),
   'HTTP/1.0 without a Host': get('', { version: 'HTTP/1.0', host: '' }),
-  'Connection: close': get('Connection: close\r\n'),
 });
 
 const keptAlive = [

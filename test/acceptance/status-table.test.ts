@@ -81,12 +81,10 @@ async function fetchStatus(accountGroupId: string, campaignId: string): Promise<
   return parseResponses(await exchangeBytes(gateway.url, bytes))[0]?.status;
 }
 
-/** Ids with a character that is not allowed, as they appear in the request target. */
+/** Ids as they appear in the request target. */
 const malformedIds = [
-  ...['a%2Fb', 'a%2fb', '%2e%2e', '..', '.', '%2E', '%00', 'a%00', 'a%20b', '%41', '%', '%zz', '%c3%a9', '%252e'],
-  ...['%F0%9F%98%80', '%0d%0aX-Evil:%201', 'a+b', 'a.b', 'a;b=c', 'a,b', 'a:b', 'a@b', '*', '~a', "a'b", '(a)', 'a!'],
-  ...['$a', 'a&b', 'a=b', '{a}', 'a|b', 'a^b', 'a"b', '<a>', 'a\\b', '`a`', 'a#b', 'a\u00a0', '\u00e9'],
-  'a'.repeat(65),
+  ...['..', '.', '%2e%2e', 'a%2Fb', '%00', '%41', '%', '%zz', '%c3%a9', '%252e', '%0d%0aX-Evil:%201', 'a'.repeat(65)],
+  ...[...'+.;,:@*~\'()!$&={}|^"<>[]\\`#\u00a0\u00e9'].map((character) => `a${character}b`),
 ];
 
 test.each(malformedIds)('the id %j is rejected as campaign and as account group, and not forwarded', async (id) => {
