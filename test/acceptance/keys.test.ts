@@ -112,15 +112,12 @@ test('an unmatched route or method needs no key, but an invalid key is rejected 
   expect(await readBoth(key)).toEqual([429, 429]);
 });
 
-interface CreatedKey {
-  readonly id: string;
-  readonly key: string;
-}
-
 const run = (args: string[], environment: Environment = stack.environment) => cliJson(['keys', ...args], environment);
 const rights = ['--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
 const create = (limits: string[] = [], environment?: Environment): Promise<CreatedKey> =>
   run(['create', ...rights, ...limits.flatMap((limit) => ['--rate-limit', limit])], environment);
+
+type CreatedKey = Readonly<Record<'id' | 'key', string>>;
 
 const readFrom = ({ url }: RunningGateway, { key }: CreatedKey) => get(url + campaignPath, { 'x-api-key': key });
 const readFromBoth = async (key: CreatedKey) => [await readFrom(first, key), await readFrom(second, key)];

@@ -25,13 +25,11 @@ interface RawRequest {
   readonly closes: boolean;
 }
 
-type Requests = Readonly<Record<string, string>>;
-
-const expecting = (closes: boolean, responses: readonly Outcome[], requests: Requests): RawRequest[] =>
+const expecting = (closes: boolean, responses: readonly Outcome[], requests: Record<string, string>): RawRequest[] =>
   Object.entries(requests).map(([name, bytes]) => ({ name, bytes, responses, closes }));
 
 /** The last request on its connection: the one that follows gets no response. */
-const last = (outcome: Outcome, requests: Requests): RawRequest[] =>
+const last = (outcome: Outcome, requests: Record<string, string>): RawRequest[] =>
   expecting(true, [outcome], requests).map((row) => ({ ...row, bytes: row.bytes + smuggled }));
 
 const malformed = last('VALIDATION_ERROR', {
