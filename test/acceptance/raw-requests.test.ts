@@ -33,7 +33,6 @@ const last = (outcome: Outcome, requests: Record<string, string>): RawRequest[] 
   expecting(true, [outcome], requests).map((row) => ({ ...row, bytes: row.bytes + smuggled }));
 
 const malformed = last('VALIDATION_ERROR', {
-  'HTTP/0.9 without a version': `GET ${campaignPath}\r\n\r\n`,
   'HTTP/2.0': get('', { version: 'HTTP/2.0' }),
   'the HTTP/2 preface': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'a TLS ClientHello': '\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03',
@@ -56,16 +55,13 @@ const malformed = last('VALIDATION_ERROR', {
   'a NUL in a header': get('X-A: a\0b\r\n'),
   'a bare CR in a header': get('X-A: a\rX-B: b\r\n'),
   'a bare LF after a header': get('X-A: b\nX-B: c\r\n'),
-  'a bare LF after the headers': `${get().slice(0, -2)}\n`,
 
   'a length, then chunks': `${get('Content-Length: 4\r\nTransfer-Encoding: chunked\r\n')}0\r\n\r\n`,
   'chunks, then a length': `${get('Transfer-Encoding: chunked\r\nContent-Length: 4\r\n')}0\r\n\r\n`,
   'two lengths': get('Content-Length: 5\r\nContent-Length: 6\r\n'),
   'the same length twice': get('Content-Length: 0\r\nContent-Length: 0\r\n'),
   'a length with a sign': withLength('+5'),
-  'a length beyond 64 bits': withLength(`1${'0'.repeat(25)}`),
   'a coding before chunked': chunked('0\r\n\r\n', 'gzip, chunked'),
-  'a coding after chunked': chunked('0\r\n\r\n', 'chunked, identity'),
   'chunked twice, in two headers': chunked('0\r\n\r\n', 'chunked\r\nTransfer-Encoding: chunked'),
   'a vertical tab before chunked': chunked('0\r\n\r\n', '\x0bchunked'),
   // RFC 9112, section 6.1: such a message has faulty framing.
@@ -111,7 +107,6 @@ const keptAlive = [
   ...expecting(false, ['METHOD_NOT_ALLOWED'], { 'a body with a POST': withLength('5').replace('GET', 'POST') }),
   ...expecting(false, ['NOT_FOUND'], {
     'an absolute target with a doubled slash': target(`http://a/${campaignPath}`),
-    'an absolute target without a path': target('http://a'),
     'a path with a dot segment': target('/v1/accounts/ag_1/campaigns/../campaigns/cmp_1'),
     'an asterisk as target': target('*').replace('GET', 'OPTIONS'),
   }),
