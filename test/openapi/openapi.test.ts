@@ -43,7 +43,7 @@ test('the OpenAPI document passes all recommended rules of the Redocly linter', 
 
 const fetchDocument = async () => (await (await fetch(url)).json()) as Reference;
 
-test('the endpoint is documented with the titles, descriptions and schema names of its published reference', async () => {
+test('the endpoint is documented with the titles, descriptions, schema names and field order of its published reference', async () => {
   const { get } = (await fetchDocument()).paths['/v1/accounts/{accountGroupId}/campaigns/{campaignId}'] ?? {};
   for (const text of [
     'Returns bounded public metadata for one campaign without exposing workflow definitions.',
@@ -74,6 +74,12 @@ test('the endpoint is documented with the titles, descriptions and schema names 
     500: response('Internal server error', 'ErrorResponse'),
     502: response('Upstream service error', 'ErrorResponse'),
   });
+  const example = JSON.stringify(get?.responses['200']?.content?.['application/json'].example);
+  const fields = example.match(/(?<=[{,]")\w+(?=":)/g)?.join(' ');
+  expect(fields).toMatch(/^success data id name description status selectedLeadCount includeConversationHistory /);
+  expect(fields).toMatch(
+    / autoCancelOnMessageReceived outreachLanguage createdAt updatedAt startedAt rateLimitedUntil error/,
+  );
 });
 
 test('the API description mentions campaigns only where an endpoint declares them', () => {
