@@ -61,15 +61,11 @@ test('a client that spreads r requests over t seconds is never rejected; if r is
 });
 
 test.each([
-  [['600/60s'], 0, '"default";r=600;t=60', '"default";q=600;w=60'],
-  [['600/60s'], 1, '"default";r=599;t=60', '"default";q=600;w=60'],
-  [['600/60s'], 599, '"default";r=1;t=1', '"default";q=600;w=60'],
-  [['600/60s,burst=50'], 1, '"default";r=49;t=5', '"default";q=600;w=60;cgw-burst=50'],
-  [['600/60s,burst=600'], 1, '"default";r=599;t=60', '"default";q=600;w=60'],
-  [['1/1h,burst=4'], 1, '"default";r=3;t=10800', '"default";q=1;w=3600;cgw-burst=4'],
-  [['1/1h,burst=4'], 4, '"default";r=0;t=3600', '"default";q=1;w=3600;cgw-burst=4'],
-])('%s after %i requests is stated as %s', (rates, requests, state, policy) => {
-  const limits = parseLimits(...rates);
+  ['600/60s', 599, '"default";r=1;t=1', '"default";q=600;w=60'],
+  ['600/60s,burst=50', 1, '"default";r=49;t=5', '"default";q=600;w=60;cgw-burst=50'],
+  ['1/1h,burst=4', 1, '"default";r=3;t=10800', '"default";q=1;w=3600;cgw-burst=4'],
+])('%s after %i requests is stated as %s', (rate, requests, state, policy) => {
+  const limits = parseLimits(rate);
   const decision = toDecision('allowed', limits, [requests * (limits[0]?.windowMs ?? 0)]);
   expect(rateLimitHeaders(decision)).toEqual(['RateLimit-Policy', policy, 'RateLimit', state]);
 });

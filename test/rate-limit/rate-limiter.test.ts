@@ -1,11 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Buckets, consume } from '../../src/rate-limit/gcra.ts';
 import { MemoryLimiter } from '../../src/rate-limit/memory-limiter.ts';
-import { type RateLimiter, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
+import { type ConsumeResult, type RateLimit, rateLimitSchema } from '../../src/rate-limit/rate-limiter.ts';
 import { RedisLimiter } from '../../src/rate-limit/redis-limiter.ts';
 import type { RedisClient } from '../../src/redis/client.ts';
+import { Clock } from '../helpers/clock.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { openClient } from '../helpers/redis-client.ts';
-import { consumeTimes, countAllowed, getRemaining, newSubject, parseLimits } from './helpers.ts';
+import { anyPauses, anyRate, consumeTimes, countAllowed, getRemaining, newSubject, parseLimits } from './helpers.ts';
 
 let redis: RedisServer;
 let clients: RedisClient[];
@@ -21,141 +24,220 @@ afterAll(async () => {
   await redis.stop();
 });
 
-const implementations: [name: string, open: () => RateLimiter][] = [
-  ['the memory limiter', () => new MemoryLimiter()],
-  ['the Redis limiter', () => limiter],
-];
+/** The bucket of a limit on a clock that the test advances, at first empty or full. */
+function openBucket(limit: RateLimit, { processes = 1, isFull = false } = {}) {
+  const clock = new Clock();
+  const level = isFull ? limit.burst * limit.windowMs : 0;
+  let buckets: Buckets = { limits: [limit], levels: [level], updatedAt: clock.now() };
+  const send = () => {
+    const result = consume([limit], buckets, clock.now(), processes);
+    ({ buckets } = result);
+    return result.decision;
+  };
+  return { send, wait: (ms: number) => clock.advance(ms) };
+}
 
-describe.each(implementations)('%s', (_name, open) => {
-  test('allows exactly the quota of concurrent requests, and states what remains or when the next is available', async () => {
-    const results = await consumeTimes(open(), newSubject('100/3600s'), 300);
-    const allowed = results.filter(({ outcome }) => outcome === 'allowed').flatMap(getRemaining);
-    expect(allowed.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
-    for (const result of results.filter(({ outcome }) => outcome === 'limited')) {
-      expect(result).toMatchObject({ states: [{ remaining: 0 }] });
-      const nextAvailableMs = ('states' in result && result.states[0]?.nextAvailableMs) || 0;
-      expect([nextAvailableMs > 10_000, nextAvailableMs <= 36_000]).toEqual([true, true]);
-    }
+/** A leaky bucket by definition, in arbitrary-precision integers. */
+function openReferenceBucket({ quota, windowMs, burst }: RateLimit, isFull: boolean) {
+  const capacity = BigInt(burst * windowMs);
+  const requestSize = BigInt(windowMs);
+  let level = isFull ? capacity : 0n;
+  const send = () => {
+    const isAllowed = level + requestSize <= capacity;
+    if (isAllowed) level += requestSize;
+    return { outcome: isAllowed ? 'allowed' : 'limited', remaining: Number((capacity - level) / requestSize) };
+  };
+  const wait = (ms: number) => {
+    const leaked = BigInt(ms) * BigInt(quota);
+    level = level > leaked ? level - leaked : 0n;
+  };
+  return { send, wait };
+}
+
+/** Rates whose capacity or leak is just below 2^53. */
+const largeRate = fc.constantFrom(
+  ...['9007199254/1000s', '1000000/2500h', '3/2500h,burst=1000000', '1000000/2500h,burst=7'],
+);
+
+test('a bucket decides as a reference bucket does, for any limit, level and times', () => {
+  fc.assert(
+    fc.property(fc.oneof(anyRate, largeRate), fc.boolean(), anyPauses, (rate, isFull, pauses) => {
+      const [limit] = parseLimits(rate) as [RateLimit];
+      const [bucket, reference] = [openBucket(limit, { isFull }), openReferenceBucket(limit, isFull)];
+      const decisions = pauses.map((pause) => {
+        for (const each of [bucket, reference]) each.wait(pause);
+        const { outcome, states } = bucket.send();
+        return [{ outcome, remaining: states[0]?.remaining }, reference.send()];
+      });
+      expect(decisions.map(([decision]) => decision)).toEqual(decisions.map(([, expected]) => expected));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** The most requests that any window, both ends included, admits to a client that sends until one is rejected. */
+function findWorstWindow(limit: RateLimit, processes: number, pauses: readonly number[]) {
+  const bucket = openBucket(limit, { processes });
+  const allowedAt: number[] = [];
+  let now = 0;
+  // The first ones cover a whole window of any rate.
+  for (const pause of [...Array<number>(60).fill(0), ...pauses]) {
+    let decision = bucket.send();
+    for (; decision.outcome === 'allowed'; decision = bucket.send()) allowedAt.push(now);
+    const waitMs = pause + (decision.states[0]?.nextAvailableMs ?? 0);
+    bucket.wait(waitMs);
+    now += waitMs;
+  }
+  let first = 0;
+  const requests = allowedAt.map((at, i) => {
+    while (at - (allowedAt[first] as number) > limit.windowMs) first++;
+    return i - first + 1;
   });
+  return Math.max(...requests);
+}
 
-  test('counts a request that one of several limits rejects against none of them', async () => {
-    const results = await consumeTimes(open(), newSubject('2/3600s', '1000/86400s'), 10);
-    expect(countAllowed(results)).toBe(2);
-    expect(results.map(getRemaining).at(-1)).toEqual([0, 998]);
-  });
+test('no window of a greedy client admits more than burst + quota, nor do the shares of all processes together', () => {
+  const anyProcesses = fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 100 }));
+  fc.assert(
+    fc.property(anyRate, anyProcesses, anyPauses, (rate, processes, pauses) => {
+      const [limit] = parseLimits(rate) as [RateLimit];
+      // The burst of a share is at least one request.
+      const maxRequests = Math.max(limit.burst, processes) + limit.quota;
+      expect(findWorstWindow(limit, processes, pauses) * processes).toBeLessThanOrEqual(maxRequests);
+    }),
+    { numRuns: 100 },
+  );
+});
 
-  test.each<[before: string, after: string, remaining: number[]]>([
-    ['10/20d', '30/20d', [23]],
-    ['30/20d', '10/20d', [3]],
-    ['10/20d', '5/20d', [0]],
-    ['10/20d', '10/90d', [3]],
-    ['10/90d', '10/20d', [3]],
-    ['10/20d', '10/20d,burst=20', [13]],
-    ['100/20d 50/90d', '50/90d 10/7d', [43, 3]],
-    ['50/90d', '100/20d 50/90d', [93, 43]],
-    ['100/20d 50/90d', '50/20d', [43]],
-  ])(
-    'after 6 requests under %s, a 7th under %s leaves %j: an update keeps what was used',
-    async (before, after, left) => {
-      const limiter = open();
-      const subject = newSubject(...before.split(' '));
-      await consumeTimes(limiter, subject, 6);
-      const updated = await limiter.consume({ ...subject, limits: parseLimits(...after.split(' ')) });
-      expect(getRemaining(updated)).toEqual(left);
-      for (const state of 'states' in updated ? updated.states : []) {
-        expect(state.nextAvailableMs).toBeLessThanOrEqual(state.limit.windowMs);
+test.each<[before: string, after: string, remaining: number[]]>([
+  ['10/20d', '30/20d', [23]],
+  ['30/20d', '10/20d', [3]],
+  ['10/20d', '5/20d', [0]],
+  ['10/20d', '10/90d', [3]],
+  ['10/20d', '10/20d,burst=20', [13]],
+  ['100/20d 50/90d', '50/90d 10/7d', [43, 3]],
+  ['50/90d', '100/20d 50/90d', [93, 43]],
+])('after 6 requests under %s, a 7th under %s leaves %j: an update preserves what was used', async (...row) => {
+  const [before, after, remaining] = row;
+  const memoryLimiter = new MemoryLimiter();
+  const subject = newSubject(...before.split(' '));
+  await consumeTimes(memoryLimiter, subject, 6);
+  const updated = await memoryLimiter.consume({ ...subject, limits: parseLimits(...after.split(' ')) });
+  expect(getRemaining(updated)).toEqual(remaining);
+  for (const state of 'states' in updated ? updated.states : []) {
+    expect(state.nextAvailableMs).toBeLessThanOrEqual(state.limit.windowMs);
+  }
+});
+
+const getBucketsKey = ({ id }: { id: string }) => `test:{${id}}:limit`;
+const DAY_MS = 86_400_000;
+const BACKDATE = `
+local at, levels = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+)( .*)$')
+if at then redis.call('SET', KEYS[1], string.format('%.0f', at - ARGV[1]) .. levels, 'KEEPTTL') end`;
+
+test('Redis and the memory limiter decide alike, for any limits, an update of them, pauses and concurrent requests', async () => {
+  // The windows are so large that less than one request leaks while the test runs.
+  const anyLargeRate = fc
+    .tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 9000, max: 9999 }), fc.constantFrom(1 / 3, 1, 2))
+    .map(([quota, days, factor]) => `${quota}/${days}d,burst=${Math.ceil(quota * factor)}`);
+  const selector = (text: string) => /\d+d/.exec(text)?.[0];
+  const anyLimits = fc.uniqueArray(anyLargeRate, { minLength: 1, maxLength: 3, selector });
+  const anyPause = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 2000 * DAY_MS }));
+  const anyBatches = fc.array(fc.tuple(anyPause, fc.integer({ min: 1, max: 40 })), { minLength: 1, maxLength: 6 });
+  const summarize = (result: ConsumeResult) => [result.outcome, ...getRemaining(result)];
+  await fc.assert(
+    fc.asyncProperty(anyLimits, anyLimits, anyBatches, async (initial, updated, batches) => {
+      const clock = new Clock();
+      const memoryLimiter = new MemoryLimiter({ now: clock.now });
+      const subject = newSubject(...initial);
+      for (const [i, [pauseMs, requests]] of batches.entries()) {
+        if (i > 0 && i === batches.length - 1) subject.limits = parseLimits(...updated);
+        clock.advance(pauseMs);
+        await redis.client.eval(BACKDATE, 1, getBucketsKey(subject), pauseMs);
+        const fromRedis = await consumeTimes(limiter, subject, requests);
+        const fromMemory = await consumeTimes(memoryLimiter, subject, requests);
+        expect(fromRedis.map(summarize)).toEqual(fromMemory.map(summarize));
       }
-    },
+    }),
+    { numRuns: 60 },
   );
 });
 
-describe('in Redis', () => {
-  const bucketsKey = ({ id }: { id: string }) => `test:{${id}}:limit`;
-
-  test('several processes together allow exactly the quota', async () => {
-    const subject = newSubject('100/3600s');
-    const results = await Promise.all(clients.map((client) => consumeTimes(new RedisLimiter(client), subject, 50)));
-    expect(countAllowed(results.flat())).toBe(100);
-  });
-
-  test('a request with another key version than the stored record is not counted', async () => {
-    const subject = newSubject('5/3600s');
-    await redis.client.hset(`test:{${subject.id}}:key`, 'version', 'v2');
-    const mixed = ['v1', 'v2', 'v1', 'v2'].map((keyVersion) => limiter.consume({ ...subject, keyVersion }));
-    const results = await Promise.all(mixed);
-    expect(results.map(({ outcome }) => outcome)).toEqual(['key_changed', 'allowed', 'key_changed', 'allowed']);
-    expect(results.flatMap(getRemaining)).toEqual([4, 3]);
-  });
-
-  test('reconciling counts requests up to the capacity, and peeking counts none', async () => {
-    const subject = newSubject('10/3600s', '100/86400s');
-    const reconcile = (...unreported: number[]) => limiter.reconcile(subject.id, subject.limits, unreported);
-    await reconcile(4, 6);
-    for (let i = 0; i < 3; i++) {
-      const states = [{ remaining: 6 }, { remaining: 94 }];
-      expect(await limiter.peek(subject)).toMatchObject({ outcome: 'allowed', states });
-    }
-    await reconcile(40, 0);
-    const states = [{ remaining: 0 }, { remaining: 94 }];
-    expect(await limiter.peek(subject)).toMatchObject({ outcome: 'limited', states });
-  });
-
-  test('a bucket of the largest capacity is exact when it is nearly full', async () => {
-    const subject = newSubject('1/2500h,burst=1000000');
-    await limiter.reconcile(subject.id, subject.limits, [999_997]);
-    expect(countAllowed(await consumeTimes(limiter, subject, 5))).toBe(3);
-  });
-
-  test('the script is loaded again after Redis has lost it', async () => {
-    const subject = newSubject('10/3600s');
-    await limiter.consume(subject);
-    await redis.client.script('FLUSH');
-    expect(getRemaining(await limiter.consume(subject))).toEqual([8]);
-  });
-
-  test('a state from the future, after the clock of Redis was set back, limits for no longer than one window', async () => {
-    const subject = newSubject('5/3600s');
-    const future = Date.now() + 365 * 86_400_000;
-    await redis.client.set(bucketsKey(subject), `${future} ${5 * 3_600_000}`);
-    const result = await limiter.consume(subject);
-    expect(result).toMatchObject({ outcome: 'limited', states: [{ nextAvailableMs: 720_000 }] });
-    const [updatedAt] = ((await redis.client.get(bucketsKey(subject))) ?? '').split(' ');
-    expect(Number(updatedAt)).toBeLessThan(future);
-  });
-
-  test.each(['nonsense', '', '1 2 3 4 5 6', '99999999999999999999 99999999999999999999', '-5 -5'])(
-    'the corrupt state %j allows no more than the quota',
-    async (state) => {
-      const subject = newSubject('5/3600s');
-      await redis.client.set(bucketsKey(subject), state);
-      expect(countAllowed(await consumeTimes(limiter, subject, 20))).toBeLessThanOrEqual(5);
-    },
-  );
-
-  test('a state of another data type is overwritten', async () => {
-    const subject = newSubject('5/3600s');
-    await redis.client.rpush(bucketsKey(subject), 'foreign');
-    expect((await consumeTimes(limiter, subject, 2)).map(getRemaining)).toEqual([[4], [3]]);
-  });
-
-  test('the state expires when the bucket is empty', async () => {
-    const subject = newSubject('10/100s');
-    await limiter.consume(subject);
-    const ttlMs = await redis.client.pttl(bucketsKey(subject));
-    expect([ttlMs > 0, ttlMs <= 10_000]).toEqual([true, true]);
-  });
+test('several processes together allow exactly the quota of concurrent requests, and state when the next is available', async () => {
+  const subject = newSubject('100/3600s');
+  const batches = await Promise.all(clients.map((client) => consumeTimes(new RedisLimiter(client), subject, 50)));
+  const results = batches.flat();
+  const allowed = results.filter(({ outcome }) => outcome === 'allowed').flatMap(getRemaining);
+  expect(allowed.sort((a, b) => b - a)).toEqual(Array.from({ length: 100 }, (_, i) => 99 - i));
+  for (const result of results.filter(({ outcome }) => outcome === 'limited')) {
+    expect(result).toMatchObject({ states: [{ remaining: 0 }] });
+    const nextAvailableMs = ('states' in result && result.states[0]?.nextAvailableMs) || 0;
+    expect([nextAvailableMs > 10_000, nextAvailableMs <= 36_000]).toEqual([true, true]);
+  }
 });
 
-test.each([
-  ...['600/60s', '1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s', '600/60s,burst=50', '1/1d,burst=9'],
-])('%s is a valid rate', (text) => {
-  expect(rateLimitSchema.safeParse(text).success).toBe(true);
+test('a request with another key version than the stored record is not counted', async () => {
+  const subject = newSubject('5/3600s');
+  await redis.client.hset(`test:{${subject.id}}:key`, 'version', 'v2');
+  const mixed = ['v1', 'v2', 'v1', 'v2'].map((keyVersion) => limiter.consume({ ...subject, keyVersion }));
+  const results = await Promise.all(mixed);
+  expect(results.map(({ outcome }) => outcome)).toEqual(['key_changed', 'allowed', 'key_changed', 'allowed']);
+  expect(results.flatMap(getRemaining)).toEqual([4, 3]);
 });
 
-test.each([
-  ...['', '600', '600/60', '0/60s', '600/0s', '-1/60s', '1.5/60s', '600/60ms', '600 / 60s', '600/60S', '1e3/60s'],
-  ...['600/60s,burst=0', '600/60s,burst=', '600/60s, burst=5', '600/60s,burst=5,burst=6'],
-  ...['9999999999/9999999d', '1/9999999d,burst=9999999999'],
-])('%j is not a valid rate', (text) => {
-  expect(rateLimitSchema.safeParse(text).success).toBe(false);
+test('reconciling counts requests up to the capacity, and peeking counts none', async () => {
+  const subject = newSubject('10/3600s', '100/86400s');
+  const reconcile = (...unreported: number[]) => limiter.reconcile(subject.id, subject.limits, unreported);
+  await reconcile(4, 6);
+  for (let i = 0; i < 3; i++) {
+    const states = [{ remaining: 6 }, { remaining: 94 }];
+    expect(await limiter.peek(subject)).toMatchObject({ outcome: 'allowed', states });
+  }
+  await reconcile(40, 0);
+  const states = [{ remaining: 0 }, { remaining: 94 }];
+  expect(await limiter.peek(subject)).toMatchObject({ outcome: 'limited', states });
+});
+
+test('in Redis, a bucket of the largest capacity is exact when it is nearly full', async () => {
+  const subject = newSubject('1/2500h,burst=1000000');
+  await limiter.reconcile(subject.id, subject.limits, [999_997]);
+  expect(countAllowed(await consumeTimes(limiter, subject, 5))).toBe(3);
+});
+
+test('a state from the future, after the clock of Redis was set back, limits for no longer than one window', async () => {
+  const subject = newSubject('5/3600s');
+  const future = Date.now() + 365 * DAY_MS;
+  await redis.client.set(getBucketsKey(subject), `${future} ${5 * 3_600_000}`);
+  const result = await limiter.consume(subject);
+  expect(result).toMatchObject({ outcome: 'limited', states: [{ nextAvailableMs: 720_000 }] });
+  const [updatedAt] = ((await redis.client.get(getBucketsKey(subject))) ?? '').split(' ');
+  expect(Number(updatedAt)).toBeLessThan(future);
+});
+
+test.each(['nonsense', '', '1 2 3 4 5 6', '99999999999999999999 99999999999999999999', '-5 -5'])(
+  'the corrupt state %j in Redis allows no more than the quota',
+  async (state) => {
+    const subject = newSubject('5/3600s');
+    await redis.client.set(getBucketsKey(subject), state);
+    expect(countAllowed(await consumeTimes(limiter, subject, 20))).toBeLessThanOrEqual(5);
+  },
+);
+
+test('a state of another data type is overwritten, and the new one expires when the bucket is empty', async () => {
+  const subject = newSubject('10/100s');
+  await redis.client.rpush(getBucketsKey(subject), 'foreign');
+  expect(getRemaining(await limiter.consume(subject))).toEqual([9]);
+  const ttlMs = await redis.client.pttl(getBucketsKey(subject));
+  expect([ttlMs > 0, ttlMs <= 10_000]).toEqual([true, true]);
+});
+
+test('a rate is N/W, optionally with a burst', () => {
+  const isRate = (text: string) => rateLimitSchema.safeParse(text).success;
+  const valid = ['1/1s', '10/1m', '5000/1h', '100000/30d', '100000000/60s', '1/1d,burst=9'];
+  const invalid = [
+    ...['', '600', '600/60', '0/60s', '600/0s', '-1/60s', '1.5/60s', '600/60ms', '600 / 60s', '600/60S', '1e3/60s'],
+    ...['600/60s,burst=0', '600/60s,burst=', '600/60s, burst=5', '600/60s,burst=5,burst=6'],
+    ...['9999999999/9999999d', '1/9999999d,burst=9999999999'],
+  ];
+  expect([...valid, ...invalid].filter(isRate)).toEqual(valid);
 });
