@@ -2,24 +2,23 @@ import { type FileHandle, mkdir, open, readlink, realpath, rename, rm, stat } fr
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-const LOCK_ATTEMPTS = 250;
 const LOCK_POLL_MS = 20;
 
 /**
  * Replaces a file with the text that `update` returns, or leaves it if that is undefined. As in git, the lock is the new
  * file: `FILE.lock` is created exclusively, written, synced, and renamed to `FILE`. No other process updates the file in
- * between, and readers see the old or the new text, never a part. Rejects if the lock is not free within five seconds.
+ * between, and readers see the old or the new text, never a part. Rejects if the lock is not free within `lockTimeoutMs`.
  * Only the owner can read the file, unless `preserveAccess` is set and it exists.
  */
 export async function updateFile(
   file: string,
   update: () => string | undefined,
-  { preserveAccess = false } = {},
+  { preserveAccess = false, lockTimeoutMs = 5000 } = {},
 ): Promise<void> {
   const target = await resolveLinks(file);
   await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
   const lockPath = `${target}.lock`;
-  const lock = await acquireLock(lockPath);
+  const lock = await acquireLock(lockPath, lockTimeoutMs);
   try {
     const text = update();
     if (text === undefined) return await rm(lockPath);
@@ -58,14 +57,14 @@ async function copyAccess(file: string, copy: FileHandle): Promise<void> {
   }
 }
 
-async function acquireLock(lockPath: string): Promise<FileHandle> {
-  for (let attempt = 1; ; attempt++) {
+async function acquireLock(lockPath: string, timeoutMs: number): Promise<FileHandle> {
+  for (let waitedMs = 0; ; waitedMs += LOCK_POLL_MS) {
     try {
       return await open(lockPath, 'wx', 0o600);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
-    if (attempt === LOCK_ATTEMPTS) throw new Error(`${lockPath} exists: remove it unless another process is writing`);
+    if (waitedMs >= timeoutMs) throw new Error(`${lockPath} exists: remove it unless another process is writing`);
     await pause(LOCK_POLL_MS);
   }
 }

@@ -4,6 +4,7 @@ import { LastUsedStore } from '../../src/keys/last-used-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import type { InProcessGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
+import { makeKey } from '../helpers/keys.ts';
 import { openClient } from '../helpers/redis-client.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -18,13 +19,18 @@ beforeAll(async () => {
 afterAll(() => stack.stop());
 
 const getId = (key: string) => key.split('_')[1] as string;
-const read = async (key: string) => (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
+const read = async (key: string, from = gateway) => (await get(from.url + campaignPath, { 'x-api-key': key })).status;
 const runKeys = (...args: string[]) => cli(['keys', ...args], stack.environment);
 const getKeys = (...args: string[]) => cliJson(['keys', ...args], stack.environment);
 
+const foreign = makeKey().record;
+
 test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
-  ['is not JSON', (name) => stack.redis.client.hset(name, 'record', '{"hunter2":')],
-  ['lost its record field', (name) => stack.redis.client.hdel(name, 'record')],
+  ['is not JSON', (name) => stack.redis.client.hset(name, 'record', 'nonsense')],
+  [
+    'is that of another key',
+    (name) => stack.redis.client.hset(name, { record: JSON.stringify(foreign), version: foreign.version }),
+  ],
   ['lost its version field', (name) => stack.redis.client.hdel(name, 'version')],
   ['has another Redis type', (name) => stack.redis.client.set(name, 'x')],
 ])('a key whose record %s gets a 500, is listed as corrupt, and gets a 401 once revoked', async (_what, damage) => {
@@ -50,14 +56,14 @@ test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
 test('in a full Redis keys are revoked and suspended on the next request, and a new key fails with the cause', async () => {
   const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
   const [revoked, suspended, other, another] = keys as [string, string, string, string];
-  expect(await Promise.all(keys.map(read))).toEqual([200, 200, 200, 200]);
+  expect(await Promise.all(keys.map((key) => read(key)))).toEqual([200, 200, 200, 200]);
   await stack.redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1');
   onTestFinished(async () => void (await stack.redis.client.config('SET', 'maxmemory', '0')));
 
   expect(await getKeys('revoke', getId(revoked))).toMatchObject({ status: 'revoked' });
   expect(await getKeys('suspend', getId(suspended))).toMatchObject({ status: 'suspended' });
   // In one turn of the event loop, so that one script call decides on all of them.
-  expect(await Promise.all([other, revoked, another, suspended].map(read))).toEqual([200, 401, 200, 401]);
+  expect(await Promise.all([other, revoked, another, suspended].map((key) => read(key)))).toEqual([200, 401, 200, 401]);
   expect(await getKeys('resume', getId(suspended))).toMatchObject({ status: 'active' });
 
   const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
@@ -71,10 +77,10 @@ test('the latest use of each key counts, in whatever order and number several wr
   const store = new LastUsedStore(client);
   const ids = Array.from({ length: 1201 }, (_, i) => `key${i}`);
   const [earlier, later] = [Date.parse('2026-01-01T00:00:00.000Z'), Date.parse('2026-01-02T03:04:05.678Z')];
-  const record = (isIncluded: (i: number) => boolean, at: number) =>
-    store.record(new Map(ids.filter((_id, i) => isIncluded(i)).map((id) => [id, at])));
-  await Promise.all([record((i) => i % 2 === 0, later), record((i) => i % 2 === 1, earlier)]);
-  await record((i) => i < 10, earlier);
+  const record = (used: string[], at: number) => store.record(new Map(used.map((id) => [id, at])));
+  const [even, odd] = [ids.filter((_id, i) => i % 2 === 0), ids.filter((_id, i) => i % 2 === 1)];
+  await Promise.all([record(even, later), record(odd, earlier)]);
+  await record(ids.slice(0, 10), earlier);
   const expected = ids.map((id, i) => [id, new Date(i % 2 === 0 ? later : earlier)]);
   expect([...(await store.getLastUsed([...ids, 'unused']))]).toEqual(expected);
   expect((await store.getLastUsed([])).size).toBe(0);
@@ -95,23 +101,19 @@ test('the recorder writes each used key once, and writes uses again that could n
 });
 
 test('keys list and show report the last use within seconds, and at the latest when the gateway has stopped', async () => {
-  const env = stack.environment;
-  const create = (name: string) =>
-    cliJson(['keys', 'create', '--name', name, '--permission', 'campaigns:read', '--account-group', 'ag_1'], env);
-  const [used, late, unused] = [await create('used'), await create('late'), await create('unused')];
-  const gateway = await stack.gateway();
+  const [used, late, unused] = [await stack.key(), await stack.key(), await stack.key()];
+  const other = await stack.gateway();
   const before = Date.now();
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': used.key })).status).toBe(200);
-  const lastUsedAt = await until(async () => (await cliJson(['keys', 'show', used.id], env)).lastUsedAt);
+  expect(await read(used, other)).toBe(200);
+  const lastUsedAt = await until(async () => (await getKeys('show', getId(used))).lastUsedAt);
   expect(Date.parse(lastUsedAt)).toBeGreaterThanOrEqual(before);
 
-  expect((await get(gateway.url + campaignPath, { 'x-api-key': late.key })).status).toBe(200);
-  await gateway.stop();
-  const list: { id: string; lastUsedAt: string | null }[] = await cliJson(['keys', 'list'], env);
-  const lastUses = new Map(list.map((key) => [key.id, key.lastUsedAt]));
-  const expected = [lastUsedAt, expect.any(String), null];
-  expect([used, late, unused].map(({ id }) => lastUses.get(id))).toEqual(expected);
-  const table = (await cli(['keys', 'list'], env)).stdout;
-  expect(table).toMatch(new RegExp(`^${used.id} +active .*Z +never +\\S+ \\S+Z +used `, 'm'));
-  expect(table).toMatch(new RegExp(`^${unused.id} +active .*Z +never +never +unused `, 'm'));
+  expect(await read(late, other)).toBe(200);
+  await other.stop();
+  const list: { id: string; lastUsedAt: string | null }[] = await getKeys('list');
+  const lastUses = [used, late, unused].map((key) => list.find(({ id }) => id === getId(key))?.lastUsedAt);
+  expect(lastUses).toEqual([lastUsedAt, expect.any(String), null]);
+  const table = (await runKeys('list')).stdout;
+  expect(table).toMatch(new RegExp(`^${getId(used)} +active .*Z +never +\\S+ \\S+Z +a test `, 'm'));
+  expect(table).toMatch(new RegExp(`^${getId(unused)} +active .*Z +never +never +a test `, 'm'));
 });
