@@ -1,12 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { stageOrder } from '../../src/app.ts';
 import type { Explanation } from '../../src/cli/explain-stages.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
+import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment, InProcessGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
@@ -20,10 +18,9 @@ let gateway: InProcessGateway;
 
 beforeAll(async () => {
   stack = await Stack.start();
-  stack.upstream.respond = (request, response) => {
-    const respond = requestIds(request).campaignId.includes('missing') ? respondWithJson({}, 404) : respondWithCampaign;
-    return respond(request, response);
-  };
+  const respondWithNotFound = respondWithJson({}, 404);
+  stack.upstream.respond = (request, response) =>
+    (requestIds(request).campaignId.includes('missing') ? respondWithNotFound : respondWithCampaign)(request, response);
   const settings = { CACHE_TTL_MS: '30000', RATE_LIMIT_DEFAULT: '1000/1h', AUTH_FAILURE_LIMIT: '9999/1s' };
   environment = { ...stack.environment, ...settings };
   gateway = await stack.gateway(environment);
@@ -41,21 +38,6 @@ async function send(key: string, target: string) {
   return { status: response?.status ?? 0, error: body.startsWith('{') ? JSON.parse(body).error : undefined };
 }
 
-const yesterday = new Date(Date.now() - 86_400_000).toISOString();
-const tomorrow = new Date(Date.now() + 86_400_000).toISOString();
-const keyCases: [name: string, rights: KeyRights, requestsBefore: number][] = [
-  ['all account groups, expires tomorrow', { accountGroupIds: '*', expiresAt: tomorrow }, 0],
-  ['two account groups, two limits', { accountGroupIds: ['ag_1', 'ag_2'], rateLimits: ['500/1h', '900/1d'] }, 3],
-  ['another account group', { accountGroupIds: ['ag_9'] }, 0],
-  ['many permissions', { permissions: ['a:b', 'campaigns:read', 'c:d'] }, 0],
-  ['another permission', { permissions: ['campaigns:write'] }, 0],
-  ['another permission and account group', { permissions: ['campaigns:write'], accountGroupIds: ['ag_9'] }, 0],
-  ['expired', { expiresAt: yesterday }, 0],
-  ['suspended', { suspendedAt: yesterday }, 0],
-  ['revoked, expired, another permission', { revokedAt: yesterday, expiresAt: yesterday, permissions: ['a:b'] }, 0],
-  ['limit exhausted', { rateLimits: ['2/1d'] }, 2],
-  ['one of two limits exhausted, another permission', { rateLimits: ['1/1d', '900/1h'], permissions: ['a:b'] }, 1],
-];
 const targets = [
   campaignPath,
   '/v1/accounts/ag_1/campaigns/cmp_missing',
@@ -79,13 +61,23 @@ const unusualTargets = [
   ...['/docs?a', '/Docs', '/docs/page.css', '/openapi.yaml', ...fc.sample(randomTargets, 30)],
 ];
 
-test.each<[name: string, rights: KeyRights, requestsBefore: number, targets: string[]]>([
-  ['valid', {}, 0, [...targets, ...unusualTargets]],
-  ...keyCases.map((keyCase): [string, KeyRights, number, string[]] => [...keyCase, targets]),
-])('explain predicts the response to every path with a key: %s', async (_name, rights, requestsBefore, targets) => {
+const yesterday = new Date(Date.now() - 86_400_000).toISOString();
+const tomorrow = new Date(Date.now() + 86_400_000).toISOString();
+
+test.each<[name: string, rights: KeyRights, requestsBefore?: number]>([
+  ['valid', {}],
+  ['all account groups, expires tomorrow', { accountGroupIds: '*', expiresAt: tomorrow }],
+  ['two account groups, two limits', { accountGroupIds: ['ag_1', 'ag_2'], rateLimits: ['500/1h', '900/1d'] }, 3],
+  ['another account group', { accountGroupIds: ['ag_9'] }],
+  ['another permission', { permissions: ['campaigns:write'] }],
+  ['expired', { expiresAt: yesterday }],
+  ['suspended', { suspendedAt: yesterday }],
+  ['revoked, expired, another permission', { revokedAt: yesterday, expiresAt: yesterday, permissions: ['a:b'] }],
+  ['one of two limits exhausted, another permission', { rateLimits: ['1/1d', '900/1h'], permissions: ['a:b'] }, 1],
+])('explain predicts the response to every path with a key: %s', async (name, rights, requestsBefore = 0) => {
   const key = await stack.key(rights);
   for (let i = 0; i < requestsBefore; i++) await send(key, campaignPath);
-  for (const target of targets) {
+  for (const target of name === 'valid' ? [...targets, ...unusualTargets] : targets) {
     const { response: predicted, stages } = await explain(key, target);
     const { status, error } = await send(key, target);
     if (predicted) expect([target, predicted]).toEqual([target, { status, code: error?.code ?? null }]);
@@ -93,9 +85,8 @@ test.each<[name: string, rights: KeyRights, requestsBefore: number, targets: str
 
     const decisive = stages.find(({ result }) => result !== 'passed');
     if (status === 403 || status === 400) expect(decisive?.details).toBe(error.details);
-    const names = stages.map(({ stage }) => stage);
-    if (status === 400) expect(names.at(-1)).toBe('validateParams'); // Later stages need valid parameters.
-    const endpointStages = names.filter((name) => name !== 'route');
+    if (status === 400) expect(stages.at(-1)?.stage).toBe('validateParams'); // Later stages need valid parameters.
+    const endpointStages = stages.map(({ stage }) => stage).filter((stage) => stage !== 'route');
     expect(endpointStages).toEqual(stageOrder.slice(0, endpointStages.length));
   }
 });
@@ -134,10 +125,8 @@ test('explain reports a cache entry as missing, fresh, stale, stale if error or 
   expect(await explainCache(missing)).toMatchObject({ result: 'passed' });
 
   await ageSharedEntries(stack.redis.client, 60_000);
-  const old = await explainCache(target);
   const staleIfError = expect.stringContaining('only if the campaign service fails');
-  expect(old).toMatchObject({ result: 'passed', details: staleIfError });
-  expect(old?.ageSeconds).toBeGreaterThanOrEqual(100);
+  expect(await explainCache(target)).toMatchObject({ result: 'passed', details: staleIfError });
 });
 
 test('without --json the command prints the stages as a table, and the response', async () => {
@@ -163,12 +152,10 @@ Response: 403 FORBIDDEN
 });
 
 test('with a keys file the command reports the state in the memory of the gateway as unknown', async () => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-explain-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const embedded = { ...environment, REDIS_URL: '', KEYS_FILE: path.join(folder, 'keys.json') };
-  const create = 'keys create --name a --permission campaigns:read --account-group ag_1'.split(' ');
-  const { key } = await cliJson(create, embedded);
-  const { stdout } = await cli(getArgs(key, campaignPath), embedded);
+  const embedded = await EmbeddedGateway.start();
+  onTestFinished(() => embedded.stop());
+  const args = getArgs(embedded.credentials['x-api-key'] as string, campaignPath);
+  const { stdout } = await cli(args, { KEYS_FILE: embedded.keysFile });
   expect(stdout).toMatch(/^rateLimit +unknown/m);
   expect(stdout).toMatch(/^readDocument +unknown/m);
   expect(stdout).toMatch(/^Response: unknown \(depends on the memory of the gateway\)$/m);

@@ -26,7 +26,6 @@ const stores: [string, () => Record<string, string>, lastUsed: string][] = [
 ];
 
 const DAY_MS = 86_400_000;
-const UNKNOWN_ID = '0000000000000000';
 const create = ['create', '--name', 'Acme', '--permission', 'campaigns:read'];
 const createPermanent = [...create, '--all-account-groups'];
 const createLimited = [
@@ -114,12 +113,14 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect((await json('show', id)).status).toBe('expired');
   });
 
-  test('every successor has the original lifetime, and the old key never lives longer than before', async () => {
+  test('every successor has the lifetime of its predecessor, which an update sets from then on and a rotation never extends', async () => {
     const first = await json(...createLimited);
     const second = await json('rotate', first.id, '--overlap', '9000d');
-    const third = await json('rotate', second.id, '--overlap', '1h');
-    expect([second, third].map(getLifetimeMs)).toEqual([90 * DAY_MS, 90 * DAY_MS]);
+    expect(getLifetimeMs(second)).toBe(90 * DAY_MS);
     expect((await json('show', first.id)).expiresAt).toBe(first.expiresAt);
+    const { expiresAt } = await json('update', second.id, '--expires-in', '10d');
+    expect(Date.parse(expiresAt) - Date.parse(second.createdAt)).toBeGreaterThanOrEqual(10 * DAY_MS);
+    expect(getLifetimeMs(await json('rotate', second.id, '--overlap', '1h'))).toBe(10 * DAY_MS);
     const permanent = await json(...createPermanent);
     expect(permanent).toMatchObject({ accountGroupIds: '*', rateLimits: [], expiresAt: null });
     expect((await json('rotate', permanent.id, '--overlap', '0s')).expiresAt).toBeNull();
@@ -167,16 +168,12 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect(stderr).toBe('');
   });
 
-  test('a suspended key is listed as suspended until it is resumed, and the audit log has the values before and after', async () => {
+  test('a suspended key is listed as suspended until it is resumed, and cannot be rotated', async () => {
     const { id } = await json(...createPermanent);
-    const { stderr } = await run('suspend', id);
-    const { suspendedAt } = await json('show', id);
-    expect(JSON.parse(stderr).changed).toEqual({ suspendedAt: { before: null, after: suspendedAt } });
-    expect(await json('list')).toMatchObject([{ id, status: 'suspended', suspendedAt }]);
-    const rotated = await run('rotate', id);
-    const problem = `Error: Key ${id} is suspended. Resume it before its rotation.\n`;
-    expect([rotated.code, rotated.stderr]).toEqual([64, problem]);
-
+    const { suspendedAt } = await json('suspend', id);
+    expect(await json('list')).toMatchObject([{ id, status: 'suspended', suspendedAt: expect.stringMatching(/Z$/) }]);
+    const { code, stderr } = await run('rotate', id);
+    expect([code, stderr]).toEqual([64, `Error: Key ${id} is suspended. Resume it before its rotation.\n`]);
     const resumed = await run('resume', id);
     expect(resumed.stdout).toBe(`Key ${id} (Acme) is not suspended.\n`);
     expect(JSON.parse(resumed.stderr).changed).toEqual({ suspendedAt: { before: suspendedAt, after: null } });
@@ -208,14 +205,6 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect(await json('show', id)).toEqual(shown);
   });
 
-  test('keys update counts a new expiry from now, and a successor has the new lifetime', async () => {
-    const { id } = await json(...createLimited);
-    const { expiresAt } = await json('update', id, '--expires-in', '10d');
-    const untilExpiryMs = Date.parse(expiresAt) - Date.now();
-    expect([untilExpiryMs <= 10 * DAY_MS, untilExpiryMs > 9 * DAY_MS]).toEqual([true, true]);
-    expect(getLifetimeMs(await json('rotate', id))).toBe(10 * DAY_MS);
-  });
-
   test('concurrent changes of one key lose none of one another', async () => {
     const { id } = await json(...createLimited);
     const updates = [['--name', 'Acme 2'], ['--permission', 'a:b'], ['--no-expiry']];
@@ -232,17 +221,14 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect([changes.length, changes[0].actor, changes[99].actor]).toEqual([100, 'number 5', 'number 104']);
   });
 
-  test.each(['show ID', 'update ID --name b', 'suspend ID', 'resume ID', 'revoke ID', 'rotate ID'])(
-    'keys %s exits with 66 if the key does not exist',
+  const commands = ['show ID', 'update ID --name b', 'suspend ID', 'resume ID', 'revoke ID', 'rotate ID'];
+  test.each([...commands.map((command) => `keys ${command}`), 'explain --key-id ID --path /'])(
+    '%s exits with 66 if the key does not exist',
     async (command) => {
-      for (const id of [UNKNOWN_ID, 'nonsense', '../../etc/passwd']) {
-        const { code, stdout, stderr } = await run(...command.replace('ID', id).split(' '), '--json');
+      for (const id of ['0000000000000000', 'nonsense', '../../etc/passwd']) {
+        const { code, stdout, stderr } = await cli([...command.replace('ID', id).split(' '), '--json'], environment());
         expect([code, stdout, stderr]).toEqual([66, '', 'Error: There is no key with this id.\n']);
       }
     },
   );
-
-  test('explain exits with 66 if the key does not exist', async () => {
-    expect((await cli(['explain', '--key-id', UNKNOWN_ID, '--path', '/'], environment())).code).toBe(66);
-  });
 });

@@ -34,9 +34,8 @@ const create = (store: Store, name: string) =>
 const exportFile = () => path.join(folder, 'export.json');
 
 test.each<[from: Store, to: Store]>([
-  ['file', 'redis'],
   ['redis', 'file'],
-  ['redis', 'cluster'],
+  ['file', 'cluster'],
 ])('keys move from %s to %s with their hashes and their history, in a file without keys', async (from, to) => {
   const first = await create(from, 'first');
   const second = await json(from, 'rotate', first.id);
@@ -49,9 +48,8 @@ test.each<[from: Store, to: Store]>([
   const { stdout, stderr } = await run(to, 'import', exportFile(), '--actor', 'Ada', '--json');
   expect(JSON.parse(stdout)).toEqual({ imported: 2, replaced: 0 });
   expect(stderr).not.toMatch(/hash|[0-9a-f]{64}/);
-  const [line = ''] = stderr.split('\n');
   const changed = { name: { before: null, after: 'first' } };
-  expect(JSON.parse(line)).toMatchObject({ action: 'imported', changed });
+  expect(JSON.parse(stderr.split('\n')[0] ?? '')).toMatchObject({ action: 'imported', changed });
   const [before, after] = [await json(from, 'export'), await json(to, 'export')];
   const withoutChange = ({ version: _version, changes: _changes, ...rest }: Record<string, unknown>) => rest;
   expect(after.keys.map(withoutChange)).toEqual(before.keys.map(withoutChange));
