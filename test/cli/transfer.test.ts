@@ -9,6 +9,7 @@ import { type RedisCluster, startCluster } from '../helpers/redis-topologies.ts'
 let redis: RedisServer;
 let cluster: RedisCluster;
 let folder: string;
+let file: string;
 let runs = 0;
 
 beforeAll(async () => {
@@ -18,6 +19,7 @@ afterAll(() => Promise.all([redis.stop(), cluster.stop()]));
 beforeEach(async () => {
   runs++;
   folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-transfer-'));
+  file = path.join(folder, 'export.json');
   return () => rm(folder, { recursive: true });
 });
 
@@ -31,7 +33,6 @@ const run = (store: Store, ...args: string[]) => cli(['keys', ...args], environm
 const json = (store: Store, ...args: string[]) => cliJson(['keys', ...args], environments[store]());
 const create = (store: Store, name: string) =>
   json(store, 'create', '--name', name, '--permission', 'a:b', '--all-account-groups');
-const exportFile = () => path.join(folder, 'export.json');
 
 test.each<[from: Store, to: Store]>([
   ['redis', 'file'],
@@ -40,58 +41,50 @@ test.each<[from: Store, to: Store]>([
   const first = await create(from, 'first');
   const second = await json(from, 'rotate', first.id);
   await json(from, 'suspend', first.id);
-  await run(from, 'export', '--out', exportFile());
-  expect(((await stat(exportFile())).mode & 0o777).toString(8)).toBe('600');
-  const text = await readFile(exportFile(), 'utf8');
+  await run(from, 'export', '--out', file);
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+  const text = await readFile(file, 'utf8');
   for (const { key } of [first, second]) expect(text).not.toContain(key.slice(21));
 
-  const { stdout, stderr } = await run(to, 'import', exportFile(), '--actor', 'Ada', '--json');
+  const { stdout, stderr } = await run(to, 'import', file, '--actor', 'Ada', '--json');
   expect(JSON.parse(stdout)).toEqual({ imported: 2, replaced: 0 });
   expect(stderr).not.toMatch(/hash|[0-9a-f]{64}/);
-  const changed = { name: { before: null, after: 'first' } };
-  expect(JSON.parse(stderr.split('\n')[0] ?? '')).toMatchObject({ action: 'imported', changed });
+  expect(stderr).toContain('"changed":{"name":{"before":null,"after":"first"}');
   const [before, after] = [await json(from, 'export'), await json(to, 'export')];
   const withoutChange = ({ version: _version, changes: _changes, ...rest }: Record<string, unknown>) => rest;
   expect(after.keys.map(withoutChange)).toEqual(before.keys.map(withoutChange));
   expect(after.keys[0].changes).toMatchObject([...before.keys[0].changes, { action: 'imported', actor: 'Ada' }]);
 });
 
-test.each<Store>(['file', 'redis', 'cluster'])(
-  'an import into %s refuses existing ids as a whole, unless --replace',
-  async (store) => {
-    const [first, second] = [await create(store, 'first'), await create(store, 'second')];
-    await run(store, 'export', '--out', exportFile());
-    await json(store, 'update', first.id, '--name', 'changed');
-    await json(store, 'revoke', second.id);
-    const document = JSON.parse(await readFile(exportFile(), 'utf8'));
-    const [record] = document.keys;
-    document.keys.unshift({ ...record, id: '0000000000000000', limitId: '0000000000000000' });
-    await writeFile(exportFile(), JSON.stringify(document));
+const stores: Store[] = ['file', 'redis', 'cluster'];
+test.each(stores)('an import into %s refuses existing ids as a whole, unless --replace', async (store) => {
+  const [first, second] = [await create(store, 'first'), await create(store, 'second')];
+  const before = await json(store, 'export');
+  const added = { ...before.keys[0], id: '0000000000000000', limitId: '0000000000000000' };
+  await writeFile(file, JSON.stringify({ ...before, keys: [added, ...before.keys] }));
+  const refused = await run(store, 'import', file);
+  expect([refused.code, refused.stderr]).toEqual([64, expect.stringContaining('2 of the ids exist, such as')]);
+  expect(await json(store, 'export')).toEqual(before);
 
-    const before = await json(store, 'export');
-    const refused = await run(store, 'import', exportFile());
-    expect([refused.code, refused.stderr]).toEqual([64, expect.stringContaining('2 of the ids exist, such as')]);
-    expect(await json(store, 'export')).toEqual(before);
-
-    const replaced = await run(store, 'import', exportFile(), '--replace', '--json');
-    expect(JSON.parse(replaced.stdout)).toEqual({ imported: 3, replaced: 2 });
-    expect(replaced.stderr).toContain('"name":{"before":"changed","after":"first"}');
-    expect(await json(store, 'show', first.id)).toMatchObject({ name: 'first', status: 'active' });
-    expect(await json(store, 'show', second.id)).toMatchObject({ status: 'active' });
-  },
-);
+  await json(store, 'update', first.id, '--name', 'changed');
+  await json(store, 'revoke', second.id);
+  const replaced = await run(store, 'import', file, '--replace', '--json');
+  expect(JSON.parse(replaced.stdout)).toEqual({ imported: 3, replaced: 2 });
+  expect(replaced.stderr).toContain('"name":{"before":"changed","after":"first"}');
+  for (const { id, name } of [first, second])
+    expect(await json(store, 'show', id)).toMatchObject({ name, status: 'active' });
+});
 
 test.each<[what: string, damage: (keys: Record<string, unknown>[]) => unknown, message: string]>([
   ['another format', () => ({ format: 2 }), 'invalid fields: format'],
   ['an invalid hash', ([first]) => ({ keys: [first, { ...first, hash: 'hunter2' }] }), 'invalid fields: keys.1.hash'],
-  ['an unknown field', ([first]) => ({ keys: [{ ...first, key: 'hunter2' }] }), 'invalid fields: keys.0'],
   ['an id twice', ([first]) => ({ keys: [first, first] }), 'an id occurs twice'],
   ['a limit id in another slot', ([first]) => ({ keys: [{ ...first, limitId: '0'.repeat(16) }] }), 'keys.0.limitId'],
 ])('an import with %s exits with 64 and imports nothing', async (_what, damage, message) => {
   await create('redis', 'a');
   const document = await json('redis', 'export');
-  await writeFile(exportFile(), JSON.stringify({ ...document, ...(damage(document.keys) as object) }));
-  const { code, stdout, stderr } = await run('file', 'import', exportFile());
+  await writeFile(file, JSON.stringify({ ...document, ...(damage(document.keys) as object) }));
+  const { code, stdout, stderr } = await run('file', 'import', file);
   expect([code, stdout, stderr]).toEqual([64, '', expect.stringContaining(message)]);
   expect(stderr).not.toContain('hunter2');
   expect(await json('file', 'list')).toEqual([]);
@@ -99,11 +92,11 @@ test.each<[what: string, damage: (keys: Record<string, unknown>[]) => unknown, m
 
 test('an export that meets a corrupt record exits with 69 and leaves the previous file', async () => {
   const { id } = await create('redis', 'a');
-  await run('redis', 'export', '--out', exportFile());
-  const before = await readFile(exportFile(), 'utf8');
+  await run('redis', 'export', '--out', file);
+  const before = await readFile(file, 'utf8');
   await redis.client.hset(`transfer${runs}:{${id}}:key`, 'record', 'nonsense');
-  expect((await run('redis', 'export', '--out', exportFile())).code).toBe(69);
-  expect([await readFile(exportFile(), 'utf8'), await readdir(folder)]).toEqual([before, ['export.json']]);
-  const { code, stderr } = await run('redis', 'import', exportFile(), '--replace');
+  expect((await run('redis', 'export', '--out', file)).code).toBe(69);
+  expect([await readFile(file, 'utf8'), await readdir(folder)]).toEqual([before, ['export.json']]);
+  const { code, stderr } = await run('redis', 'import', file, '--replace');
   expect([code, stderr]).toEqual([64, expect.stringContaining(`The record of key ${id} is corrupt.`)]);
 });
