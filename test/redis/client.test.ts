@@ -10,9 +10,9 @@ import { until } from '../helpers/wait.ts';
 
 type Cleanup = Pick<TestContext, 'onTestFinished'>;
 
-/** A server with two databases, which only this test uses, behind a proxy. */
+/** A server that only this test uses, and a proxy in front of it. */
 async function startServer({ onTestFinished }: Cleanup) {
-  const redis = await RedisServer.start('--databases', '2');
+  const redis = await RedisServer.start();
   onTestFinished(() => redis.stop());
   const proxy = await startProxy(redis.port);
   onTestFinished(() => proxy.stop());
@@ -146,27 +146,19 @@ describe.concurrent('a Redis client', () => {
     expect(await successor.client.get('test:count')).toBe('1');
   });
 
-  test.for([
-    ['does not exist', '7', '+@all'],
-    ['may not be selected', '1', '+@all -select'],
-  ] as const)(
-    'considers Redis down and names the cause while the database %s, and never uses database 0',
-    async ([_case, database, rights], context) => {
-      const { redis } = await startServer(context);
-      await redis.client.acl('SETUSER', 'gw', 'on', '>pw', '~*', '&*', ...rights.split(' '));
-      const { client, log, untilUp, set, get } = open(context, `redis://gw:pw@127.0.0.1:${redis.port}/${database}`);
-      await until(() => log.length > 0);
-      const message = /^Redis at 127\.0\.0\.1:\d+ .*SELECT\)/;
-      for (const command of [get, set]) await expect(command()).rejects.toThrow(message);
-      expect([client.state, log]).toMatchObject(['down', [{ state: 'down', cause: expect.stringMatching(message) }]]);
-      if (database === '1') {
-        await redis.client.acl('SETUSER', 'gw', '+select');
-        await untilUp();
-        await set();
-      }
-      expect(await redis.client.dbsize()).toBe(0);
-    },
-  );
+  test('considers Redis down and names the cause while its database cannot be selected, and never uses database 0', async (context) => {
+    const { redis } = await startServer(context);
+    await redis.client.acl('SETUSER', 'gw', 'on', '>pw', '~*', '&*', '+@all', '-select');
+    const { client, log, untilUp, set, get } = open(context, `redis://gw:pw@127.0.0.1:${redis.port}/1`);
+    await until(() => log.length > 0);
+    const message = /^Redis at 127\.0\.0\.1:\d+ .*SELECT\)/;
+    for (const command of [get, set]) await expect(command()).rejects.toThrow(message);
+    expect([client.state, log]).toMatchObject(['down', [{ state: 'down', cause: expect.stringMatching(message) }]]);
+    await redis.client.acl('SETUSER', 'gw', '+select');
+    await untilUp();
+    await set();
+    expect(await redis.client.dbsize()).toBe(0);
+  });
 
   test('names the credentials as the cause in the log and in every error after a password rotation', async (context) => {
     const { redis } = await startServer(context);
@@ -175,10 +167,9 @@ describe.concurrent('a Redis client', () => {
     await untilUp();
     await redis.client.acl('SETUSER', 'gw', 'resetpass', '>new');
     await redis.client.call('CLIENT', 'KILL', 'USER', 'gw');
-    const advice = 'rejects the user name or password (WRONGPASS): check those in REDIS_URL';
-    const cause = `Redis at 127.0.0.1:${redis.port} ${advice}`;
+    const cause = `Redis at 127.0.0.1:${redis.port} rejects the user name or password`;
     await until(() => log.length > 0);
-    expect(log[0]).toMatchObject({ state: 'down', failure: 'auth', cause });
+    expect(log[0]).toMatchObject({ state: 'down', failure: 'auth', cause: expect.stringContaining(cause) });
     await expect(get()).rejects.toThrow(cause);
     await redis.client.acl('SETUSER', 'gw', '>old');
     await untilUp();
@@ -198,28 +189,21 @@ describe('a script', () => {
     await redis.stop();
   });
 
-  const ECHO = `return { KEYS[1], redis.call('INCR', KEYS[2]) > 0 and #KEYS, #ARGV, unpack(ARGV) }`;
-
-  test('that is batched has its own keys and arguments in each run, and one call serves up to 32 runs of a turn', async () => {
-    const echo = client.defineBatchedScript('echo', ECHO);
-    const getArgs = (i: number) => Array.from({ length: i % 4 }, (_, j) => `${i}-${j}`);
+  test('that is batched has its own keys and arguments in each run, read when one call sends up to 32 runs of a turn', async () => {
+    const script = `return { KEYS[1], redis.call('INCR', KEYS[2]) > 0 and #KEYS, #ARGV, unpack(ARGV) }`;
+    const echo = client.defineBatchedScript('echo', script);
+    let prefix = 'early';
+    const getArgs = (i: number) => Array.from({ length: i % 4 }, (_, j) => `${prefix}-${i}-${j}`);
     const run = (i: number) => echo([`key-${i}`, 'count'], () => getArgs(i));
     const countCalls = async () =>
       Number(/cmdstat_eval(?:sha)?:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1]);
     await run(0); // Loads the script.
     const before = await countCalls();
-    const replies = await Promise.all(Array.from({ length: 70 }, (_, i) => run(i)));
-    expect(replies).toEqual(replies.map((_, i) => [`key-${i}`, 2, i % 4, ...getArgs(i)]));
+    const runs = Array.from({ length: 70 }, (_, i) => run(i));
+    prefix = 'late';
+    expect(await Promise.all(runs)).toEqual(runs.map((_, i) => [`key-${i}`, 2, i % 4, ...getArgs(i)]));
     expect(await redis.client.get('count')).toBe('71');
     expect((await countCalls()) - before).toBeLessThanOrEqual(3);
-  });
-
-  test('that is batched reads its arguments when it is sent, after the turn of the event loop', async () => {
-    const echo = client.defineBatchedScript('echo', ECHO);
-    let argument = 'early';
-    const reply = echo(['key', 'other-count'], () => [argument]);
-    argument = 'late';
-    expect(await reply).toEqual(['key', 2, 1, 'late']);
   });
 
   test('that is batched fails for the run that causes an error only, and the next call works', async () => {

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openRedis } from '../../src/stores.ts';
 import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
-import { cli, cliJson } from '../helpers/cli.ts';
+import { cliJson } from '../helpers/cli.ts';
 import { get } from '../helpers/http.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -84,19 +84,17 @@ test('one server, Sentinel with a password and a cluster are reachable over TLS 
   expect(JSON.stringify(log)).not.toContain('wrong');
 });
 
-test.each(['rediss://', 'rediss+sentinel://', 'rediss+cluster://'])(
+test.each(['rediss://localhost:PORT', 'rediss+sentinel://localhost:PORT/campaigns', 'rediss+cluster://localhost:PORT'])(
   '%s sends the server name (SNI)',
-  async (scheme) => {
+  async (url) => {
     const names: unknown[] = [];
-    const { cert, key } = certificates.server;
-    const server = createServer({ cert, key }, (socket) => {
+    const server = createServer(certificates.server, (socket) => {
       names.push(socket.servername);
       socket.on('error', () => {}).destroy();
     }).listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());
     await once(server, 'listening');
-    const master = scheme.includes('sentinel') ? '/campaigns' : '';
-    open(`${scheme}localhost:${(server.address() as AddressInfo).port}${master}`);
+    open(url.replace('PORT', String((server.address() as AddressInfo).port)));
     await until(() => names.length >= 3);
     expect(new Set(names)).toEqual(new Set(['localhost']));
   },
@@ -111,36 +109,32 @@ test('a Sentinel that cannot be reached at the start is one line in the log', as
   ]);
 });
 
-/** The arguments of the documented `ACL SETUSER`. */
-async function readAclCommand(password: string): Promise<string[]> {
-  const text = await readFile(path.resolve(import.meta.dirname, '../../config/README.md'), 'utf8');
-  const [, words = ''] = /^ACL (SETUSER gateway .+)$/m.exec(text) ?? [];
-  return words.replace('PASSWORD', password).split(' ');
-}
-
 test('the Redis user in config/README.md can do everything that a gateway and its commands do', async () => {
   const stack = await Stack.start();
   onTestFinished(() => stack.stop());
   const { client, port } = stack.redis;
   await client.select(5);
-  await client.call('ACL', ...(await readAclCommand('secret')));
-  const environment = { ...stack.environment, REDIS_URL: `redis://gateway:secret@127.0.0.1:${port}/5` };
-  const gateway = await stack.gateway({ ...environment, CACHE_TTL_MS: '30000' });
+  const documentation = await readFile(path.resolve(import.meta.dirname, '../../config/README.md'), 'utf8');
+  const [, command = ''] = /^ACL (SETUSER gateway .+)$/m.exec(documentation) ?? [];
+  await client.call('ACL', ...command.replace('PASSWORD', 'secret').split(' '));
+  const REDIS_URL = `redis://gateway:secret@127.0.0.1:${port}/5`;
+  const environment = { ...stack.environment, CACHE_TTL_MS: '30000', REDIS_URL };
+  const gateway = await stack.gateway(environment);
+  const run = (command: string, ...args: string[]) => cliJson([...command.split(' '), ...args], environment);
   const readWith = async (key: string) => (await get(gateway.url + campaignPath, { 'x-api-key': key })).status;
 
-  const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
-  const { id, key } = await cliJson(['keys', 'create', '--name', 'Acme', ...grants], environment);
+  const { id, key } = await run('keys create --name Acme --permission campaigns:read --account-group ag_1');
   expect(await readWith(key)).toBe(200);
   expect(await readWith(`${key.slice(0, -1)}!`)).toBe(401);
-  await cliJson(['explain', '--key-id', id, '--path', campaignPath], environment);
-  await cliJson(['cache', 'purge', '--account-group', 'ag_1'], environment);
-  const successor = await cliJson(['keys', 'rotate', id], environment);
-  await cliJson(['keys', 'revoke', id], environment);
+  await run('explain --path', campaignPath, '--key-id', id);
+  await run('cache purge --account-group ag_1');
+  const successor = await run('keys rotate', id);
+  await run('keys revoke', id);
   expect(await readWith(key)).toBe(401);
   await client.hset(`campaign-gateway:{${successor.id}}:key`, 'record', 'corrupt');
-  await cli(['keys', 'revoke', successor.id], environment); // Removes the record.
+  await run('keys revoke', successor.id); // Removes the record.
   await gateway.stop(); // Writes when the key was last used.
-  expect(await cliJson(['keys', 'list'], environment)).toMatchObject([{ id, lastUsedAt: expect.any(String) }]);
+  expect(await run('keys list')).toMatchObject([{ id, lastUsedAt: expect.any(String) }]);
 
   expect(await client.acl('LOG')).toEqual([]); // Redis logs every command and key that it denied.
   await expect(client.call('ACL', 'DRYRUN', 'gateway', 'GET', 'another-prefix:keys')).resolves.toContain(
