@@ -79,8 +79,8 @@ test('one server, Sentinel with a password and a cluster are reachable over TLS 
 
   const { log } = open(`rediss+sentinel://localhost:${sentinelPort}/campaigns`, 'wrong');
   await until(() => log.length >= 2);
-  expect(log).toContainEqual(expect.objectContaining({ dependency: 'sentinel', failure: 'auth' }));
-  expect(log).toContainEqual(expect.objectContaining({ dependency: 'redis', state: 'down', failure: 'auth' }));
+  const failures = log.map(({ dependency, failure }) => `${dependency}: ${failure}`);
+  expect(failures.toSorted()).toEqual(['redis: auth', 'sentinel: auth']);
   expect(JSON.stringify(log)).not.toContain('wrong');
 });
 
@@ -99,15 +99,6 @@ test.each(['rediss://localhost:PORT', 'rediss+sentinel://localhost:PORT/campaign
     expect(new Set(names)).toEqual(new Set(['localhost']));
   },
 );
-
-test('a Sentinel that cannot be reached at the start is one line in the log', async () => {
-  const { log } = open(`redis+sentinel://127.0.0.1:${await freePort()}/campaigns`);
-  await until(() => log.length >= 2);
-  expect(log.map(({ dependency, failure }) => [dependency, failure]).sort()).toEqual([
-    ['redis', 'connection_refused'],
-    ['sentinel', 'connection_refused'],
-  ]);
-});
 
 test('the Redis user in config/README.md can do everything that a gateway and its commands do', async () => {
   const stack = await Stack.start();
