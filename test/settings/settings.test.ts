@@ -20,30 +20,15 @@ function findProblems(environment: Record<string, string>): readonly string[] {
   }
 }
 
-const positiveIntegers = `
-  CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS CAMPAIGN_SERVICE_TIMEOUT_MS CAMPAIGN_SERVICE_MAX_BODY_BYTES
-  CAMPAIGN_SERVICE_MAX_CONCURRENCY CAMPAIGN_SERVICE_BREAKER_FAILURES CAMPAIGN_SERVICE_BREAKER_OPEN_MS
-  REDIS_TIMEOUT_MS REDIS_CACHE_TIMEOUT_MS MAX_CONNECTIONS`;
-const nonNegativeIntegers = `
-  CAMPAIGN_SERVICE_CONNECTION_MAX_AGE_MS CAMPAIGN_SERVICE_RETRIES KEY_CACHE_TTL_MS KEY_CACHE_STALE_MS CACHE_TTL_MS
-  CACHE_STALE_WHILE_REVALIDATE_MS CACHE_STALE_IF_ERROR_MS CACHE_NOT_FOUND_TTL_MS CACHE_MAX_BYTES SHUTDOWN_DELAY_MS
-  SHUTDOWN_GRACE_MS`;
-const invalidIntegers = (names: string, values: string[]) =>
-  Object.fromEntries(
-    names
-      .trim()
-      .split(/\s+/)
-      .map((name) => [name, values]),
-  );
+const integers = settingNames.filter((name) => /^\d+$/.test(defaultText(name) ?? ''));
 
 const invalidValues: Record<string, string[]> = {
-  ...invalidIntegers(positiveIntegers, ['0', '1.5', '100ms']),
-  ...invalidIntegers(nonNegativeIntegers, ['-1', '99999999999', 'x']),
+  ...Object.fromEntries(integers.map((name) => [name, ['-1', '1.5', '100ms']])),
   HOST: ['a b', 'http://a', '/'],
-  PORT: ['x', '-1', '65536', '80.5', '1e3', '0x50'],
+  PORT: ['x', '65536', '80.5', '1e3', '0x50'],
   OPS_HOST: ['a/b'],
-  OPS_PORT: ['99999'],
   WORKERS: ['0', 'many', '-2', '1.5'],
+  MAX_CONNECTIONS: ['0'],
   CAMPAIGN_SERVICE_URL: [
     ...['campaigns', 'ftp://a', 'http://', 'http://user:pass@a', 'http://a?x=1', 'http://a#b', 'http://a:0'],
     ...['http://a b', '//a'],
@@ -58,11 +43,15 @@ const invalidValues: Record<string, string[]> = {
   ],
   CAMPAIGN_SERVICE_RESULT_POINTER: ['data', '/a~2', '/~'],
   CAMPAIGN_SERVICE_TOKEN: ['two words', 'line\nbreak', 'ümlaut'],
+  CAMPAIGN_SERVICE_TIMEOUT_MS: ['0'],
+  CAMPAIGN_SERVICE_MAX_CONCURRENCY: ['0'],
+  CAMPAIGN_SERVICE_RETRIES: ['11'],
   CAMPAIGN_SERVICE_CA_FILE: ['/nonexistent', '/etc/hostname'],
   REDIS_URL: [
     ...['localhost', 'http://localhost', 'redis://', 'redis://a:99999', 'redis://a,b', 'redis://a/x', 'redis://%zz@a'],
     ...['redis+sentinel://a:1', 'redis+cluster://a:1/name'],
   ],
+  REDIS_TIMEOUT_MS: ['0', '60001'],
   REDIS_KEY_PREFIX: ['a{b}', 'a b', 'a'.repeat(65)],
   RATE_LIMIT_DEFAULT: ['600', '0/60s', '600/60', 'none', '600/60s,burst=0'],
   RATE_LIMIT_ON_REDIS_FAILURE: ['fail', 'OPEN'],
@@ -78,22 +67,18 @@ test.each(
 )('%s=%j is rejected with its name and the expected format', (name, value) => {
   const problems = findProblems({ [name]: value });
   expect(problems).toEqual([expect.stringMatching(new RegExp(`^${name} must be [^\\n]{5,}$`))]);
-  const isSecret = secretSettings.some((secret) => secret === name);
-  expect(problems[0]?.includes(', not "')).toBe(!isSecret);
+  expect(problems[0]?.includes(', not "')).toBe(!secretSettings.some((secret) => secret === name));
 });
 
 test.each([
   ['REDIS_URL', 'rediss://user:p%40ss@redis.internal:6380/2'],
   ['REDIS_URL', 'redis://[::1]:6379'],
-  ['REDIS_URL', 'redis+sentinel://a:26379,b:26379/mymaster'],
   ['REDIS_URL', 'redis+cluster://:password@a:1,b:2,c:3'],
   ['REDIS_URL', 'rediss+sentinel://user:password@a:26379,b:26379/mymaster'],
-  ['REDIS_URL', 'rediss+cluster://a:1,b:2'],
   ['TRUST_PROXY', 'loopback, 10.0.0.0/8'],
   ['TRUST_PROXY', '2'],
   ['CAMPAIGN_SERVICE_URL', 'https://[::1]:8443/base/'],
   ['CAMPAIGN_SERVICE_RESULT_POINTER', '/data/0/a~1b'],
-  ['RATE_LIMIT_DEFAULT', '100000000/60s'],
   ['AUTH_FAILURE_LIMIT', '60/60s,burst=5'],
   ['WORKERS', ''],
 ])('%s=%j is accepted', (name, value) => {
