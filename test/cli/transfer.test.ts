@@ -1,9 +1,12 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
+import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
+import { openClient } from '../helpers/redis-client.ts';
 import { type RedisCluster, startCluster } from '../helpers/redis-topologies.ts';
 
 let redis: RedisServer;
@@ -73,6 +76,21 @@ test.each(stores)('an import into %s refuses existing ids as a whole, unless --r
   expect(replaced.stderr).toContain('"name":{"before":"changed","after":"first"}');
   for (const { id, name } of [first, second])
     expect(await json(store, 'show', id)).toMatchObject({ name, status: 'active' });
+});
+
+test('in a cluster, where each record is written alone, those before a conflict are restored', async () => {
+  const client = await openClient(cluster.url);
+  onTestFinished(() => client.close());
+  const store = new RedisKeyStore(client, async () => {});
+  const [first, second, third] = [makeKey().record, makeKey().record, makeKey().record];
+  for (const record of [first, second]) await store.create(record);
+  const replacements = [
+    { previous: first, record: { ...first, version: 'v2' } },
+    { previous: undefined, record: third },
+    { previous: undefined, record: second },
+  ];
+  expect(await store.replaceAll(replacements)).toBe(false);
+  expect([await store.find(first.id), await store.find(third.id)]).toEqual([first, undefined]);
 });
 
 test.each<[what: string, damage: (keys: Record<string, unknown>[]) => unknown, message: string]>([
