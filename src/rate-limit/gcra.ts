@@ -49,7 +49,10 @@ export function hasRoom(limits: readonly RateLimit[], levels: readonly number[],
   return limits.every((limit, i) => (levels[i] ?? 0) + requestSize(limit, processes) <= capacity(limit, processes));
 }
 
-/** Counts a request against all limits, or against none if one has no room. */
+/**
+ * Counts a request against all limits, or against none if one has no room. A rejection leaves the buckets as they are, also if
+ * `limits` are new and lower: after the next update, all that was used still counts.
+ */
 export function consume(
   limits: readonly RateLimit[],
   buckets: Buckets | undefined,
@@ -57,12 +60,12 @@ export function consume(
   processes = 1,
 ): { decision: RateLimitDecision; buckets: Buckets } {
   const current = currentLevels(limits, buckets, now, processes);
-  const isAllowed = hasRoom(limits, current, processes);
-  const levels = isAllowed
-    ? current.map((level, i) => level + requestSize(limits[i] as RateLimit, processes))
-    : current;
+  if (buckets && !hasRoom(limits, current, processes)) {
+    return { decision: toDecision('limited', limits, current, processes), buckets };
+  }
+  const levels = current.map((level, i) => level + requestSize(limits[i] as RateLimit, processes));
   return {
-    decision: toDecision(isAllowed ? 'allowed' : 'limited', limits, levels, processes),
+    decision: toDecision('allowed', limits, levels, processes),
     buckets: { limits, levels, updatedAt: now },
   };
 }
