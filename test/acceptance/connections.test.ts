@@ -62,12 +62,15 @@ describe('a client that does not complete its request', () => {
     expect(await outcomes(client)).toEqual(['OK']);
   });
 
-  test.concurrent('can read its 413 before the connection is closed', async () => {
+  test.concurrent.each([
+    ['PAYLOAD_TOO_LARGE', () => request('Content-Length: 4000000\r\n')],
+    ['VALIDATION_ERROR', () => 'GET / HTTP/1.1\r\nHost: a\r\na line without a colon\r\n\r\n'],
+  ])('can read its %s before the connection is closed, while it still sends', async (code, formatHead) => {
     const client = await connect();
-    client.socket.write(request('Content-Length: 4000000\r\n'));
+    client.socket.write(formatHead());
     client.socket.write(Buffer.alloc(4_000_000, 'a'));
     await once(client.socket, 'end');
-    expect(await outcomes(client)).toEqual(['PAYLOAD_TOO_LARGE']);
+    expect(await outcomes(client)).toEqual([code]);
   });
 });
 
