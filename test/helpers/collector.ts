@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
 import root from 'otlp-decoder/build/src/generated/root.js';
+import { listen } from './listen.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: protobufjs generates no usable types.
 type Message = any;
@@ -34,6 +34,7 @@ export class Collector {
   readonly spans: CollectedSpan[] = [];
   /** By metric name, the services that pushed it. */
   readonly metrics = new Map<string, Set<string>>();
+  url = '';
   readonly #server = createServer(async (request, response) => {
     const bytes = await buffer(request);
     const isGzip = request.headers['content-encoding'] === 'gzip';
@@ -43,13 +44,8 @@ export class Collector {
 
   static async start(port = 0): Promise<Collector> {
     const collector = new Collector();
-    collector.#server.listen(port, '127.0.0.1');
-    await once(collector.#server, 'listening');
+    collector.url = await listen(collector.#server, port);
     return collector;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   findSpans(traceId: string): CollectedSpan[] {
@@ -58,8 +54,7 @@ export class Collector {
 
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
-    this.#server.close();
-    await once(this.#server, 'close');
+    await once(this.#server.close(), 'close');
   }
 
   #record(path: string, bytes: Buffer): void {

@@ -49,7 +49,7 @@ export class EmbeddedGateway {
 
   async stop(): Promise<void> {
     await this.gateway.stop();
-    await this.upstream.stop();
+    this.upstream.stop();
     await rm(path.dirname(this.keysFile), { recursive: true });
   }
 }

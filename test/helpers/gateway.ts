@@ -1,6 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -8,6 +7,7 @@ import { pino } from 'pino';
 import { createGateway, type GatewayOptions } from '../../src/gateway.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import { createStores } from '../../src/stores.ts';
+import { listen } from './listen.ts';
 import { until } from './wait.ts';
 
 type LogLine = Record<string, unknown> & { msg?: string; level?: string };
@@ -41,10 +41,8 @@ export async function startGateway(
   const gateway = createGateway({ settings, log: logger, ...options, stores });
   let received = 0;
   gateway.server.on('request', () => received++);
-  gateway.server.listen(0, '127.0.0.1');
-  await once(gateway.server, 'listening');
   return {
-    url: `http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`,
+    url: await listen(gateway.server),
     log,
     received: () => received,
     connections: () => new Promise((resolve) => gateway.server.getConnections((_error, count) => resolve(count))),

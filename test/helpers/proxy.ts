@@ -1,6 +1,6 @@
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { listen } from './listen.ts';
 
 export interface RedisProxy {
   readonly url: string;
@@ -36,10 +36,9 @@ export async function startProxy(redisPort: number): Promise<RedisProxy> {
       const delay = pause(delayMs, undefined, { ref: false });
       previous = previous.then(() => delay).then(() => void socket.write(bytes));
     });
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  });
   return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: (await listen(server)).replace('http:', 'redis:'),
     hang: () => {
       hanging = true;
     },

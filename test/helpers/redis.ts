@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
+import { listen } from './listen.ts';
 import { until } from './wait.ts';
 
 /** A Redis in one of the topologies that `REDIS_URL` supports. */
@@ -106,10 +107,8 @@ export class RedisServer implements RedisTopology {
 
 /** Returns a port without a listener. */
 export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  const probe = createServer();
+  const { port } = new URL(await listen(probe));
+  await once(probe.close(), 'close');
+  return Number(port);
 }

@@ -99,7 +99,8 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
     for (const master of this.redis.masters) master.thaw();
     await Promise.all(this.#gateways.map((gateway) => gateway.stop()));
     this.#closeKeyStore();
-    await Promise.all([this.redis.stop(), this.upstream.stop()]);
+    this.upstream.stop();
+    await this.redis.stop();
   }
 }
 

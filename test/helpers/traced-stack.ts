@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type CollectedSpan, Collector } from './collector.ts';
 import type { Environment, GatewayProcess } from './gateway.ts';
 import { get } from './http.ts';
@@ -65,7 +66,4 @@ export const isRedisCall = ({ attributes }: CollectedSpan) => attributes['db.sys
 export const isUpstreamRequest = ({ kind, attributes }: CollectedSpan) =>
   kind === CLIENT && 'http.request.method' in attributes;
 
-export function randomHex(digits: number): string {
-  const hex = Array.from({ length: digits }, () => Math.floor(Math.random() * 16).toString(16)).join('');
-  return hex.replace(/^0/, '1'); // Never all zeros.
-}
+export const randomHex = (digits: number) => randomBytes(digits / 2).toString('hex');

@@ -1,6 +1,6 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTcpServer, type Socket } from 'node:net';
+import { listen } from './listen.ts';
 
 export type Responder = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -56,31 +56,20 @@ export function respondWithBody(body: string | Buffer, status = 200, headers: Re
 export class Upstream {
   readonly requests: IncomingMessage[] = [];
   respond: Responder = respondWithCampaign;
-  readonly #server;
-
-  private constructor() {
-    const listener: RequestListener = (request, response) => {
-      this.requests.push(request);
-      this.respond(request, response);
-    };
-    this.#server = createServer(listener);
-  }
+  url = '';
+  readonly #server = createServer((request, response) => {
+    this.requests.push(request);
+    this.respond(request, response);
+  });
 
   static async start(): Promise<Upstream> {
     const upstream = new Upstream();
-    upstream.#server.listen(0, '127.0.0.1');
-    await once(upstream.#server, 'listening');
+    upstream.url = await listen(upstream.#server);
     return upstream;
   }
 
-  get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  async stop(): Promise<void> {
-    this.#server.close();
-    this.#server.closeAllConnections();
-    if (this.#server.listening) await once(this.#server, 'close');
+  stop(): void {
+    this.#server.close().closeAllConnections();
   }
 }
 
@@ -95,10 +84,8 @@ export async function startRawUpstream(
     socket.on('error', () => {});
     socket.once('data', () => onRequest(socket));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: await listen(server),
     sockets,
     stop: () => {
       server.close();
