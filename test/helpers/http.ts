@@ -1,5 +1,5 @@
 import { checkAgainstOpenApi } from './openapi-contract.ts';
-import { checkStructuredFields, type LimitField, parseRateLimitField } from './structured-fields.ts';
+import { checkStructuredFields, parseRateLimitField } from './structured-fields.ts';
 
 export { exchangeBytes, parseResponses } from './raw-client.ts';
 
@@ -35,6 +35,6 @@ export async function get(url: string, headers: Record<string, string> = {}, met
 }
 
 /** Parses the `RateLimit` header: policy name, available requests `r` and effective window `t` in seconds. */
-export function rateLimitState({ headers }: HttpResponse): LimitField {
+export function rateLimitState({ headers }: HttpResponse) {
   return parseRateLimitField(headers.get('ratelimit') ?? '');
 }

@@ -7,7 +7,6 @@ interface Sample {
 }
 
 interface Family {
-  readonly help: string;
   readonly type: string;
   readonly samples: Sample[];
 }
@@ -18,18 +17,17 @@ export type Scrape = ReadonlyMap<string, Family>;
 /** Parses Prometheus' text format. promtool checks its details in system/prometheus.test.ts. */
 export function parseScrape(text: string): Scrape {
   const families = new Map<string, Family>();
-  let help = '';
   let samples: Sample[] = [];
-  for (const line of text.split('\n').filter((each) => each !== '')) {
-    const [, kind, family = '', rest = ''] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? [];
-    if (kind === 'HELP') help = rest;
-    if (kind === 'TYPE') {
+  for (const line of text.trimEnd().split('\n')) {
+    const [, family = '', type] = /^# TYPE (\S+) (.+)$/.exec(line) ?? [];
+    if (type !== undefined) {
       samples = [];
-      families.set(family, { help, type: rest, samples });
+      families.set(family, { type, samples });
     }
+    if (line.startsWith('#')) continue;
     const [, name = '', labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
-    if (value === undefined && !line.startsWith('#')) throw new Error(`malformed line: ${line}`);
-    if (value !== undefined) samples.push({ name, labels: parseLabels(labels), value: Number(value) });
+    if (value === undefined) throw new Error(`malformed line: ${line}`);
+    samples.push({ name, labels: parseLabels(labels), value: Number(value) });
   }
   return families;
 }
@@ -38,21 +36,22 @@ function parseLabels(text: string): Record<string, string> {
   return Object.fromEntries([...text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
 }
 
+/** The samples of a metric. Of a histogram, its counts. */
+const listSamples = (scrape: Scrape, name: string) =>
+  (scrape.get(name)?.samples ?? []).filter((sample) => [name, `${name}_count`].includes(sample.name));
+
 /** The value of the one series that has these labels; undefined without such a series. For a histogram, its count. */
 export function readValue(scrape: Scrape, name: string, labels: Readonly<Record<string, string>> = {}) {
-  const family = scrape.get(name);
-  const sampleName = family?.type === 'histogram' ? `${name}_count` : name;
-  const found = family?.samples.filter(
-    (sample) =>
-      sample.name === sampleName && Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
-  );
-  if (found && found.length > 1) throw new Error(`${found.length} series of ${name} have these labels`);
-  return found?.[0]?.value;
+  const hasLabels = (sample: Sample) =>
+    Object.entries(labels).every(([label, value]) => sample.labels[label] === value);
+  const found = listSamples(scrape, name).filter(hasLabels);
+  if (found.length > 1) throw new Error(`${found.length} series of ${name} have these labels`);
+  return found[0]?.value;
 }
 
 /** All series of a metric by their label values, as in `429 RATE_LIMITED key_limit`. Of a histogram, its counts. */
 export function readSeries(scrape: Scrape, name: string): Record<string, number> {
-  const samples = (scrape.get(name)?.samples ?? []).filter((sample) => sample.name.replace(/_count$/, '') === name);
+  const samples = listSamples(scrape, name);
   return Object.fromEntries(samples.map(({ labels, value }) => [Object.values(labels).join(' '), value]));
 }
 
@@ -82,5 +81,5 @@ export function scrapeUntil(
 
 /** The sum over all series of a counter. */
 export function sumSeries(scrape: Scrape, name: string): number {
-  return (scrape.get(name)?.samples ?? []).reduce((sum, { value }) => sum + value, 0);
+  return listSamples(scrape, name).reduce((sum, { value }) => sum + value, 0);
 }

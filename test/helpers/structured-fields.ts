@@ -1,31 +1,16 @@
-export interface LimitField {
-  readonly name: string;
-  readonly r: number;
-  readonly t: number;
-}
-
-export interface PolicyField {
-  readonly name: string;
-  readonly q: number;
-  readonly w: number;
-  readonly burst: number;
-}
-
-type GetHeader = (name: string) => string | null;
-
 /** What the gateway sends, in the syntax of RFC 9651. A burst is stated only if it differs from the quota. */
 const LIMIT = /^"([\w-]+)";r=(\d+);t=([1-9]\d*)$/;
 const POLICY = /^"([\w-]+)";q=([1-9]\d*);w=([1-9]\d*)(?:;cgw-burst=(?!\2$)([1-9]\d*))?$/;
 const CACHE_STATUS = /^campaign-gateway; (?:hit|fwd=[a-z-]+)(?:; (?:stored|collapsed|ttl=-?\d+|detail=[a-z_-]+))*$/;
 
 /** The one limit that a `RateLimit` header states. Throws if it is malformed. */
-export function parseRateLimitField(text: string): LimitField {
+export function parseRateLimitField(text: string) {
   const [name = '', r, t] = match(LIMIT, text);
   return { name, r: Number(r), t: Number(t) };
 }
 
 /** The limits of a `RateLimit-Policy` header. Throws if it is malformed. */
-export function parsePolicyField(text: string): PolicyField[] {
+export function parsePolicyField(text: string) {
   return text.split(', ').map((item) => {
     const [name = '', q, w, burst = q] = match(POLICY, item);
     return { name, q: Number(q), w: Number(w), burst: Number(burst) };
@@ -39,7 +24,7 @@ function match(pattern: RegExp, text: string): string[] {
 }
 
 /** Throws when a structured field of a response is malformed, or when its limits contradict each other. */
-export function checkStructuredFields(status: number, header: GetHeader): void {
+export function checkStructuredFields(status: number, header: (name: string) => string | null): void {
   const [limit, policy, cacheStatus] = ['RateLimit', 'RateLimit-Policy', 'Cache-Status'].map(header);
   if (typeof cacheStatus === 'string') match(CACHE_STATUS, cacheStatus);
   if (typeof limit !== typeof policy) throw new Error('RateLimit and RateLimit-Policy appear together');
@@ -47,9 +32,9 @@ export function checkStructuredFields(status: number, header: GetHeader): void {
   const { name, r, t } = parseRateLimitField(limit);
   const stated = parsePolicyField(policy).find((each) => each.name === name);
   const isPossible = stated && r <= stated.burst && r * stated.w <= stated.q * t;
-  const isRejection = r === 0 && header('Retry-After') === String(t);
+  const retryAfter = header('Retry-After');
+  const isRejection = r === 0 && retryAfter === String(t);
   if (!isPossible || (status === 429 && !isRejection)) {
-    const retryAfter = header('Retry-After');
     throw new Error(`a ${status} has RateLimit: ${limit}, RateLimit-Policy: ${policy}, Retry-After: ${retryAfter}`);
   }
 }
