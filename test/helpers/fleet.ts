@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { Environment, GatewayProcess } from './gateway.ts';
+import { type Environment, type GatewayProcess, readRedisState } from './gateway.ts';
 import { get } from './http.ts';
 import { flood, Load, longTimeouts, type Tally } from './load.ts';
 import type { RedisTopology } from './redis.ts';
@@ -79,9 +79,7 @@ export class Fleet<Topology extends RedisTopology> {
 
   /** Waits until each gateway reports Redis as up. */
   async untilRedisUp(): Promise<void> {
-    const isUp = async ({ operationsUrl }: GatewayProcess) =>
-      (await (await fetch(`${operationsUrl}/readyz`)).text()).includes('"redis":"up"');
-    await until(async () => (await Promise.all(this.gateways.map(isUp))).every(Boolean));
+    await until(async () => (await Promise.all(this.gateways.map(readRedisState))).every((state) => state === 'up'));
   }
 
   stop(): Promise<void> {

@@ -96,6 +96,13 @@ export async function spawnGateway(environment: Environment): Promise<GatewayPro
   };
 }
 
+/** What a gateway process reports about its Redis, such as `up`. */
+export async function readRedisState({ operationsUrl }: GatewayProcess): Promise<string> {
+  const response = await fetch(`${operationsUrl}/readyz`);
+  const { dependencies } = (await response.json()) as { dependencies: { redis: string } };
+  return dependencies.redis;
+}
+
 /** Runs a program of this repository until it exits. */
 export function runProgram(program: string, args: readonly string[], environment: Environment) {
   const { promise, resolve } = Promise.withResolvers<{ code: number | null; stdout: string; stderr: string }>();

@@ -6,13 +6,13 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { isInstalled } from '../helpers/debian-package.ts';
-import { startExercisedGateways } from '../helpers/exercised-gateways.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
 import { ServerProgram } from '../helpers/server-program.ts';
 import { Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
+import { startExercisedGateways } from './exercised-gateways.ts';
 
 const file = (name: string) => path.resolve(import.meta.dirname, '../../config', name);
 const readText = (name: string) => readFileSync(file(name), 'utf8');

@@ -1,15 +1,9 @@
-import type { GatewayProcess } from './gateway.ts';
-import { get } from './http.ts';
-import { makeKey } from './keys.ts';
-import type { Stack } from './stack.ts';
-import {
-  campaignDocument,
-  deferredResponse,
-  respondWithBody,
-  respondWithCampaign,
-  respondWithJson,
-} from './upstream.ts';
-import { until } from './wait.ts';
+import { type GatewayProcess, readRedisState } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { makeKey } from '../helpers/keys.ts';
+import type { Stack } from '../helpers/stack.ts';
+import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { until } from '../helpers/wait.ts';
 
 /**
  * Starts two gateways and triggers almost every event that a metric counts: all cache outcomes, upstream failures, an open
@@ -48,14 +42,9 @@ async function exerciseCache(stack: Stack, gateway: GatewayProcess, key: string)
   await until(async () => (await cacheStatus(gateway, key)).includes('hit; ttl=-'));
   let attempt = 0;
   await until(async () => {
-    const deferred = deferredResponse();
-    stack.upstream.respond = deferred;
-    const before = stack.upstream.requests.length;
     const campaign = `cmp_collapsed${attempt++}`;
-    const statuses = [1, 2, 3].map(() => cacheStatus(gateway, key, campaign));
-    await until(() => stack.upstream.requests.length > before);
-    deferred.open();
-    return (await Promise.all(statuses)).some((status) => status.includes('collapsed'));
+    const statuses = await Promise.all(Array.from({ length: 20 }, () => cacheStatus(gateway, key, campaign)));
+    return statuses.some((status) => status.includes('collapsed'));
   });
   const uncacheable = JSON.stringify(campaignDocument('cmp_no_store'));
   stack.upstream.respond = respondWithBody(uncacheable, 200, { 'cache-control': 'no-store' });
@@ -79,16 +68,12 @@ async function exerciseUpstreamFailures(stack: Stack, gateway: GatewayProcess, k
 }
 
 async function exerciseRedisOutage(stack: Stack, gateways: readonly GatewayProcess[], key: string): Promise<void> {
-  const reports = async (state: string) => {
-    const bodies = await Promise.all(
-      gateways.map(async ({ operationsUrl }) => (await fetch(`${operationsUrl}/readyz`)).text()),
-    );
-    return bodies.every((body) => body.includes(`"${state}"`));
-  };
+  const untilRedisIs = (expected: string) =>
+    until(async () => (await Promise.all(gateways.map(readRedisState))).every((state) => state === expected));
   await Promise.all(gateways.map((gateway) => read(gateway, key)));
   stack.redis.freeze();
-  await until(() => reports('down'));
+  await untilRedisIs('down');
   await Promise.all(gateways.flatMap((gateway) => [read(gateway, key), read(gateway, makeKey().key)]));
   stack.redis.thaw();
-  await until(() => reports('up'));
+  await untilRedisIs('up');
 }
