@@ -1,13 +1,6 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 
-export function isInstalled(program: string): boolean {
-  try {
-    execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
+export const isInstalled = (program: string) => spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0;
 
 /** Announces and installs the Debian packages whose program is missing. Returns the programs that are still missing. */
 export function installMissing(packageByProgram: Readonly<Record<string, string>>): string[] {
@@ -15,16 +8,9 @@ export function installMissing(packageByProgram: Readonly<Record<string, string>
   if (missing.length === 0) return [];
   const packages = missing.map((program) => packageByProgram[program] ?? '');
   process.stderr.write(`Installing Debian packages with apt-get: ${packages.join(' ')}\n`);
+  const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
   // A failed update is no reason to stop: the existing package lists may suffice.
-  aptGet('update');
-  aptGet('install', '-y', '--no-install-recommends', ...packages);
+  spawnSync('apt-get', ['update'], options);
+  spawnSync('apt-get', ['install', '-y', '--no-install-recommends', ...packages], options);
   return missing.filter((program) => !isInstalled(program));
-}
-
-function aptGet(...args: readonly string[]): void {
-  try {
-    execFileSync('apt-get', args, { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
-  } catch {
-    // The caller checks for the programs.
-  }
 }

@@ -8,19 +8,13 @@ export const longTimeouts = { CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '30000', CAMP
 /** Counts by outcome: a status, or the error code of a request without a response. */
 export type Tally = Readonly<Record<string, number>>;
 
-/** Sends `requestsEach` requests to each URL, over at most fifty connections each. */
+/** Sends `requestsEach` requests to each URL, over at most fifty connections to each host. */
 export async function flood(urls: readonly string[], key: string, requestsEach: number): Promise<Tally> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 50 });
+  const requests = Array.from({ length: requestsEach }, () => urls.map((url) => fetchStatus(url, key, agent)));
   const tally: Record<string, number> = {};
-  const floodOne = async (url: string) => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 50 });
-    const requests = Array.from({ length: requestsEach }, async () => {
-      const status = await fetchStatus(url, key, agent);
-      tally[status] = (tally[status] ?? 0) + 1;
-    });
-    await Promise.all(requests);
-    agent.destroy();
-  };
-  await Promise.all(urls.map(floodOne));
+  for (const status of await Promise.all(requests.flat())) tally[status] = (tally[status] ?? 0) + 1;
+  agent.destroy();
   return tally;
 }
 

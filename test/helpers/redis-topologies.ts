@@ -90,15 +90,8 @@ async function startTls(): Promise<RedisTopology> {
     ...['--tls-port', String(tlsPort), '--tls-auth-clients', 'no'],
     ...['--tls-cert-file', files.cert, '--tls-key-file', files.key, '--tls-ca-cert-file', files.ca],
   );
-  await redis.client.acl(
-    'SETUSER',
-    'gateway',
-    'on',
-    '>p@ss word',
-    '~campaign-gateway:*',
-    '&campaign-gateway:*',
-    '+@all',
-  );
+  const rules = ['on', '>p@ss word', '~campaign-gateway:*', '&campaign-gateway:*', '+@all'];
+  await redis.client.acl('SETUSER', 'gateway', ...rules);
   // For connections of the test's process; other processes get it from their environment.
   const authorities = getCACertificates('default');
   setDefaultCACertificates([...authorities, await readFile(files.ca, 'utf8')]);

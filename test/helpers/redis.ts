@@ -30,16 +30,18 @@ export class RedisServer implements RedisTopology {
   readonly masters = [this];
   readonly #folder: string;
   readonly #args: readonly string[];
-  readonly #password: string | undefined;
   #process: ChildProcess | undefined;
-  #client: Redis | undefined;
+  /** The test's own connection. */
+  readonly client: Redis;
 
   private constructor(port: number, folder: string, args: readonly string[], password?: string) {
     this.port = port;
     this.url = `redis://127.0.0.1:${port}`;
     this.#folder = folder;
     this.#args = [...args, '--port', String(port), '--bind', '127.0.0.1', '--dir', folder];
-    this.#password = password;
+    const credentials = password === undefined ? {} : { password };
+    const options = { port, host: '127.0.0.1', retryStrategy: () => 20, ...credentials };
+    this.client = new Redis(options).on('error', () => {});
   }
 
   static start(...args: string[]): Promise<RedisServer> {
@@ -63,14 +65,6 @@ export class RedisServer implements RedisTopology {
   async launch(): Promise<void> {
     this.#process = spawn('redis-server', this.#args, { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
-  }
-
-  /** The test's own connection. */
-  get client(): Redis {
-    const password = this.#password === undefined ? {} : { password: this.#password };
-    const options = { port: this.port, host: '127.0.0.1', retryStrategy: () => 20, ...password };
-    this.#client ??= new Redis(options).on('error', () => {});
-    return this.#client;
   }
 
   async startOutage(kind: OutageKind): Promise<void> {
@@ -99,7 +93,7 @@ export class RedisServer implements RedisTopology {
   }
 
   async stop(): Promise<void> {
-    this.#client?.disconnect();
+    this.client.disconnect();
     await this.kill();
     await rm(this.#folder, { recursive: true, force: true });
   }

@@ -3,9 +3,9 @@ import { describe, expect, type TestContext, test } from 'vitest';
 import { RedisClient } from '../../src/redis/client.ts';
 import { StoreUnavailableError } from '../../src/redis/store-errors.ts';
 import { parseRedisUrl, type RedisAddress } from '../../src/redis/url.ts';
-import { startProxy } from '../helpers/proxy.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { until } from '../helpers/wait.ts';
+import { startProxy } from './proxy.ts';
 
 type Cleanup = Pick<TestContext, 'onTestFinished'>;
 

@@ -8,10 +8,10 @@ import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { startFullBacklog } from '../helpers/full-backlog.ts';
 import { freePort } from '../helpers/redis.ts';
 import { respondWithCampaign } from '../helpers/upstream.ts';
-import { expectUpstreamError } from '../helpers/upstream-error.ts';
 import { until } from '../helpers/wait.ts';
 import { failingResponses, MAX_BODY_BYTES } from './failing-responses.ts';
 import { startUncached } from './start-uncached.ts';
+import { expectUpstreamError } from './upstream-error.ts';
 
 const settings = {
   CAMPAIGN_SERVICE_MAX_BODY_BYTES: String(MAX_BODY_BYTES),

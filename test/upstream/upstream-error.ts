@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
-import type { RunningGateway } from './gateway.ts';
-import type { HttpResponse } from './http.ts';
-import { until } from './wait.ts';
+import type { RunningGateway } from '../helpers/gateway.ts';
+import type { HttpResponse } from '../helpers/http.ts';
+import { until } from '../helpers/wait.ts';
 
 /** RFC 9209, section 2.3: what a program reads for each reason. */
 const proxyStatus: Readonly<Record<FailureReason, RegExp>> = {

@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { listen } from './listen.ts';
+import { listen } from '../helpers/listen.ts';
 
 export interface RedisProxy {
   readonly url: string;
