@@ -63,7 +63,7 @@ describe.concurrent('a Redis client', () => {
     const { proxy } = await startServer(context);
     const { client, states, untilUp, get } = open(context, proxy.url);
     await untilUp();
-    proxy.delayReplies(60);
+    proxy.replyDelayMs = 60;
     await expect(get(10)).rejects.toMatchObject({ mayHaveExecuted: true });
     expect([client.state, states()]).toEqual(['up', []]);
   });
@@ -72,11 +72,11 @@ describe.concurrent('a Redis client', () => {
     const { proxy } = await startServer(context);
     const { untilUp, get } = open(context, proxy.url, 1000);
     await untilUp();
-    proxy.hang();
+    proxy.hangs = true;
     await expect(get()).rejects.toThrow(StoreUnavailableError);
-    const before = proxy.connections();
-    await until(() => proxy.connections() >= before + 2); // The first replacement hangs as well.
-    proxy.resume();
+    const before = proxy.connections;
+    await until(() => proxy.connections >= before + 2); // The first replacement hangs as well.
+    proxy.hangs = false;
     await untilUp();
     expect(await get()).toBe(null);
   });
@@ -133,7 +133,7 @@ describe.concurrent('a Redis client', () => {
     const { untilUp, set } = open(context, proxy.url);
     await untilUp();
     await redis.client.call('REPLICAOF', '127.0.0.1', String(successor.port));
-    proxy.redirect(successor.port);
+    proxy.redisPort = successor.port;
     await until(() => set().catch(() => 0));
     expect(await successor.client.get('test:count')).toBe('1');
   });
