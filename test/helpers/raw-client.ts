@@ -42,17 +42,11 @@ function checkError({ status, headers, body }: RawResponse): void {
 export class RawClient {
   readonly socket: Socket;
   received = '';
-  /** The gateway has closed or reset the connection. */
-  closed = false;
 
   private constructor(socket: Socket) {
     this.socket = socket;
-    const onClosed = () => {
-      this.closed = true;
-    };
     socket.setNoDelay().setEncoding('latin1');
     socket.on('error', () => {}); // A reset: what was received counts.
-    socket.on('end', onClosed).on('close', onClosed);
     socket.on('data', (text: string) => {
       this.received += text;
     });
@@ -60,10 +54,14 @@ export class RawClient {
 
   static async connect(url: string): Promise<RawClient> {
     const { hostname, port } = new URL(url);
-    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
-    const client = new RawClient(socket);
-    await once(socket, 'connect');
+    const client = new RawClient(connect({ port: Number(port), host: hostname, allowHalfOpen: true }));
+    await once(client.socket, 'connect');
     return client;
+  }
+
+  /** Whether the gateway has closed or reset the connection. */
+  get closed(): boolean {
+    return this.socket.readableEnded || this.socket.destroyed;
   }
 
   /** Writes the chunks, as far as TCP allows each in a separate packet. */

@@ -77,9 +77,8 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
 
   /** Tries until the test's own connection has recovered from a Redis restart. */
   async #persist<T>(change: () => Promise<T>): Promise<T> {
-    const attempt = () => change().then((result) => [result] as const);
-    const [result] = await until(() => attempt().catch(() => undefined));
-    return result;
+    const attempt = async () => ({ result: await change() });
+    return (await until(() => attempt().catch(() => undefined))).result;
   }
 
   /** Waits for a heartbeat of every gateway, and for one more of each, with which it has read those of the others. */

@@ -1,6 +1,4 @@
-import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { createServer } from 'node:tls';
 import { pino } from 'pino';
@@ -9,6 +7,7 @@ import { openRedis } from '../../src/stores.ts';
 import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
 import { cliJson } from '../helpers/cli.ts';
 import { get } from '../helpers/http.ts';
+import { listen } from '../helpers/listen.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -91,10 +90,9 @@ test.each(['rediss://localhost:PORT', 'rediss+sentinel://localhost:PORT/campaign
     const server = createServer(certificates.server, (socket) => {
       names.push(socket.servername);
       socket.on('error', () => {}).destroy();
-    }).listen(0, '127.0.0.1');
+    });
     onTestFinished(() => void server.close());
-    await once(server, 'listening');
-    open(url.replace('PORT', String((server.address() as AddressInfo).port)));
+    open(url.replace('PORT', new URL(await listen(server)).port));
     await until(() => names.length >= 3);
     expect(new Set(names)).toEqual(new Set(['localhost']));
   },
