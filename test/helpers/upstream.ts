@@ -1,5 +1,4 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createTcpServer, type Socket } from 'node:net';
 import { listen } from './listen.ts';
 
 export type Responder = (request: IncomingMessage, response: ServerResponse) => void;
@@ -71,27 +70,6 @@ export class Upstream {
   stop(): void {
     this.#server.close().closeAllConnections();
   }
-}
-
-/** A campaign service at TCP level: the test writes bytes to the sockets. */
-export async function startRawUpstream(
-  onRequest: (socket: Socket) => void,
-): Promise<{ url: string; sockets: Set<Socket>; stop(): void }> {
-  const sockets = new Set<Socket>();
-  const server = createTcpServer((socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-    socket.on('error', () => {});
-    socket.once('data', () => onRequest(socket));
-  });
-  return {
-    url: await listen(server),
-    sockets,
-    stop: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
 }
 
 /** A responder that waits until `open` is called. */

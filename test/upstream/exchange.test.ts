@@ -1,9 +1,9 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { version } from '../../src/version.ts';
 import { exchangeBytes } from '../helpers/http.ts';
 import { campaignPath } from '../helpers/stack.ts';
-import { campaignDocument, respondWithBody, startRawUpstream } from '../helpers/upstream.ts';
+import { campaignDocument, respondWithBody } from '../helpers/upstream.ts';
 import { readOutcome, startUncached } from './start-uncached.ts';
 
 test('only the documented headers reach the campaign service, whatever the client sends', async () => {
@@ -89,7 +89,7 @@ test('CAMPAIGN_SERVICE_MAX_BODY_BYTES limits the body as sent and as decoded, to
 
 test('a body in more than 65,536 chunks is rejected as too_large, whatever its size', async () => {
   const response = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(65_537)}`;
-  const upstream = await startRawUpstream((socket) => socket.end(response));
-  onTestFinished(upstream.stop);
-  expect(await readOutcome(await startUncached({ CAMPAIGN_SERVICE_URL: upstream.url }))).toBe('too_large');
+  const embedded = await startUncached();
+  embedded.upstream.respond = ({ socket }) => socket.end(response);
+  expect(await readOutcome(embedded)).toBe('too_large');
 });

@@ -1,17 +1,16 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
-import { startFullBacklog } from '../helpers/full-backlog.ts';
-import { freePort } from '../helpers/redis.ts';
+import { listen } from '../helpers/listen.ts';
+import { freePort, RedisServer } from '../helpers/redis.ts';
 import { respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 import { failingResponses, MAX_BODY_BYTES } from './failing-responses.ts';
 import { startUncached } from './start-uncached.ts';
-import { expectUpstreamError } from './upstream-error.ts';
 
 const settings = {
   CAMPAIGN_SERVICE_MAX_BODY_BYTES: String(MAX_BODY_BYTES),
@@ -21,6 +20,22 @@ const settings = {
   CACHE_STALE_WHILE_REVALIDATE_MS: '0',
   CACHE_STALE_IF_ERROR_MS: '600000',
   CACHE_MAX_BYTES: '100000',
+};
+
+/** RFC 9209, section 2.3: what a program reads for each reason. */
+const proxyStatus: Readonly<Record<FailureReason, RegExp>> = {
+  dns: /^campaign-gateway; error=dns_error$/,
+  connect: /^campaign-gateway; error=connection_refused$/,
+  tls: /^campaign-gateway; error=tls_protocol_error$/,
+  timeout: /^campaign-gateway; error=http_response_timeout$/,
+  reset: /^campaign-gateway; error=connection_terminated$/,
+  truncated: /^campaign-gateway; error=http_response_incomplete$/,
+  status: /^campaign-gateway; received-status=\d{3}$/,
+  too_large: /^campaign-gateway; error=http_response_body_size$/,
+  not_json: /^campaign-gateway; error=http_protocol_error$/,
+  invalid_document: /^campaign-gateway; error=http_protocol_error$/,
+  circuit_open: /^campaign-gateway; error=destination_unavailable$/,
+  overloaded: /^campaign-gateway; error=connection_limit_reached$/,
 };
 
 /** For responses that must time out. All other responses use the gateway with the long timeout. */
@@ -54,8 +69,30 @@ async function readSuccessfully(embedded: EmbeddedGateway, id: string): Promise<
   expect(body.data?.['id']).toBe(id);
 }
 
+/** Expects a 502 with this reason in the envelope and the log, and without any text or address of the campaign service. */
 async function expectFailure(embedded: EmbeddedGateway, reason: FailureReason, id?: string): Promise<void> {
-  await expectUpstreamError(await embedded.read(id), reason, embedded.gateway.log);
+  const { status, headers, body, text } = await embedded.read(id);
+  const { code, details } = body.error ?? {};
+  expect([status, code, details?.split(':')[0]]).toEqual([502, 'UPSTREAM_ERROR', reason]);
+  expect(details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
+  expect(headers.get('proxy-status')).toMatch(proxyStatus[reason]);
+  expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
+  const line = await until(() =>
+    embedded.gateway.log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request completed'),
+  );
+  expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
+}
+
+/** The URL of a frozen server with a full accept queue: a new connection is neither accepted nor refused. */
+async function startFullBacklog(): Promise<string> {
+  const server = await RedisServer.start('--tcp-backlog', '1');
+  onTestFinished(() => server.stop());
+  server.freeze();
+  const fillers = Array.from({ length: 4 }, () => connectTcp(server.port, '127.0.0.1').on('error', () => {}));
+  // Linux queues one connection more than the backlog.
+  await Promise.all(fillers.slice(0, 2).map((socket) => once(socket, 'connect')));
+  onTestFinished(() => fillers.forEach((socket) => void socket.destroy()));
+  return `http://127.0.0.1:${server.port}`;
 }
 
 test.each(failingResponses)(
@@ -98,10 +135,8 @@ test('TLS requires a trusted, unexpired certificate for the host name, and the c
       { ...certificate, ca, requestCert: true, rejectUnauthorized: true },
       respondWithCampaign,
     );
-    service.listen(0, '127.0.0.1');
-    await once(service, 'listening');
     onTestFinished(() => service.close().closeAllConnections());
-    return `https://localhost:${(service.address() as AddressInfo).port}`;
+    return (await listen(service)).replace('http://127.0.0.1', 'https://localhost');
   };
   const [valid, expired] = [await start(server), await start(expiredServer)];
   const withClientCertificate = {
