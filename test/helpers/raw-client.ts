@@ -7,7 +7,7 @@ import { checkAgainstOpenApi } from './openapi-contract.ts';
 import { checkStructuredFields } from './structured-fields.ts';
 import { until } from './wait.ts';
 
-export interface RawResponse {
+interface RawResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly body: string;

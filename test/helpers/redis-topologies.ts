@@ -47,7 +47,7 @@ export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}
   };
 }
 
-export interface SentinelRedis extends RedisTopology {
+interface SentinelRedis extends RedisTopology {
   readonly master: RedisServer;
   readonly replica: RedisServer | undefined;
   readonly sentinel: RedisServer;
