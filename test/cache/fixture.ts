@@ -1,8 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http';
-import { ageSharedEntries, Clock } from '../helpers/clock.ts';
-import type { Environment, InProcessGateway, RunningGateway } from '../helpers/gateway.ts';
+import type { RunningGateway } from '../helpers/gateway.ts';
 import { get, type HttpResponse } from '../helpers/http.ts';
-import { Stack } from '../helpers/stack.ts';
+import type { Stack } from '../helpers/stack.ts';
 import { type Responder, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -32,46 +31,24 @@ export function respondWithHeaders(headers: OutgoingHttpHeaders, respond = respo
   };
 }
 
-/** Three gateways in this process that share Redis and a cache clock. */
-export async function startFleet(environment: Environment = {}) {
-  const stack = await Stack.start();
-  const clock = new Clock();
-  const start = () => stack.gateway({ ...cached, ...environment }, { monotonicNow: clock.now });
-  const fleet: readonly [InProcessGateway, InProcessGateway, InProcessGateway] = [
-    await start(),
-    await start(),
-    await start(),
-  ];
-  /** Makes every entry older, in the gateways and in Redis. */
-  async function advance(seconds: number): Promise<void> {
-    clock.advance(seconds * 1000);
-    await ageSharedEntries(stack.redis.client, seconds * 1000);
-  }
-  return { stack, fleet, clock, advance };
-}
-
 let campaigns = 0;
 
 /** A campaign in an account group of its test, so that the tests of a file can share gateways and Redis. */
 export class Campaign {
-  readonly accountGroupId: string;
-  readonly path: string;
+  readonly accountGroupId = `ag_${++campaigns}`;
+  readonly path = `/v1/accounts/${this.accountGroupId}/campaigns/cmp_1`;
   /** Redis keys. */
-  readonly entryKey: string;
-  readonly leaseKey: string;
+  readonly entryKey = `campaign-gateway:{cache:${this.accountGroupId}}:${this.path}`;
+  readonly leaseKey = `${this.entryKey}:lease`;
   key = '';
   readonly #stack: Stack;
 
-  private constructor(stack: Stack, accountGroupId: string) {
+  private constructor(stack: Stack) {
     this.#stack = stack;
-    this.accountGroupId = accountGroupId;
-    this.path = `/v1/accounts/${accountGroupId}/campaigns/cmp_1`;
-    this.entryKey = `campaign-gateway:{cache:${accountGroupId}}:${this.path}`;
-    this.leaseKey = `${this.entryKey}:lease`;
   }
 
   static async create(stack: Stack): Promise<Campaign> {
-    const campaign = new Campaign(stack, `ag_${++campaigns}`);
+    const campaign = new Campaign(stack);
     await campaign.createKey();
     return campaign;
   }
@@ -98,16 +75,12 @@ export class Campaign {
     return until(() => this.requests.length === count);
   }
 
-  /** Waits until the entry is in Redis: a reader gets its response before that. */
-  untilStored(): Promise<string> {
-    return until(() => this.#stack.redis.client.get(this.entryKey));
-  }
-
   /** Waits until another gateway waits for the holder of the lease. */
   untilWatched(): Promise<string> {
     return until(() => this.#stack.redis.client.hget(this.leaseKey, 'watched'));
   }
 
+  /** Waits until the entry is in Redis: a reader gets its response before that. */
   untilReleased(): Promise<boolean> {
     return until(async () => (await this.#stack.redis.client.exists(this.leaseKey)) === 0);
   }

@@ -1,9 +1,10 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { rateLimitState } from '../helpers/http.ts';
 import {
   campaignDocument,
-  deferredResponse,
+  type Responder,
   respondWithCampaign,
   respondWithJson,
   respondWithName,
@@ -25,26 +26,27 @@ beforeEach(() => {
 
 const read = (headers: Record<string, string> = {}, method = 'GET') => embedded.read(id, headers, method);
 const advance = (seconds: number) => embedded.clock.advance(seconds * 1000);
-const countRequests = () => embedded.upstream.requests.filter(({ url }) => url?.endsWith(`/${id}`)).length;
+const getConditions = ({ 'if-none-match': tag, 'if-modified-since': since }: IncomingHttpHeaders) => tag ?? since;
+/** Of each request to the campaign service. */
+const listConditions = () =>
+  embedded.upstream.requests.filter(({ url }) => url?.endsWith(`/${id}`)).map(({ headers }) => getConditions(headers));
 
 test('a stored campaign serves later reads and HEAD with its age; each has its own trace id, log line and RateLimit', async () => {
   const first = await read();
   expect([getCacheStatus(first), first.headers.get('age')]).toEqual(['fwd=uri-miss; stored', null]);
   advance(7);
-  const second = await read();
+  const [second, head] = [await read(), await read({}, 'HEAD')];
   expect(getCacheStatus(second)).toMatch(/^hit; ttl=2[0-2]$/);
   expect(second.body.data).toEqual(first.body.data);
   const { traceId } = second.body;
   expect(traceId).not.toBe(first.body.traceId);
   const line = await until(() => embedded.gateway.log.find((logged) => logged['trace_id'] === traceId));
   expect([line['cache'], line['upstream_ms'], rateLimitState(second).name]).toEqual(['hit', undefined, 'default']);
-  const head = await read({}, 'HEAD');
   expect([head.status, head.text]).toEqual([200, '']);
-  expect(head.headers.get('content-length')).toBe(second.headers.get('content-length'));
   for (const { headers } of [second, head]) {
     expect([headers.get('age'), headers.get('etag')]).toEqual(['7', first.headers.get('etag')]);
   }
-  expect(countRequests()).toBe(1);
+  expect(listConditions()).toHaveLength(1);
 });
 
 test('a 404 is stored for CACHE_NOT_FOUND_TTL_MS', async () => {
@@ -72,26 +74,18 @@ test('a response with no-store replaces the stored entry and makes readers bypas
   expect(getCacheStatus(await read())).toBe('fwd=uri-miss; stored');
 });
 
-test('a 304 has the headers of the 200 except those that describe a body', async () => {
+test('If-None-Match is compared with the entity tag of the gateway; a 304 has the headers of the 200 and no body', async () => {
   const etag = (await read()).headers.get('etag') ?? '';
-  expect(etag).toMatch(/^"[\w-]{20,}"$/);
-  for (const condition of [etag, `W/${etag}`, `"other", ${etag}`, `"a",W/"b" , W/${etag}`, '*']) {
+  for (const condition of [etag, `W/${etag}`, `"a",W/"b" , W/${etag}`, '*']) {
     const { status, text, headers } = await read({ 'if-none-match': condition });
     expect([condition, status, text]).toEqual([condition, 304, '']);
-    expect(Object.fromEntries(headers)).toMatchObject({
-      etag,
-      'cache-control': 'private, no-cache',
-      vary: 'X-API-Key, Authorization',
-      age: '0',
-      'cache-status': expect.stringContaining('hit'),
-      date: expect.any(String),
-    });
+    expect(Object.fromEntries(headers)).toMatchObject({ etag, age: '0', date: expect.any(String) });
     expect([headers.has('content-type'), headers.has('content-length')]).toEqual([false, false]);
   }
   for (const condition of ['"other"', etag.slice(1, -1), `"x${etag.slice(1)}`]) {
     expect((await read({ 'if-none-match': condition })).status).toBe(200);
   }
-  expect(countRequests()).toBe(1);
+  expect(listConditions()).toHaveLength(1);
 });
 
 test('the entity tag changes with the public data and with nothing else', async () => {
@@ -106,27 +100,87 @@ test('the entity tag changes with the public data and with nothing else', async 
   expect(await readTag({})).toBe(etag);
 });
 
-test('CACHE_TTL_MS=0 disables the cache and Cache-Status', async () => {
-  const uncached = await EmbeddedGateway.start({ CACHE_TTL_MS: '0' });
+test.each([
+  ['CACHE_TTL_MS', 200, undefined],
+  ['CACHE_MAX_BYTES', 200, 'fwd=uri-miss; detail=too-large'],
+  ['CACHE_NOT_FOUND_TTL_MS', 404, 'fwd=uri-miss; detail=zero-ttl'],
+])('with %s=0 no %i is stored', async (setting, status, cacheStatus) => {
+  const uncached = await EmbeddedGateway.start({ [setting]: '0' });
   onTestFinished(() => uncached.stop());
-  for (let i = 1; i <= 2; i++) {
-    const { headers } = await uncached.read();
-    expect([headers.has('cache-status'), headers.has('age')]).toEqual([false, false]);
-    expect(uncached.upstream.requests).toHaveLength(i);
+  uncached.upstream.respond = respondWithJson(campaignDocument('cmp_1'), status);
+  for (let requests = 1; requests <= 2; requests++) {
+    const response = await uncached.read();
+    expect([response.status, getCacheStatus(response)]).toEqual([status, cacheStatus]);
+    expect(uncached.upstream.requests).toHaveLength(requests);
   }
 });
 
-test('with CACHE_MAX_BYTES=0 nothing is stored, and concurrent readers still share one request', async () => {
-  const uncached = await EmbeddedGateway.start({ CACHE_MAX_BYTES: '0' });
-  onTestFinished(() => uncached.stop());
-  const deferred = deferredResponse();
-  uncached.upstream.respond = deferred;
-  const readers = Array.from({ length: 20 }, () => uncached.read());
-  await until(() => uncached.gateway.received() === 20 && uncached.upstream.requests.length === 1);
-  deferred.open();
-  const statuses = (await Promise.all(readers)).map(getCacheStatus).sort();
-  const collapsed = Array(19).fill('fwd=uri-miss; collapsed; detail=too-large');
-  expect(statuses).toEqual([...collapsed, 'fwd=uri-miss; detail=too-large']);
-  await uncached.read();
-  expect(uncached.upstream.requests).toHaveLength(2);
+const date = 'Thu, 01 Jan 2026 10:00:01 GMT';
+const earlier = 'Thu, 01 Jan 2026 10:00:00 GMT';
+const etag = '"v1"';
+
+/** A 304, but a new document where the request has no validators. */
+const notModified =
+  (headers: OutgoingHttpHeaders): Responder =>
+  (request, response) => {
+    if (getConditions(request.headers) === undefined) respondWithName('new')(request, response);
+    else response.writeHead(304, headers).end();
+  };
+
+/** Reads the document with these headers, and again after it must be revalidated. Returns the name that the reader gets. */
+async function revalidate(first: OutgoingHttpHeaders, second: Responder): Promise<unknown> {
+  embedded.upstream.respond = respondWithHeaders(first, respondWithName('old'));
+  expect(getName(await read())).toBe('old');
+  embedded.upstream.respond = second;
+  advance(100);
+  return getName(await read());
+}
+
+test.each([
+  ['the entity tag', { etag, 'last-modified': earlier, date }, etag],
+  ['a weak entity tag', { etag: 'W/"v1"' }, 'W/"v1"'],
+  ['the date', { 'last-modified': earlier, date }, earlier],
+])('a refresh sends %s, and a 304 makes the entry fresh again', async (_what, headers, sent) => {
+  expect(await revalidate(headers, notModified(headers))).toBe('old');
+  expect(getCacheStatus(await read())).toMatch(/^hit; ttl=[23]\d/);
+  expect(listConditions()).toEqual([undefined, sent]);
+});
+
+test.each([
+  ['no validator', {}, [undefined]],
+  ['a malformed entity tag', { etag: 'v1' }, [undefined]],
+  ['a date within the second of the response', { 'last-modified': date, date }, [undefined]],
+  ['a 304 that names another entity tag', { etag }, [etag, undefined]],
+])('the document is fetched unconditionally after %s', async (_what, headers, sent) => {
+  expect(await revalidate(headers, notModified({ etag: '"v2"' }))).toBe('new');
+  expect(listConditions()).toEqual([undefined, ...sent]);
+});
+
+test.each([
+  ['a shorter lifetime', { etag }, { 'cache-control': 'max-age=3' }, /^hit; ttl=[23]$/],
+  ['a longer lifetime', { etag, 'cache-control': 'max-age=3' }, { 'cache-control': 'max-age=20' }, /^hit; ttl=1\d$/],
+  ['no lifetime', { etag, 'cache-control': 'max-age=3' }, {}, /^hit; ttl=[23]$/],
+  ['an age', { etag }, { 'cache-control': 'max-age=20', age: '10' }, /^hit; ttl=[89]$/],
+  ['no-store', { etag }, { 'cache-control': 'no-store' }, /^fwd=bypass; detail=no-store$/],
+])('the header fields of a 304 replace those of the document: %s', async (_what, first, second, status) => {
+  expect(await revalidate(first, notModified(second))).toBe('old');
+  expect(getCacheStatus(await read())).toMatch(status);
+});
+
+test('a new entity tag in a 304 is sent in the next refresh', async () => {
+  const dates = { 'last-modified': earlier, date };
+  await revalidate(dates, notModified({ etag: '"v2"', ...dates }));
+  advance(100);
+  await read();
+  expect(listConditions()).toEqual([undefined, earlier, '"v2"']);
+});
+
+test('conditional headers of a client are not forwarded, also with those of a refresh', async () => {
+  embedded.upstream.respond = respondWithHeaders({ etag });
+  const response = await read({ 'if-none-match': etag, 'if-modified-since': date });
+  expect(response.status).toBe(200);
+  embedded.upstream.respond = notModified({ etag });
+  advance(100);
+  expect((await read({ 'if-none-match': response.headers.get('etag') ?? '' })).status).toBe(304);
+  expect(listConditions()).toEqual([undefined, etag]);
 });
