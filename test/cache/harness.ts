@@ -17,70 +17,49 @@ interface OriginRequest<State> extends PromiseWithResolvers<OriginResponse> {
 }
 
 /** A cache and its readers of one document. The test ends each request to the origin. */
-export class CacheHarness<State = undefined> {
-  readonly clock = new Clock();
+export function createHarness<State>(getState: () => State, shared: SharedCache = noSharedCache) {
+  const clock = new Clock();
   /** Those that no reader received. */
-  readonly errors: unknown[] = [];
+  const errors: unknown[] = [];
   /** In flight, the oldest first. */
-  readonly requests = new Set<OriginRequest<State>>();
-  readonly #cache: Cache;
-  readonly #origin;
+  const requests = new Set<OriginRequest<State>>();
+  const cache = new Cache({
+    policy: { found: lifetime, not_found: lifetime, uncacheable: lifetime },
+    maxBytes: 1_000_000,
+    timeoutMs: 1000,
+    shared,
+    onError: (error) => errors.push(error),
+    now: clock.now,
+    random: () => 0,
+  });
 
-  constructor(getState: () => State, shared: SharedCache = noSharedCache) {
-    this.#cache = new Cache({
-      policy: { found: lifetime, not_found: lifetime, uncacheable: lifetime },
-      maxBytes: 1_000_000,
-      timeoutMs: 1000,
-      shared,
-      onError: (error) => this.errors.push(error),
-      now: this.clock.now,
-      random: () => 0,
-    });
-    this.#origin = {
-      isValidDocument: () => true,
-      fetch: (signal: AbortSignal) =>
-        this.#send({ ...Promise.withResolvers<OriginResponse>(), state: getState() }, signal),
-    };
-  }
-
-  #send(request: OriginRequest<State>, signal: AbortSignal): Promise<OriginResponse> {
-    this.requests.add(request);
-    const abort = () => this.requests.delete(request) && request.reject(new AbortedError());
+  function send(signal: AbortSignal): Promise<OriginResponse> {
+    const request = { ...Promise.withResolvers<OriginResponse>(), state: getState() };
+    requests.add(request);
+    const abort = () => requests.delete(request) && request.reject(new AbortedError());
     signal.addEventListener('abort', abort);
     if (signal.aborted) abort();
     return request.promise;
   }
 
-  lookup() {
-    return this.#cache.lookup(key);
-  }
-
-  load(signal = new AbortController().signal) {
-    return this.#cache.load(key, this.#origin, signal);
-  }
-
-  refresh(): void {
-    this.#cache.refresh(key, this.#origin);
-  }
-
-  invalidate(mode: InvalidationMode): void {
-    this.#cache.invalidate({ accountGroupId: key.accountGroupId, documentId: undefined, mode });
-  }
-
-  /** Ends the oldest request, once there is one. */
-  async respond(data: string): Promise<void> {
-    (await this.#takeRequest()).resolve({ result: createDocument(data), headers: {} });
-  }
-
-  /** Ends the oldest request, once there is one. */
-  async fail(error: unknown = new UpstreamFailure('status', 'test')): Promise<void> {
-    (await this.#takeRequest()).reject(error);
-  }
-
-  async #takeRequest(): Promise<OriginRequest<State>> {
-    await until(() => this.requests.size > 0);
-    const [request] = [...this.requests] as [OriginRequest<State>];
-    this.requests.delete(request);
+  async function takeRequest(): Promise<OriginRequest<State>> {
+    await until(() => requests.size > 0);
+    const [request] = [...requests] as [OriginRequest<State>];
+    requests.delete(request);
     return request;
   }
+
+  const origin = { isValidDocument: () => true, fetch: send };
+  return {
+    clock,
+    errors,
+    requests,
+    lookup: () => cache.lookup(key),
+    load: (signal = new AbortController().signal) => cache.load(key, origin, signal),
+    refresh: () => cache.refresh(key, origin),
+    invalidate: (mode: InvalidationMode) => cache.invalidate({ ...key, documentId: undefined, mode }),
+    /** Both end the oldest request, once there is one. */
+    respond: async (data: string) => (await takeRequest()).resolve({ result: createDocument(data), headers: {} }),
+    fail: async (error: unknown = new UpstreamFailure('status', 'test')) => (await takeRequest()).reject(error),
+  };
 }

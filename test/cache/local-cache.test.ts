@@ -7,7 +7,7 @@ import { LocalCache } from '../../src/cache/local-cache.ts';
 import { AbortedError } from '../../src/upstream/failure.ts';
 import type { Document } from '../../src/upstream/origin.ts';
 import { heapUsed } from '../helpers/heap.ts';
-import { CacheHarness } from './harness.ts';
+import { createHarness } from './harness.ts';
 
 const createKey = (i: number) => ({
   path: `/v1/accounts/ag_1/campaigns/cmp_${i}`,
@@ -25,7 +25,6 @@ const createEntry = (i: number, text: string): Entry => ({
 
 test.each([
   ['short documents', 'x'.repeat(50)],
-  ['documents of two kilobytes', 'x'.repeat(2000)],
   ['documents beyond Latin-1, of two bytes per character', '字'.repeat(1000)],
   ['only 404s', undefined],
 ])('30,000 entries use no more memory than maxBytes, and the oldest are evicted: %s', (_what, text) => {
@@ -38,10 +37,9 @@ test.each([
     local.store(createKey(i), text === undefined ? { ...entry, content: { outcome: 'not_found' } } : entry);
     largestSize = Math.max(largestSize, local.size.bytes);
   }
-  const heapGrowth = heapUsed() - heapBefore;
   expect(largestSize).toBeLessThanOrEqual(maxBytes);
   expect(largestSize).toBeGreaterThan(0.98 * maxBytes);
-  expect(heapGrowth).toBeLessThanOrEqual(1.1 * maxBytes);
+  expect(heapUsed() - heapBefore).toBeLessThanOrEqual(1.1 * maxBytes);
   expect(local.get(createKey(29_999))).toBeDefined();
   expect(local.get(createKey(0))).toBeUndefined();
 });
@@ -67,7 +65,7 @@ class Simulation {
   #isRefresh = false;
   /** Each reader with the version of the last purge before it began. */
   readonly waiting = new Map<AbortController, number>();
-  readonly harness = new CacheHarness(() => ({
+  readonly harness = createHarness(() => ({
     version: this.#version,
     versionOfPurge: this.#versionOfPurge,
     isRefresh: this.#isRefresh,

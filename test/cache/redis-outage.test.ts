@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { InProcessGateway } from '../helpers/gateway.ts';
 import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
@@ -7,55 +7,53 @@ import { Campaign, getCacheStatus, untilShared } from './fixture.ts';
 
 let stack: Stack;
 let gateway: InProcessGateway;
-let warm: Campaign;
-let cold: Campaign;
+let other: InProcessGateway;
 
-beforeEach(async () => {
+beforeAll(async () => {
   stack = await Stack.start();
   stack.redisTimeouts = {};
   gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
-  warm = await Campaign.create(stack);
-  cold = await Campaign.create(stack);
-  await until(async () => (await warm.read(gateway)).status === 200);
-  await until(async () => (await cold.read(gateway, {}, 'cmp_2')).status === 200); // Now its key is cached.
+  other = await stack.gateway({ CACHE_TTL_MS: '600000' });
 });
-afterEach(() => stack.stop());
+afterAll(() => stack.stop());
 
-/** Fifty concurrent readers of a campaign that is not cached. `during` runs while they wait. */
-async function readConcurrently(during: () => unknown = () => {}): Promise<void> {
-  const deferred = deferredResponse();
-  stack.upstream.respond = deferred;
+/** Fifty concurrent readers of a campaign that is not cached, and the check that one request served them. */
+async function startReaders(campaign: Campaign) {
   const receivedBefore = gateway.received();
-  const readers = Array.from({ length: 50 }, () => cold.read(gateway));
-  await until(() => gateway.received() === receivedBefore + 50 && cold.requests.length > 0);
-  await during();
-  deferred.open();
-  expect(new Set((await Promise.all(readers)).map(({ status }) => status))).toEqual(new Set([200]));
-  expect(getCacheStatus(await cold.read(gateway))).toMatch(/^hit/);
-  expect(cold.requests).toHaveLength(1);
+  const readers = Array.from({ length: 50 }, () => campaign.read(gateway));
+  await until(() => gateway.received() === receivedBefore + 50 && campaign.requests.length > 0);
+  return async () => {
+    expect(new Set((await Promise.all(readers)).map(({ status }) => status))).toEqual(new Set([200]));
+    expect(getCacheStatus(await campaign.read(gateway))).toMatch(/^hit/);
+    expect(campaign.requests).toHaveLength(1);
+  };
 }
 
-const outages: [what: string, begin: () => unknown, end: () => unknown][] = [
+const setMaxMemory = (bytes: string) => stack.redis.client.config('SET', 'maxmemory', bytes);
+
+test.each<[what: string, begin: () => unknown, end: () => unknown]>([
   ['killed', () => stack.redis.kill(), () => stack.redis.launch()],
   ['frozen', () => stack.redis.freeze(), () => stack.redis.thaw()],
-  [
-    'out of memory',
-    () => stack.redis.client.config('SET', 'maxmemory', '1', 'maxmemory-policy', 'noeviction'),
-    () => stack.redis.client.config('SET', 'maxmemory', '0'),
-  ],
-];
-
-test.each(outages)(
+  ['out of memory', () => setMaxMemory('1'), () => setMaxMemory('0')],
+])(
   'while Redis is %s, a gateway serves from its own cache and the campaign service; then gateways share entries again',
   async (_what, begin, end) => {
-    await begin();
-    expect(getCacheStatus(await warm.read(gateway))).toMatch(/^hit/);
-    await readConcurrently();
-    await end();
+    await untilShared(stack, [gateway, other]);
+    const [before, during] = [await Campaign.create(stack), await Campaign.create(stack)];
     stack.upstream.respond = respondWithCampaign;
-    await untilShared(stack, [gateway, await stack.gateway({ CACHE_TTL_MS: '600000' })]);
+    for (const campaign of [before, during]) {
+      await until(async () => (await campaign.read(gateway, {}, 'cmp_2')).status === 200); // Now its key is cached.
+    }
+    const deferred = deferredResponse();
+    stack.upstream.respond = deferred;
+    const expectServedBefore = await startReaders(before);
+    await begin();
+    expect(getCacheStatus(await during.read(gateway, {}, 'cmp_2'))).toMatch(/^hit/);
+    const expectServedDuring = await startReaders(during);
+    deferred.open();
+    await expectServedBefore();
+    await expectServedDuring();
+    await end();
+    await untilShared(stack, [gateway, other]);
   },
 );
-
-test('when Redis freezes during a fetch, every reader gets the response and the process stores it', () =>
-  readConcurrently(() => stack.redis.freeze()));

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { Lease, LookupResult, SharedEntry } from '../../src/cache/shared-cache.ts';
 import { type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
 import { until } from '../helpers/wait.ts';
-import { CacheHarness, createDocument, lifetime } from './harness.ts';
+import { createDocument, createHarness, lifetime } from './harness.ts';
 
 const shared = createDocument('shared');
 const createEntry = (ageMs: number): SharedEntry => ({ content: shared, lifetime, ageMs });
@@ -23,7 +23,7 @@ function setUp(...steps: Step[]) {
   const lease: Lease = { commit: async () => true, release: async (reason) => void releasedWith.push(reason) };
   let lookups = 0;
   const lookup = async () => (steps[Math.min(lookups++, steps.length - 1)] ?? granted())(lease);
-  return { cache: new CacheHarness(() => undefined, { lookup }), releasedWith, countLookups: () => lookups };
+  return { cache: createHarness(() => undefined, { lookup }), releasedWith, countLookups: () => lookups };
 }
 
 async function setUpFilled(...steps: Step[]) {
@@ -55,6 +55,12 @@ test('a fresh shared entry that is older than the stale local one is skipped', a
   const loaded = cache.load();
   await cache.respond('origin');
   expect(await loaded).toMatchObject({ result: createDocument('origin') });
+});
+
+test('a result that was purged before this gateway learned of it is removed from the local cache', async () => {
+  const lease: Lease = { commit: async () => false, release: async () => {} };
+  const cache = await setUpFilled(() => ({ state: 'granted', entry: undefined, lease }));
+  expect(cache.lookup()).toBeUndefined();
 });
 
 test('a soft invalidation makes an entry stale at once, and its stale windows count from the first one', async () => {
