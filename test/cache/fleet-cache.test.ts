@@ -39,22 +39,16 @@ async function advance(seconds: number): Promise<void> {
 const readOften = (times: number) =>
   Promise.all(Array.from({ length: times }, (_, i) => campaign.read(fleet[i % 3] as InProcessGateway)));
 
-test('an entry that one gateway stores is a hit on another, with its age', async () => {
+test('an entry that one gateway stores is a hit on another, with its age, if the settings of that one allow', async () => {
   expect(getCacheStatus(await campaign.read(fleet[0]))).toBe('fwd=uri-miss; stored');
   await campaign.untilReleased();
-  await advance(7);
-  const response = await campaign.read(fleet[1]);
-  expect(getCacheStatus(response)).toMatch(/^hit; ttl=(?:19|2\d)$/);
-  expect(Number(response.headers.get('age'))).toBeGreaterThanOrEqual(7);
-  expect(campaign.requests).toHaveLength(1);
-});
-
-test('a shared entry is fresh no longer than the settings of the gateway that reads it allow', async () => {
-  await campaign.read(fleet[0]);
-  await campaign.untilReleased();
   await advance(20);
-  const strict = { ...cached, CACHE_TTL_MS: '10000', CACHE_STALE_WHILE_REVALIDATE_MS: '0' };
-  expect(getCacheStatus(await campaign.read(await stack.gateway(strict)))).toBe('fwd=stale; stored');
+  const response = await campaign.read(fleet[1]);
+  expect(getCacheStatus(response)).toMatch(/^hit; ttl=(?:[5-9]|10)$/);
+  expect(Number(response.headers.get('age'))).toBeGreaterThanOrEqual(20);
+  const strict = await stack.gateway({ ...cached, CACHE_TTL_MS: '10000', CACHE_STALE_WHILE_REVALIDATE_MS: '0' });
+  expect(getCacheStatus(await campaign.read(strict))).toBe('fwd=stale; stored');
+  expect(campaign.requests).toHaveLength(2);
 });
 
 test('a gateway that has only the stale entry of another revalidates it, and a 304 makes it fresh for all', async () => {

@@ -55,38 +55,26 @@ beforeEach(() => {
   accountGroupId = `ag_${Number(accountGroupId.slice(3)) + 1}`; // So that no test depends on the entries of another.
 });
 
-const read = (campaignId: string, group = accountGroupId) =>
-  get(`${gateway.url}/v1/accounts/${group}/campaigns/${campaignId}`, { 'x-api-key': key });
+const read = (campaignId: string) =>
+  get(`${gateway.url}/v1/accounts/${accountGroupId}/campaigns/${campaignId}`, { 'x-api-key': key });
 
 /** Caches the campaigns, and changes them at the campaign service. */
-async function fill(...ids: [campaignId: string, group?: string][]): Promise<void> {
+async function fill(...campaignIds: string[]): Promise<void> {
   upstream.respond = respondWithName('old');
-  for (const id of ids) await read(...id);
+  for (const campaignId of campaignIds) await read(campaignId);
   upstream.respond = respondWithName('new');
 }
 
-test.each([
-  ['a campaign', { campaignId: 'cmp_1' }, ['new', 'old', 'old']],
-  ['an account group', {}, ['new', 'new', 'old']],
-])('a hard invalidation of %s removes the entries in its scope, and no others', async (_what, scope, names) => {
-  const ids: [string, string?][] = [['cmp_1'], ['cmp_2'], ['cmp_1', `${accountGroupId}_other`]];
-  await fill(...ids);
-  const response = await send([{ accountGroupId, ...scope, mode: 'hard' }]);
-  expect(response).toMatchObject({ status: 202, body: { accepted: 1 } });
-  const responses = await Promise.all(ids.map((id) => read(...id)));
-  expect(responses.map(getName)).toEqual(names);
-});
-
 test('without a mode an invalidation is soft: the next read gets the stale campaign at once and starts a refresh', async () => {
-  await fill(['cmp_1']);
+  await fill('cmp_1');
   expect((await send({ accountGroupId, campaignId: 'cmp_1' })).status).toBe(202);
   const stale = await read('cmp_1');
   expect([getName(stale), getCacheStatus(stale)]).toEqual(['old', expect.stringMatching(/^hit; ttl=-\d+$/)]);
   await until(async () => getName(await read('cmp_1')) === 'new');
 });
 
-test('a batch of 1,000 items is applied, and one of 1,001 is a 422', async () => {
-  await fill(['cmp_999']);
+test('a batch of 1,000 hard invalidations is in force at once, and one of 1,001 is a 422', async () => {
+  await fill('cmp_999');
   const items = Array.from({ length: 1001 }, (_, i) => ({ accountGroupId, campaignId: `cmp_${i}`, mode: 'hard' }));
   expect(await send(items)).toMatchObject({ status: 422, body: { error: 'Send at most 1000 items.' } });
   expect(getName(await read('cmp_999'))).toBe('old');
@@ -95,7 +83,7 @@ test('a batch of 1,000 items is applied, and one of 1,001 is a 422', async () =>
 });
 
 test('if an item is invalid, the response names each invalid one by its index, and none is applied', async () => {
-  await fill(['cmp_1']);
+  await fill('cmp_1');
   const response = await send([
     { accountGroupId, mode: 'hard' },
     { accountGroupId: 'a/b' },
@@ -113,7 +101,6 @@ test('if an item is invalid, the response names each invalid one by its index, a
 test.each([
   ['a body that is not JSON is a 400', '{', 400],
   ['an empty object is a 422', '{}', 422],
-  ['a text is a 422', '"ag_1"', 422],
   ['an empty batch is accepted', '[]', 202],
   ['a body over 256 KiB is a 413', JSON.stringify([{ accountGroupId: 'x'.repeat(256 * 1024) }]), 413],
 ])('%s', async (_what, body, status) => {
@@ -144,7 +131,7 @@ const run = (args: readonly string[], environment: Record<string, string> = {}) 
 };
 
 test('without REDIS_URL, cache invalidate makes campaigns of the running gateway stale, and cache purge removes them', async () => {
-  await fill(['cmp_1'], ['cmp_2']);
+  await fill('cmp_1', 'cmp_2');
   const invalidate = ['invalidate', '--account-group', accountGroupId, '--campaign', 'cmp_1', '--json'];
   expect(await run(invalidate)).toEqual({ code: 0, stdout: expect.stringMatching(/"invalidated"/), stderr: '' });
   expect(getCacheStatus(await read('cmp_1'))).toMatch(/^hit; ttl=-/);
@@ -154,7 +141,6 @@ test('without REDIS_URL, cache invalidate makes campaigns of the running gateway
 
 test.each([
   ['no gateway listens there', { OPS_PORT: '1' }, /^Error: No gateway responds at http:[^\n]+\.\n$/],
-  ['no gateway listens on IPv6', { OPS_HOST: '::1', OPS_PORT: '1' }, /at http:\/\/\[::1\]:1: [^\n]+\.\n$/],
   ['the token is wrong', { OPS_TOKEN: 'wrong' }, /^Error: The gateway at [^\n]+ rejected OPS_TOKEN\.\n$/],
 ])('without REDIS_URL, cache purge exits 69 with one sentence if %s', async (_why, environment, stderr) => {
   const result = await run(['purge', '--account-group', 'ag_1'], environment);
