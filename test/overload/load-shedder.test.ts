@@ -39,26 +39,20 @@ function complete(count: number, isMiss = true): void {
   inFlight -= count;
 }
 
-/** One window in which everything in flight completes and requests arrive. Returns how many are rejected. */
-function runWindow(requests: number, isMiss = true): number {
-  complete(inFlight, isMiss);
-  const rejected = request(requests);
-  clock.advance(WINDOW_MS);
-  return rejected;
+/** In each window everything in flight completes and requests arrive. Returns how many are rejected in each. */
+function runWindows(count: number, requests = 2 * MAX_IN_FLIGHT, isMiss = true): number[] {
+  return Array.from({ length: count }, () => {
+    complete(inFlight, isMiss);
+    const rejected = request(requests);
+    clock.advance(WINDOW_MS);
+    return rejected;
+  });
 }
-
-const runWindows = (count: number, requests = 2 * MAX_IN_FLIGHT, isMiss = true) =>
-  Array.from({ length: count }, () => runWindow(requests, isMiss));
 
 function startOverload(): void {
   expect(runWindows(4)).toEqual([0, 0, 0, MAX_IN_FLIGHT]);
-}
-
-test('requests beyond the limit are rejected after three windows of misses on a saturated event loop', () => {
-  startOverload();
-  expect(runWindow(2 * MAX_IN_FLIGHT)).toBe(MAX_IN_FLIGHT);
   expect(log).toEqual([{ level: 40, msg: 'overload started: rejecting requests' }]);
-});
+}
 
 test.each([
   ['misses from a slow upstream on an idle event loop', 0.8, 2 * MAX_IN_FLIGHT, true],
@@ -70,7 +64,7 @@ test.each([
   expect(log).toEqual([]);
 });
 
-test('during overload each completed request makes room for one, and the limit pauses after an idle window', () => {
+test('three windows of misses on a saturated event loop start a limit of requests in flight, and an idle window pauses it', () => {
   startOverload();
   expect(request(3)).toBe(3);
   complete(2);
@@ -89,7 +83,7 @@ test('overload ends after one second without saturation and logs its duration an
   eventLoopUtilization = 0.5;
   runWindows(10, 1);
   expect(log).toHaveLength(1);
-  runWindow(1);
+  runWindows(1, 1);
   expect(log[1]).toEqual({ level: 40, rejected: MAX_IN_FLIGHT + 5, duration_ms: 1100, msg: 'overload ended' });
   eventLoopUtilization = 1;
   expect(runWindows(3)).toEqual([0, 0, 0]);
