@@ -55,8 +55,8 @@ beforeEach(() => {
   accountGroupId = `ag_${Number(accountGroupId.slice(3)) + 1}`; // So that no test depends on the entries of another.
 });
 
-const read = (campaignId: string) =>
-  get(`${gateway.url}/v1/accounts/${accountGroupId}/campaigns/${campaignId}`, { 'x-api-key': key });
+const read = (campaignId: string, group = accountGroupId) =>
+  get(`${gateway.url}/v1/accounts/${group}/campaigns/${campaignId}`, { 'x-api-key': key });
 
 /** Caches the campaigns, and changes them at the campaign service. */
 async function fill(...campaignIds: string[]): Promise<void> {
@@ -130,13 +130,17 @@ const run = (args: readonly string[], environment: Record<string, string> = {}) 
   return cli(['cache', ...args], { OPS_HOST: hostname, OPS_PORT: port, OPS_TOKEN: TOKEN, ...environment });
 };
 
-test('without REDIS_URL, cache invalidate makes campaigns of the running gateway stale, and cache purge removes them', async () => {
+test('without REDIS_URL, cache invalidate makes a campaign of the running gateway stale, and cache purge removes an account group', async () => {
   await fill('cmp_1', 'cmp_2');
+  await read('cmp_1', 'ag_other');
+  const isFresh = expect.stringMatching(/^hit; ttl=\d/);
   const invalidate = ['invalidate', '--account-group', accountGroupId, '--campaign', 'cmp_1', '--json'];
   expect(await run(invalidate)).toEqual({ code: 0, stdout: expect.stringMatching(/"invalidated"/), stderr: '' });
   expect(getCacheStatus(await read('cmp_1'))).toMatch(/^hit; ttl=-/);
+  expect(getCacheStatus(await read('cmp_2'))).toEqual(isFresh);
   expect((await run(['purge', '--account-group', accountGroupId])).code).toBe(0);
   expect(getName(await read('cmp_2'))).toBe('new');
+  expect(getCacheStatus(await read('cmp_1', 'ag_other'))).toEqual(isFresh);
 });
 
 test.each([
