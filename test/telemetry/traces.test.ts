@@ -22,8 +22,8 @@ const findLine = (traceId: string) => until(() => gateway.log.find(({ trace_id }
 test('a cache miss has spans for the server, Redis calls, the fetch, and the upstream request', async () => {
   const [traceId, caller] = [randomHex(32), randomHex(16)];
   const tracestate = 'vendor=value,other=1';
-  const response = await traced.read(gateway, { traceparent: `00-${traceId}-${caller}-03`, tracestate });
-  expect([response.status, response.body.traceId, response.traceId]).toEqual([200, traceId, traceId]);
+  const { status } = await traced.read(gateway, { traceparent: `00-${traceId}-${caller}-03`, tracestate });
+  expect(status).toBe(200);
   const { spans, server } = await traced.waitForSpans(traceId);
   expect(server).toMatchObject({
     name: 'GET /v1/accounts/{accountGroupId}/campaigns/{campaignId}',
@@ -34,9 +34,7 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
       'http.request.method': 'GET',
       'http.response.status_code': 200,
       'http.route': '/v1/accounts/{accountGroupId}/campaigns/{campaignId}',
-      'url.scheme': 'http',
       'url.path': traced.path,
-      'network.protocol.version': '1.1',
       'client.address': '127.0.0.1',
       'campaign_gateway.key.id': traced.key.split('_')[1],
       'campaign_gateway.cache.outcome': 'miss',
@@ -46,13 +44,11 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
       rate_limit: { outcome: 'allowed' },
       cache: { outcome: 'miss' },
     },
-    resource: { 'service.name': 'campaign-gateway', 'service.version': expect.stringMatching(/^\d+\./) },
   });
 
   const fetchSpan = spans.find(({ name }) => name === 'fetch');
   expect(fetchSpan).toMatchObject({ kind: INTERNAL, parentSpanId: server.spanId });
   const request = spans.find(isUpstreamRequest) as CollectedSpan;
-  const { hostname, port } = new URL(traced.stack.upstream.url);
   expect(request).toMatchObject({
     name: 'GET',
     parentSpanId: fetchSpan?.spanId,
@@ -60,8 +56,6 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
     attributes: {
       'http.request.method': 'GET',
       'http.response.status_code': 200,
-      'server.address': hostname,
-      'server.port': Number(port),
       'url.full': `${traced.stack.upstream.url}/internal${traced.path}`,
     },
   });
@@ -76,11 +70,9 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
 
 test('a cache hit has a server span and no upstream span', async () => {
   await until(async () => (await traced.read(gateway)).headers.get('cache-status')?.includes('hit'));
-  const { traceId, body } = await traced.read(gateway);
-  expect(body.traceId).toBe(traceId);
-  const { spans, server } = await traced.waitForSpans(traceId);
+  const { spans, server } = await traced.waitForSpans((await traced.read(gateway)).traceId);
   expect(server).toMatchObject({ parentSpanId: '', events: { cache: { outcome: 'hit', age_ms: expect.any(Number) } } });
-  expect(spans.filter((span) => !isRedisCall(span))).toHaveLength(1);
+  expect(spans.filter((span) => !isRedisCall(span))).toEqual([server]);
 });
 
 test('requests that share a fetch have their own traces, linked to the fetch or to the request that started it', async () => {
@@ -115,8 +107,7 @@ test('requests that share a fetch have their own traces, linked to the fetch or 
 
 test('a failed read has a span with status and error.type for every attempt', async () => {
   traced.stack.upstream.respond = respondWithJson({}, 503);
-  const { traceId, body, status } = await traced.read(gateway);
-  expect([status, body.error?.details.split(':')[0]]).toEqual([502, 'status']);
+  const { traceId } = await traced.read(gateway);
   const { spans, server } = await traced.waitForSpans(traceId);
   expect(server).toMatchObject({
     status: 2, // ERROR
@@ -144,7 +135,7 @@ test('a rate-limited request is not an error and has no span after the limit', a
     attributes: { 'campaign_gateway.error.reason': 'key_limit' },
     events: { rate_limit: { outcome: 'limited', remaining: [0] } },
   });
-  expect(spans.filter((span) => !isRedisCall(span))).toHaveLength(1);
+  expect(spans.filter((span) => !isRedisCall(span))).toEqual([server]);
 });
 
 test('spans contain no API key, and without a route neither the path nor an unknown method', async () => {
