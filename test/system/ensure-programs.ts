@@ -7,7 +7,6 @@ const packageByProgram = {
   haproxy: 'haproxy',
   nginx: 'nginx',
   prometheus: 'prometheus',
-  tini: 'tini',
 };
 
 /** Global set-up of the system tests. Tests of a program that cannot be installed are skipped. */

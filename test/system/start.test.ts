@@ -17,14 +17,9 @@ afterAll(() => stack.stop());
 async function runGateway(environment: Record<string, string>) {
   const ports = { HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' };
   const { code, stdout } = await runProgram('src/main.ts', [], { ...stack.environment, ...ports, ...environment });
-  return { code, stdout, log: parseLog(stdout) };
+  const lines = stdout.trim().split('\n');
+  return { code, stdout, log: lines.map((line) => JSON.parse(line)) };
 }
-
-const parseLog = (stdout: string) =>
-  stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
 
 test('the operations listener serves liveness and readiness, and no route of the public listener', async () => {
   const gateway = await stack.gatewayProcess();
@@ -45,8 +40,6 @@ test('the log states the addresses, the store and the campaign service when both
   expect(gateway.log.find(({ msg }) => msg === 'listening')).toMatchObject({
     public: gateway.url,
     operations: gateway.operationsUrl,
-    version: expect.any(String),
-    node: process.version,
     store: 'redis',
     redis_url: stack.redis.url.replace('//', '//***@'),
     campaign_service: stack.upstream.url,
@@ -55,25 +48,17 @@ test('the log states the addresses, the store and the campaign service when both
   await until(() => gateway.log.find(({ msg, workers }) => msg === 'ready' && workers === 1));
 });
 
-test.each([
-  ['10000', [expect.stringContaining('the limit on open files is 2000: raise it to 10356')]],
-  ['1000', []],
-])(
-  'with ulimit -n 2000 and MAX_CONNECTIONS=%s the gateway warns if the limit is too low',
-  (maxConnections, expected) => {
-    const command = ['-c', 'ulimit -n 2000 && exec "$0" src/main.ts', process.execPath];
-    const env = { ...stack.environment, HOST: '192.0.2.1', MAX_CONNECTIONS: maxConnections }; // It cannot listen, and exits.
-    const cwd = path.resolve(import.meta.dirname, '../..');
-    const log = parseLog(spawnSync('sh', command, { cwd, env, encoding: 'utf8' }).stdout);
-    expect(log.filter(({ level }) => level === 'warn').map(({ msg }) => msg)).toEqual(expected);
-  },
-);
+test('a limit on open files below what MAX_CONNECTIONS needs is a warning', () => {
+  const command = ['-c', 'ulimit -n 2000 && exec "$0" src/main.ts', process.execPath];
+  const env = { ...stack.environment, HOST: '192.0.2.1', MAX_CONNECTIONS: '10000' }; // It cannot listen, and exits.
+  const cwd = path.resolve(import.meta.dirname, '../..');
+  const { stdout } = spawnSync('sh', command, { cwd, env, encoding: 'utf8' });
+  expect(stdout).toContain('the limit on open files is 2000: raise it to 10356');
+});
 
 test.each([
-  ['PORT', '1'],
   ['PORT', '2'],
   ['OPS_PORT', '1'],
-  ['OPS_PORT', '2'],
 ])('if the port of %s is in use, a gateway with WORKERS=%s logs which, and exits 1', async (name, WORKERS) => {
   const { port } = new URL(stack.upstream.url);
   const { code, stdout, log } = await runGateway({ WORKERS, [name]: port });

@@ -58,25 +58,21 @@ describe.skipIf(!isUtilLinux)('a gateway on a terminal', () => {
     expect(text).not.toContain('\u001b');
   });
 
-  test.each(['1', '2'])(
-    'of %s worker(s) finishes its requests and exits 0 when the terminal closes',
-    async (WORKERS) => {
-      const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-terminal-'));
-      onTestFinished(() => rm(folder, { recursive: true }));
-      const codeFile = path.join(folder, 'code');
-      const command = `trap '' HUP; ${main}; echo $? > "${codeFile}"`;
-      const { child, untilListening } = startOnTerminal(command, { WORKERS });
-      const url = await untilListening(Number(WORKERS));
-      const held = deferredResponse();
-      stack.upstream.respond = held;
-      const before = stack.upstream.requests.length;
-      const pending = get(url + campaignPath, { 'x-api-key': await stack.key() });
-      await until(() => stack.upstream.requests.length > before);
-      child.kill('SIGKILL');
-      await until(async () => !(await isListening(url)));
-      held.open();
-      expect((await pending).status).toBe(200);
-      expect(await until(() => readFile(codeFile, 'utf8').catch(() => ''))).toBe('0\n');
-    },
-  );
+  test('finishes the requests of its workers and exits 0 when the terminal closes', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-terminal-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const codeFile = path.join(folder, 'code');
+    const command = `trap '' HUP; ${main}; echo $? > "${codeFile}"`;
+    const { child, untilListening } = startOnTerminal(command, { WORKERS: '2' });
+    const url = await untilListening(2);
+    const held = deferredResponse();
+    stack.upstream.respond = held;
+    const pending = get(url + campaignPath, { 'x-api-key': await stack.key() });
+    await until(() => stack.upstream.requests.length > 0);
+    child.kill('SIGKILL');
+    await until(async () => !(await isListening(url)));
+    held.open();
+    expect((await pending).status).toBe(200);
+    expect(await until(() => readFile(codeFile, 'utf8').catch(() => ''))).toBe('0\n');
+  });
 });
