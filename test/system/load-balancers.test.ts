@@ -48,10 +48,10 @@ async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string
 const served = (gateway: GatewayProcess) =>
   linesOf(gateway, 'request completed').filter(({ status }) => status === 200);
 
-test.skipIf(!isInstalled('haproxy')).each(['1', '2'])(
-  'HAProxy balances over the gateways, passes the client address on, and loses no request while one of %s worker(s) drains',
-  async (WORKERS) => {
-    const environment = { ...longTimeouts, WORKERS, TRUST_PROXY: '1', SHUTDOWN_DELAY_MS: '5000' };
+test.skipIf(!isInstalled('haproxy'))(
+  'HAProxy balances over the gateways, passes the client address on, and loses no request while one of them drains',
+  async () => {
+    const environment = { ...longTimeouts, WORKERS: '2', TRUST_PROXY: '1', SHUTDOWN_DELAY_MS: '5000' };
     const gateways = await Promise.all([startWorkers(stack, environment), startWorkers(stack, environment)]);
     const address = (await startHaproxy(gateways)) + campaignPath;
     const keys = await Promise.all([1, 2, 3].map(() => stack.key({ rateLimits: ['1000000/1s'] })));
@@ -73,16 +73,18 @@ test.skipIf(!isInstalled('nginx'))(
     const nginx = await Nginx.start();
     onTestFinished(() => nginx.stop());
     const response = await fetch(nginx.url + campaignPath);
-    const { error, traceId, ...body } = (await response.json()) as HttpResponse['body'];
-    const { status, message } = errorDefinitions.OVERLOADED;
-    expect([response.status, body]).toEqual([status, { success: false, data: null }]);
+    const { error, ...body } = (await response.json()) as HttpResponse['body'];
+    expect([response.status, body]).toEqual([
+      503,
+      { success: false, data: null, traceId: response.headers.get('x-trace-id') },
+    ]);
+    const { message } = errorDefinitions.OVERLOADED;
     expect(error).toEqual({ code: 'OVERLOADED', message, details: expect.any(String) });
-    expect(traceId).toMatch(/^[0-9a-f]{32}$/);
     expect(Object.fromEntries(response.headers)).toMatchObject({
       'content-type': ENVELOPE_CONTENT_TYPE,
       'cache-control': 'no-store',
       'retry-after': '1',
-      'x-trace-id': traceId,
+      'x-trace-id': expect.stringMatching(/^[0-9a-f]{32}$/),
       vary: 'X-API-Key, Authorization',
       'x-content-type-options': 'nosniff',
     });

@@ -1,4 +1,5 @@
 import { get as httpGet } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { parseScrape, readValue, type Scrape } from '../helpers/prometheus.ts';
@@ -20,11 +21,8 @@ afterEach(() => stack.stop());
 /** Uses a new connection, so that requests reach the workers in turn. */
 function request(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const sent = httpGet(url, { agent: false, headers: { 'x-api-key': key } }, async (response) => {
-      const chunks = await response.toArray();
-      resolve(Buffer.concat(chunks).toString());
-    });
-    sent.on('error', reject);
+    const options = { agent: false, headers: { 'x-api-key': key } };
+    httpGet(url, options, (response) => resolve(text(response))).on('error', reject);
   });
 }
 
@@ -53,7 +51,6 @@ test('workers share the port and one exact rate limit, and a scrape returns thei
     const scraped = await scrape();
     expect([...requests(scraped), closedCircuits(scraped)]).toEqual([100, 200, 2]);
     expect(readValue(scraped, 'http_server_request_duration_seconds', { http_response_status_code: '200' })).toBe(100);
-    expect(readValue(scraped, 'campaign_gateway_redis_state', { state: 'up' })).toBe(2);
     expect(readValue(scraped, 'campaign_gateway_build_info')).toBe(1);
     expect(readValue(scraped, 'nodejs_eventloop_utilization')).toBeLessThanOrEqual(1);
   }
@@ -95,7 +92,6 @@ test('a log level change applies to all workers and to workers that start later,
     return new Set(bodies.map((body) => JSON.parse(body).level));
   };
   await put('error');
-  expect(await levels()).toEqual(new Set(['error']));
   process.kill(listeningWorkers(gateway)[0] as number, 'SIGKILL');
   await until(() => linesOf(gateway, 'worker exited, restarting it').length === 1); // The primary logs it at `error`.
   await until(async () => closedCircuits(await scrape()) === 2);
