@@ -26,21 +26,19 @@ export class ElasticFleet {
     this.nginx = nginx;
   }
 
-  /** A fleet without gateways. */
-  static async start(): Promise<ElasticFleet> {
-    return new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
+  /** Starts this many gateways and waits until nginx forwards requests to one. */
+  static async start(size: number): Promise<ElasticFleet> {
+    const fleet = new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
+    await fleet.add(size);
+    await until(async () => (await fetch(`${fleet.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
+    return fleet;
   }
 
   async add(count: number): Promise<void> {
     const added = await Promise.all(Array.from({ length: count }, () => this.stack.gatewayProcess(environment)));
     this.everyGateway.push(...added);
     this.serving.push(...added);
-    await this.#updateNginx();
-  }
-
-  /** Waits until nginx forwards requests to a gateway. */
-  async untilServing(): Promise<void> {
-    await until(async () => (await fetch(`${this.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
+    await this.nginx.use(this.serving.map(({ url }) => url));
   }
 
   /** Kills the oldest gateways without updating nginx. */
@@ -50,10 +48,9 @@ export class ElasticFleet {
     this.kills.push({ from, to: Date.now() });
   }
 
-  /** Sends SIGTERM to the oldest gateway and waits for its exit. `isAnnounced`: nginx is updated first. */
-  async drain({ isAnnounced }: { isAnnounced: boolean }): Promise<void> {
+  /** Sends SIGTERM to the oldest gateway without updating nginx, and waits for its exit. */
+  async drain(): Promise<void> {
     const [oldest] = this.serving.splice(0, 1) as [GatewayProcess];
-    if (isAnnounced) await this.#updateNginx();
     oldest.process.kill('SIGTERM');
     const code = await oldest.exited();
     if (code !== 0) throw new Error(`a drained gateway exited with ${code}`);
@@ -70,9 +67,5 @@ export class ElasticFleet {
 
   async stop(): Promise<void> {
     await Promise.all([this.nginx.stop(), this.stack.stop()]);
-  }
-
-  #updateNginx(): Promise<void> {
-    return this.nginx.use(this.serving.map(({ url }) => url));
   }
 }

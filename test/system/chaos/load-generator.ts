@@ -1,4 +1,5 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { once } from 'node:events';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { until } from '../../helpers/wait.ts';
 import type { PlannedRequest } from './requests.ts';
@@ -18,7 +19,15 @@ export interface Observation extends PlannedRequest, Interval {
   readonly body: string;
 }
 
+const noResponse: Exchange = { status: 0, headers: {}, body: '' };
+
 export const overlaps = (a: Interval, b: Interval): boolean => a.from <= b.to && b.from <= a.to;
+
+interface Exchange {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
 
 /** Sends 200 requests per second, or fewer on a slow machine, each on a new connection, and records the responses. */
 export class LoadGenerator {
@@ -51,32 +60,19 @@ export class LoadGenerator {
     this.#inFlight++;
     const from = Date.now();
     const ifNoneMatch = planned.isConditional ? this.#etags.get(planned.path) : undefined;
-    const { response, body } = await this.#exchange(planned, ifNoneMatch).catch(() => ({ response: null, body: '' }));
-    const status = response?.statusCode ?? 0;
-    const header = (name: string) => response?.headers[name.toLowerCase()]?.toString() ?? null;
+    const exchanged = await this.#exchange(planned, ifNoneMatch).catch(() => noResponse);
+    const { status, headers, body } = exchanged;
+    const header = (name: string) => headers[name.toLowerCase()]?.toString() ?? null;
     this.observations.push({ ...planned, ifNoneMatch, from, to: Date.now(), status, header, body });
     if (status === 200) this.#etags.set(planned.path, header('etag') ?? '');
     this.#inFlight--;
   }
 
-  async #exchange({ client, method, path }: PlannedRequest, ifNoneMatch: string | undefined) {
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const headers = {
-      ...(client.key !== undefined && { 'x-api-key': client.key }),
-      ...(ifNoneMatch !== undefined && { 'if-none-match': ifNoneMatch }),
-    };
-    // The timeout is longer than nginx waits for a gateway.
-    const options = {
-      agent: false,
-      method,
-      localAddress: client.address,
-      headers,
-      signal: AbortSignal.timeout(20_000),
-    };
-    httpRequest(this.#url + path, options, resolve)
-      .on('error', reject)
-      .end();
-    const response = await promise;
-    return { response, body: await text(response) };
+  async #exchange({ client, method, path }: PlannedRequest, ifNoneMatch = ''): Promise<Exchange> {
+    const headers = { 'x-api-key': client.key ?? '', 'if-none-match': ifNoneMatch };
+    const signal = AbortSignal.timeout(20_000); // Longer than nginx waits for a gateway.
+    const options = { agent: false, method, localAddress: client.address, headers, signal };
+    const [response] = await once(httpRequest(this.#url + path, options).end(), 'response');
+    return { status: response.statusCode, headers: response.headers, body: await text(response) };
   }
 }

@@ -4,24 +4,20 @@ import type { Campaigns } from './campaigns.ts';
 import type { Interval, Observation } from './load-generator.ts';
 import { accountGroups } from './requests.ts';
 
-interface Facts {
-  readonly campaigns: Campaigns;
-  /** From the start of a revocation to its completion, by key. */
-  readonly revocations: ReadonlyMap<string, Interval>;
-}
-
 /** Checks responses against the documented behavior, in the order of the stages. */
 export class Oracle {
-  readonly #facts: Facts;
+  readonly #campaigns: Campaigns;
+  readonly #revocations: ReadonlyMap<string, Interval>;
   /** The campaign version of each entity tag of a path. */
   readonly #versionByTag = new Map<string, number>();
 
-  constructor(facts: Facts, observations: readonly Observation[]) {
-    this.#facts = facts;
+  /** `revocations`: from the start of a revocation to its completion, by key. */
+  constructor(campaigns: Campaigns, revocations: ReadonlyMap<string, Interval>, observations: readonly Observation[]) {
+    this.#campaigns = campaigns;
+    this.#revocations = revocations;
     for (const observed of observations) {
       const version = parseVersion(observed);
-      if (version !== undefined && !this.#versionByTag.has(tagOf(observed)))
-        this.#versionByTag.set(tagOf(observed), version);
+      if (version !== undefined) this.#versionByTag.set(tagOf(observed), version);
     }
   }
 
@@ -31,7 +27,7 @@ export class Oracle {
   }
 
   #checkKey({ status, client, from, to }: Observation): string | undefined {
-    const revocation = this.#facts.revocations.get(client.key ?? '');
+    const revocation = this.#revocations.get(client.key ?? '');
     const mayBeValid = client.hasValidKey && !(revocation && from > revocation.to);
     const mayBeInvalid = !client.hasValidKey || (revocation && to >= revocation.from);
     if (status === 401) return mayBeInvalid ? undefined : 'a valid key is rejected';
@@ -53,10 +49,10 @@ export class Oracle {
 
   #checkCampaign(observed: Observation, campaign: string): string | undefined {
     const { status, body, header } = observed;
-    const { campaigns } = this.#facts;
     const isStale = /; ttl=-/.test(header('cache-status') ?? '');
-    const allowed = campaigns.allowedVersions(campaign, observed, isStale);
-    const withState = (state: string) => allowed.filter((version) => campaigns.getState(campaign, version) === state);
+    const allowed = this.#campaigns.allowedVersions(campaign, observed, isStale);
+    const withState = (state: string) =>
+      allowed.filter((version) => this.#campaigns.getState(campaign, version) === state);
     if (status === 200 || status === 304) return this.#checkVersion(observed, withState('present'));
     if (status === 404) return withState('missing').length > 0 ? undefined : 'a 404 for an existing campaign';
     const isExpected = status === 502 && withState('failing').length > 0 && body.includes('"status: ');

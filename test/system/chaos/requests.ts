@@ -41,7 +41,7 @@ export const changingCampaigns = [
 
 let nextAddress = 10;
 
-/** Creates a client with a new key and a new address. Without `limit` it is never rate-limited. */
+/** Creates a client with a new key and a new address. Without `limit` it reaches none. */
 export async function newClient(store: KeyMaker, limit?: string): Promise<Client> {
   const address = `127.0.0.${nextAddress++}`;
   const key = await store.key({ accountGroupIds: accountGroups, rateLimits: [limit ?? '1000000/1s'] });
@@ -53,17 +53,13 @@ export async function newClients(store: KeyMaker) {
     Promise.all(Array.from({ length: count }, () => newClient(store, limit)));
   return {
     readers: await several(3),
-    /** Always at twice their limit. */
-    limited: await several(3, '20/10s'),
-    /** Exhausts its limit partway and stays over it. */
-    hourly: await newClient(store, '250/3600s'),
+    /** Three at twice their limit, and one that exhausts its limit partway. */
+    limited: [...(await several(3, '20/10s')), await newClient(store, '250/3600s')],
     /** Their keys are revoked one after another. Each revoked client gets a successor. */
     revocable: await several(6),
   };
 }
 export type Clients = Awaited<ReturnType<typeof newClients>>;
-
-const anonymous: Client = { address: '127.0.0.2', hasValidKey: false };
 
 /** Presents a different forged or malformed key each time. */
 function guesser(): Client {
@@ -81,9 +77,8 @@ const read = (client: Client, campaign = 'ag_1/cmp_0'): PlannedRequest => ({
 
 /** An endless sequence of requests that interleaves all kinds. */
 export function mixRequests(clients: Clients): () => PlannedRequest {
-  const readAny = (kind: string) =>
-    read(pick(clients.readers), pick(changingCampaigns.filter((name) => name.includes(`/${kind}`))));
-  const readAs = (kind: string) => read(pick(clients.readers), kind);
+  const readAs = (campaign: string) => read(pick(clients.readers), campaign);
+  const readAny = (kind: string) => readAs(pick(changingCampaigns.filter((name) => name.includes(`/${kind}`))));
   let sent = 0;
   /** How many of each 200 requests are of each kind. */
   const mix: [count: number, next: () => PlannedRequest][] = [
@@ -99,11 +94,10 @@ export function mixRequests(clients: Clients): () => PlannedRequest {
     [6, () => readAs('ag_foreign/cmp_1')],
     [2, () => ({ ...readAny('cmp'), method: 'DELETE' })],
     [2, () => ({ ...readAny('cmp'), path: '/v1/nowhere' })],
-    [12, () => read(pick(clients.limited))],
-    [8, () => read(clients.hourly)],
+    [20, () => read(pick(clients.limited))],
     [24, () => read(pick(clients.revocable))],
     [6, () => read(guesser())],
-    [1, () => read(anonymous)],
+    [1, () => read({ address: '127.0.0.2', hasValidKey: false })],
   ];
   const cycle = mix.flatMap(([count, next]) => Array.from({ length: count }, () => next));
   // The stride, 73, is coprime to the length of the cycle, so that all entries are visited.
