@@ -39,14 +39,12 @@ function fork(): Worker {
   return Object.assign(new EventEmitter(), { process: child }) as unknown as Worker;
 }
 
-const startSlot = (forkWorker: () => Worker) =>
-  new WorkerSlot({
-    log,
-    start: () => new WorkerProcess(1, forkWorker, log, primary),
-    shouldRestart: () => true,
-  });
+function startSlot(forkWorker: () => Worker): void {
+  const start = () => new WorkerProcess(1, forkWorker, log, primary);
+  new WorkerSlot({ log, start, shouldRestart: () => true });
+}
 
-/** Waits until another worker has been forked, and returns the delay. */
+/** The time until another worker is forked. */
 async function nextForkDelay(): Promise<number> {
   const [before, from] = [forks, performance.now()];
   while (forks === before) await vi.advanceTimersByTimeAsync(50);
@@ -83,8 +81,7 @@ test('every worker that is not ready within 30 s is killed and restarted, the fi
     expect(child?.signals).toEqual(['SIGKILL']);
     await nextForkDelay();
   }
-  const child = children.at(-1);
-  child?.becomeReady();
+  children.at(-1)?.becomeReady();
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(child?.signals).toEqual([]);
+  expect(children.at(-1)?.signals).toEqual([]);
 });
