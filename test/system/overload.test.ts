@@ -44,12 +44,11 @@ test('an overloaded gateway rejects some requests, serves the others, stays obse
   const overloaded = overload().finally(() => {
     isOver = true;
   });
-  const seen = new Set<string>();
   while (!isOver) {
     for (const path of ['/livez', '/readyz', '/metrics']) {
       const response = await fetch(gateway.operationsUrl + path, { headers: { connection: 'close' } });
       await response.text();
-      seen.add(`${path} ${response.status}`);
+      expect(response.status, path).toBe(200);
     }
   }
   const { outcomes, samples } = await overloaded;
@@ -60,7 +59,6 @@ test('an overloaded gateway rejects some requests, serves the others, stays obse
   if (queueFull !== undefined) expect(queueFull).toContain('"details":"overloaded: ');
   expect(others).toEqual({});
   expect(outcomes.filter(({ status }) => status === 0)).toEqual([]);
-  expect([...seen].sort()).toEqual(['/livez 200', '/metrics 200', '/readyz 200']);
 
   await until(() => logged('overload ended').length === logged('overload started').length);
   for (let i = 0; i < 100; i++) {

@@ -9,7 +9,7 @@ interface Scenario {
   readonly redis: RedisTopology;
   /** Waits until no write of the test can be lost. */
   readonly beforeLoad?: () => Promise<void>;
-  /** Runs under load. Afterwards Redis has a master again. */
+  /** Afterwards Redis has a master again. */
   readonly disrupt: (load: Load) => Promise<void>;
 }
 

@@ -1,8 +1,5 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Collector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
@@ -27,7 +24,7 @@ const createKeys = (count: number) =>
 const read = ({ url }: GatewayProcess, key: string) =>
   get(url + campaignPath, { 'x-api-key': key, connection: 'close' });
 
-/** As a terminal or a process manager does: to all processes. */
+/** As a terminal, npm or a process manager does: to all processes. */
 function signalAll(gateway: GatewayProcess, signal: NodeJS.Signals): void {
   for (const pid of new Set([...listeningWorkers(gateway), gateway.process.pid as number])) process.kill(pid, signal);
 }
@@ -121,20 +118,4 @@ test.each(['1', '2'])('a second signal after two seconds ends %s worker(s) at on
   expect(await gateway.exited()).toBe(1);
   expect(await outcome).toBe('closed');
   await until(() => livingWorkers(gateway).length === 0);
-});
-
-test('SIGTERM sent twice to npm start drains the gateway once', async () => {
-  const npm = spawn('npm', ['start', '--silent'], {
-    cwd: path.resolve(import.meta.dirname, '../..'),
-    env: { ...process.env, ...stack.environment, HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const messages: string[] = [];
-  const lines = createInterface({ input: npm.stdout }).on('line', (line) => messages.push(JSON.parse(line).msg));
-  await until(() => messages.includes('ready'));
-  const ended = once(lines, 'close'); // Every process that can write has exited.
-  npm.kill('SIGTERM');
-  npm.kill('SIGTERM');
-  await ended;
-  expect(messages).toEqual(['listening', 'ready', 'shutting down', 'stopped']);
 });
