@@ -81,15 +81,6 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     }
   });
 
-  test('every gateway is scraped, and every rule is evaluated without an error', async () => {
-    await until(async () => (await count('up{job="campaign-gateway"} == 1')) === 2);
-    await until(async () => {
-      const text = await (await fetch(`${url}/api/v1/rules`)).text();
-      expect(text).not.toContain('"health":"err"');
-      return text.match(/"health":"ok"/g)?.length === rules.length;
-    });
-  });
-
   test.each(queries)('the panel "%s" has data for %s', async (_title, expr) => {
     const query = expr.replaceAll('$__rate_interval', '1m').replaceAll('$job', 'campaign-gateway');
     await until(async () => (await count(query.replaceAll('$instance', '.+'))) > 0);
