@@ -8,15 +8,12 @@ import {
 } from '../../helpers/upstream.ts';
 import type { Interval } from './load-generator.ts';
 
-/** How the campaign service responds for a campaign: its document, a 404 or a 500. */
-type State = 'present' | 'missing' | 'failing';
-
-/** By the prefix of the campaign id, the states of even and odd versions. Any other campaign is always present. */
-const states: Readonly<Record<string, readonly [even: State, odd: State]>> = {
-  flip: ['present', 'missing'],
-  flaky: ['present', 'failing'],
-  none: ['missing', 'missing'],
-  sick: ['failing', 'failing'],
+/** By the prefix of the campaign id, the status of even and odd versions. That of any other campaign is 200. */
+const statuses: Readonly<Record<string, readonly [even: number, odd: number]>> = {
+  flip: [200, 404],
+  flaky: [200, 500],
+  none: [404, 404],
+  sick: [500, 500],
 };
 
 interface Version {
@@ -39,9 +36,9 @@ const INVALIDATION_MS = 1000;
 export class Campaigns {
   readonly #versions = new Map<string, Version[]>();
 
-  getState(campaign: string, version: number): State {
+  getStatus(campaign: string, version: number): number {
     const [, kind = ''] = /\/(\w+)_/.exec(campaign) ?? [];
-    return states[kind]?.[version % 2] ?? 'present';
+    return statuses[kind]?.[version % 2] ?? 200;
   }
 
   /** Responds after a delay with the version that was current when the request arrived. */
@@ -49,16 +46,13 @@ export class Campaigns {
     const { accountGroupId, campaignId } = requestIds(request);
     const campaign = `${accountGroupId}/${campaignId}`;
     const version = this.#getVersions(campaign).length - 1;
+    const status = this.getStatus(campaign, version);
     const document = { ...campaignDocument(campaignId, accountGroupId), name: `v${version}` };
     const etag = `"v${version}"`;
-    const responders = {
-      present: request.headers['if-none-match'] === etag ? respondWithBody('', 304) : respondWithJson(document),
-      missing: respondWithJson({}, 404),
-      failing: respondWithJson({}, 500),
-    };
-    const state = this.getState(campaign, version);
-    if (state === 'present') response.setHeader('etag', etag);
-    setTimeout(() => responders[state](request, response), RESPONSE_DELAY_MS);
+    if (status === 200) response.setHeader('etag', etag);
+    const isUnchanged = status === 200 && request.headers['if-none-match'] === etag;
+    const respond = isUnchanged ? respondWithBody('', 304) : respondWithJson(document, status);
+    setTimeout(() => respond(request, response), RESPONSE_DELAY_MS);
   };
 
   /** Starts a new version of each campaign and invalidates them. */

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { isInstalled } from '../../helpers/debian-package.ts';
 import { Campaigns } from './campaigns.ts';
 import { ElasticFleet } from './fleet.ts';
@@ -18,17 +18,14 @@ let endsAt: number;
 const campaigns = new Campaigns();
 const revocations = new Map<string, Interval>();
 
-beforeEach(async () => {
-  if (!hasNginx) return;
-  fleet = await ElasticFleet.start(4);
-  fleet.stack.upstream.respond = campaigns.respond;
-  clients = await newClients(fleet.stack);
-});
-afterEach(() => fleet?.stop());
-
 test.skipIf(!hasNginx)(
   'while gateways, keys and campaigns come and go, every response is correct and no request is lost',
   async () => {
+    fleet = await ElasticFleet.start();
+    onTestFinished(() => fleet.stop());
+    await fleet.add(4);
+    fleet.stack.upstream.respond = campaigns.respond;
+    clients = await newClients(fleet.stack);
     load = new LoadGenerator(fleet.nginx.url, mixRequests(clients));
     endsAt = Date.now() + DURATION_MS;
     const changes = [changeFleet(), changeCampaigns(), revokeKeys()];

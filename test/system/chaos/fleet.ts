@@ -26,19 +26,18 @@ export class ElasticFleet {
     this.nginx = nginx;
   }
 
-  /** Starts this many gateways and waits until nginx forwards requests to one. */
-  static async start(size: number): Promise<ElasticFleet> {
-    const fleet = new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
-    await fleet.add(size);
-    await until(async () => (await fetch(`${fleet.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
-    return fleet;
+  /** A fleet without gateways. */
+  static async start(): Promise<ElasticFleet> {
+    return new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
   }
 
+  /** Starts gateways and waits until nginx forwards requests. */
   async add(count: number): Promise<void> {
     const added = await Promise.all(Array.from({ length: count }, () => this.stack.gatewayProcess(environment)));
     this.everyGateway.push(...added);
     this.serving.push(...added);
     await this.nginx.use(this.serving.map(({ url }) => url));
+    await until(async () => (await fetch(`${this.nginx.url}/openapi.json`).catch(() => undefined))?.ok);
   }
 
   /** Kills the oldest gateways without updating nginx. */

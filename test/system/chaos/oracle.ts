@@ -51,11 +51,11 @@ export class Oracle {
     const { status, body, header } = observed;
     const isStale = /; ttl=-/.test(header('cache-status') ?? '');
     const allowed = this.#campaigns.allowedVersions(campaign, observed, isStale);
-    const withState = (state: string) =>
-      allowed.filter((version) => this.#campaigns.getState(campaign, version) === state);
-    if (status === 200 || status === 304) return this.#checkVersion(observed, withState('present'));
-    if (status === 404) return withState('missing').length > 0 ? undefined : 'a 404 for an existing campaign';
-    const isExpected = status === 502 && withState('failing').length > 0 && body.includes('"status: ');
+    const withStatus = (expected: number) =>
+      allowed.filter((version) => this.#campaigns.getStatus(campaign, version) === expected);
+    if (status === 200 || status === 304) return this.#checkVersion(observed, withStatus(200));
+    if (status === 404) return withStatus(404).length > 0 ? undefined : 'a 404 for an existing campaign';
+    const isExpected = status === 502 && withStatus(500).length > 0 && body.includes('"status: ');
     return isExpected ? undefined : `an unexpected ${status}`;
   }
 
