@@ -25,7 +25,7 @@ const read = ({ url }: GatewayProcess, key: string, campaign = 'cmp_1') =>
   get(`${url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': key });
 
 function open({ url }: GatewayProcess): Socket {
-  return connect(Number(new URL(url).port))
+  return connect(Number(new URL(url).port), '127.0.0.1')
     .on('error', () => {})
     .resume();
 }
