@@ -87,7 +87,11 @@ test.each<[name: string, rights: KeyRights, requestsBefore?: number]>([
 test('explain counts no request, forwards nothing and writes nothing to Redis', async () => {
   const key = await stack.key({ rateLimits: ['10/1d'] });
   await send(key, campaignPath);
-  const readState = async () => [stack.upstream.requests.length, (await stack.redis.client.keys('*')).sort()];
+  const { client } = stack.redis;
+  const readState = async () => [stack.upstream.requests.length, (await client.keys('*')).sort()];
+  // The gateway writes both after its response.
+  const written = ['campaign-gateway:uses', `campaign-gateway:{cache:ag_1}:${campaignPath}`];
+  await until(async () => (await client.exists(written)) === 2);
   const before = await readState();
   for (let i = 0; i < 20; i++) {
     const { stages } = await explain(key, '/v1/accounts/ag_1/campaigns/cmp_unseen');
