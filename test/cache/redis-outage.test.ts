@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { InProcessGateway } from '../helpers/gateway.ts';
 import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
@@ -9,13 +9,14 @@ let stack: Stack;
 let gateway: InProcessGateway;
 let other: InProcessGateway;
 
-beforeAll(async () => {
+// For each test: a gateway may notice late that Redis has lost its data, and then empties its cache.
+beforeEach(async () => {
   stack = await Stack.start();
   stack.redisTimeouts = {};
   gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
   other = await stack.gateway({ CACHE_TTL_MS: '600000' });
 });
-afterAll(() => stack.stop());
+afterEach(() => stack.stop());
 
 /** Fifty concurrent readers of a campaign that is not cached, and the check that one request served them. */
 async function startReaders(campaign: Campaign) {
