@@ -86,11 +86,18 @@ export class Campaign {
   }
 }
 
-/** Waits until both gateways share entries, as they do again some time after a Redis outage. */
+/**
+ * Waits until both gateways share entries, as they do again some time after a Redis outage, and have noticed any loss of data:
+ * the entry has the epoch of the log, which belongs to the running server.
+ */
 export async function untilShared(stack: Stack, [a, b]: readonly [RunningGateway, RunningGateway]): Promise<void> {
   await until(async () => {
     const campaign = await Campaign.create(stack);
     await campaign.read(a);
-    return getCacheStatus(await campaign.read(b))?.startsWith('hit');
+    if (!getCacheStatus(await campaign.read(b))?.startsWith('hit')) return false;
+    const { client } = stack.redis;
+    const [run, epoch] = await client.hmget('campaign-gateway:changes', 'run', 'epoch');
+    const [server, stored] = [await client.info('server'), await client.get(campaign.entryKey)];
+    return server.includes(`run_id:${run}`) && stored?.includes(` ${epoch}:`);
   });
 }

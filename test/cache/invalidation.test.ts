@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 beforeEach(async () => {
-  await untilShared(stack, fleet);
   stack.upstream.respond = respondWithHeaders({ etag }, respondWithName('old'));
+  await untilShared(stack, fleet);
   campaign = await Campaign.create(stack);
 });
 
