@@ -2,7 +2,7 @@ import { linkActiveSpan } from '../telemetry/tracing.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Origin } from '../upstream/origin.ts';
 import { type CacheResult, fromEntry, toCollapsed } from './cache-result.ts';
-import type { CacheInvalidation, CacheKey } from './entry.ts';
+import type { CacheInvalidation, CacheKey, Entry } from './entry.ts';
 import { Flight, type FlightOptions } from './flight.ts';
 import { computeFreshness, type NotStoredReason } from './freshness.ts';
 import { LocalCache } from './local-cache.ts';
@@ -44,10 +44,23 @@ export class Cache {
     this.#local.invalidations.record(invalidation, this.#local.now());
   }
 
-  /** Returns what this process can serve without I/O. If the outcome is `stale`, the caller must call `refresh`. */
-  lookup(key: CacheKey): CacheResult | undefined {
+  /**
+   * Returns at once what this process can serve without I/O, and refreshes it in the background if it is stale. Otherwise
+   * reads the shared cache, and the origin if necessary. `reader`: its signal aborts a wait for the document.
+   */
+  read(
+    key: CacheKey,
+    getOrigin: () => Origin,
+    reader: { readonly signal: AbortSignal },
+  ): CacheResult | Promise<CacheResult> {
     const entry = this.#local.get(key);
-    if (!entry) return undefined;
+    const served = entry && this.#serve(entry);
+    if (!served) return this.#load(key, entry, getOrigin(), reader.signal);
+    if (served.outcome.outcome === 'stale') this.#refresh(key, entry, getOrigin);
+    return served;
+  }
+
+  #serve(entry: Entry): CacheResult | undefined {
     const ageMs = this.#local.getAgeMs(entry);
     const freshness = computeFreshness(entry.lifetime, ageMs);
     if (freshness === 'expired') return undefined;
@@ -56,30 +69,29 @@ export class Cache {
     return failure && fromEntry(entry, ageMs, { reason: failure.reason, wasForwarded: false });
   }
 
-  /** Refreshes a stale entry in the background, unless a refresh is in flight or has recently failed. */
-  refresh(key: CacheKey, origin: Origin): void {
-    const entry = this.#local.get(key);
-    if (entry && this.#local.getRecentFailure(entry)) return;
-    if (!this.#findFlight(key)) this.#start(key, origin, true);
+  /** Does nothing if a refresh is in flight or has recently failed. */
+  #refresh(key: CacheKey, entry: Entry, getOrigin: () => Origin): void {
+    if (this.#local.getRecentFailure(entry) || this.#findFlight(key)) return;
+    this.#start(key, entry, getOrigin(), true);
   }
 
-  /** Reads a document that `lookup` cannot serve. */
-  async load(key: CacheKey, origin: Origin, signal: AbortSignal): Promise<CacheResult> {
-    const entry = this.#local.get(key);
+  /** `entry`: the local one, which cannot be served without asking the origin. */
+  async #load(key: CacheKey, entry: Entry | undefined, origin: Origin, signal: AbortSignal): Promise<CacheResult> {
     if (entry?.content.outcome === 'uncacheable' && this.#local.getFreshness(entry) === 'fresh') {
       return this.#bypass(origin, signal, entry.content.reason);
     }
     const current = this.#findFlight(key);
     const joined = current?.isSettled ? undefined : current;
     const isOvertaken = joined && this.#local.invalidations.check(key, joined.generation).state !== 'current';
-    const flight = joined ?? this.#start(key, origin, false);
+    const flight = joined ?? this.#start(key, entry, origin, false);
     const result = await flight.join(signal);
     if (!flight.span) linkActiveSpan(flight.leaderSpan);
     else if (joined) linkActiveSpan(flight.span.spanContext());
     if (!joined) return result ?? this.#bypass(origin, signal);
     // The flight predates an invalidation that this reader must see: fetch again.
-    if (isOvertaken || this.#local.invalidations.isPurged(key, joined.generation))
-      return this.load(key, origin, signal);
+    if (isOvertaken || this.#local.invalidations.isPurged(key, joined.generation)) {
+      return this.#load(key, this.#local.get(key), origin, signal);
+    }
     return result && joined.isShareable ? toCollapsed(result) : this.#bypass(origin, signal);
   }
 
@@ -89,8 +101,8 @@ export class Cache {
     return isUsable ? flight : undefined;
   }
 
-  #start(key: CacheKey, origin: Origin, isBackground: boolean): Flight {
-    const flight = new Flight(this.#options, key, origin, isBackground);
+  #start(key: CacheKey, entry: Entry | undefined, origin: Origin, isBackground: boolean): Flight {
+    const flight = new Flight(this.#options, key, entry, origin, isBackground);
     this.#flights.set(key.path, flight);
     const remove = () => {
       if (this.#flights.get(key.path) === flight) this.#flights.delete(key.path);

@@ -58,14 +58,14 @@ export class Flight {
   /** The newest document found so far, served if the origin fails. */
   #stale: Entry | undefined;
 
-  /** `isBackground`: continues without readers. */
-  constructor(options: FlightOptions, key: CacheKey, origin: Origin, isBackground: boolean) {
+  /** `entry`: the local one. `isBackground`: continues without readers. */
+  constructor(options: FlightOptions, key: CacheKey, entry: Entry | undefined, origin: Origin, isBackground: boolean) {
     this.#options = options;
     this.#key = key;
     this.#origin = origin;
     this.#isBackground = isBackground;
     this.generation = options.local.invalidations.generation;
-    this.#setStale(options.local.get(key));
+    this.#setStale(entry);
     this.#result.promise.catch(() => {}); // See `run`: the caller reports an error that no reader receives.
   }
 

@@ -28,8 +28,8 @@ export function readFromOrigin(endpoint: Endpoint, originFor: OriginFor, timeout
 export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache: Cache): Handler {
   const formatPath = compilePathTemplate(endpoint.path);
 
-  async function load(key: CacheKey, context: RequestContext): Promise<void> {
-    const loaded = await measureUpstream(context, cache.load(key, originFor(toOriginRequest(context)), context.signal));
+  async function applyLoaded(loading: Promise<CacheResult>, context: RequestContext): Promise<void> {
+    const loaded = await measureUpstream(context, loading);
     const { outcome } = loaded.outcome;
     if (outcome === 'hit' || outcome === 'stale') context.upstreamMs = undefined;
     applyCacheResult(endpoint, context, loaded);
@@ -43,10 +43,9 @@ export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache
       accountGroupId: parameters['accountGroupId'] ?? '',
       documentId: parameters[endpoint.idParameter] ?? '',
     };
-    const cached = cache.lookup(key);
-    if (!cached) return load(key, context).then(() => next());
-    if (cached.outcome.outcome === 'stale') cache.refresh(key, originFor(toOriginRequest(context)));
-    applyCacheResult(endpoint, context, cached);
+    const read = cache.read(key, () => originFor(toOriginRequest(context)), context);
+    if (read instanceof Promise) return applyLoaded(read, context).then(() => next());
+    applyCacheResult(endpoint, context, read);
     next();
   };
 }

@@ -54,9 +54,8 @@ export function createHarness<State>(getState: () => State, shared: SharedCache 
     clock,
     errors,
     requests,
-    lookup: () => cache.lookup(key),
-    load: (signal = new AbortController().signal) => cache.load(key, origin, signal),
-    refresh: () => cache.refresh(key, origin),
+    /** Not a promise if the cache serves an entry without I/O. */
+    read: (signal = new AbortController().signal) => cache.read(key, () => origin, { signal }),
     invalidate: (mode: InvalidationMode) => cache.invalidate({ ...key, documentId: undefined, mode }),
     /** Both end the oldest request, once there is one. */
     respond: async (data: string) => (await takeRequest()).resolve({ result: createDocument(data), headers: {} }),

@@ -100,17 +100,15 @@ class Simulation {
 
   #read(): void {
     const version = this.#version;
-    const cached = this.harness.lookup();
-    if (cached) {
-      this.#expectCurrent(cached, version);
-      this.#isRefresh = true;
-      if (cached.outcome.outcome === 'stale') this.harness.refresh();
+    const client = new AbortController();
+    const read = this.harness.read(client.signal);
+    if (!(read instanceof Promise)) {
+      this.#expectCurrent(read, version);
+      this.#isRefresh = true; // Of the request that follows, if there is one.
       return;
     }
-    const client = new AbortController();
     this.waiting.set(client, this.#versionOfPurge);
-    const load = this.harness.load(client.signal);
-    load
+    read
       .then((result) => client.signal.aborted || this.#expectCurrent(result, version))
       .catch((error) => this.harness.errors.push(error))
       .finally(() => this.waiting.delete(client));
