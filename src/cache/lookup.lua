@@ -2,7 +2,7 @@
 -- KEYS[1] entry: "ORIGINATED_AT FRESH_MS GENERATION RECORD"; ORIGINATED_AT by the clock of Redis, in milliseconds
 -- KEYS[2] lease: hash of token, generation and, once another gateway waits, watched
 -- KEYS[3] result that the leader left for its waiters
--- KEYS[4], KEYS[5] hard generations of the account group and of the document; KEYS[6], KEYS[7] their soft generations
+-- KEYS[4], KEYS[5] generations of the account group and of the document: see redis-invalidator.ts
 -- ARGV[1] epoch of the invalidation log, ARGV[2] token of the caller, ARGV[3] lease duration in milliseconds
 -- ARGV[4] mode: 'initial'; 'poll' (waits for a leader and has seen the stale entry); 'skip_stored' (ignores the stored
 --         entry); 'peek' (returns the entry at any age and grants no lease)
@@ -17,10 +17,13 @@ if mode == 'poll' then
   end
 end
 
-local generations = redis.call('MGET', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
-local hard = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
-local group, document = generations[3] or '', generations[4] or ''
-local generation = hard .. '/' .. group .. '/' .. document
+-- The generation of an entry or a lease is "EPOCH|GROUP/|DOCUMENT/": with the epoch, the generations of its scopes.
+local generations = redis.call('MGET', KEYS[4], KEYS[5])
+local generation = ARGV[1] .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
+local function without_soft(text)
+  return (string.gsub(text, '/[^|]*', ''))
+end
+local hard = without_soft(generation)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -29,13 +32,13 @@ local age, record, fresh_ms = -1, '', 0
 local stored = mode ~= 'skip_stored' and redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' then
   local originated_at, fresh_text, stored_generation, text = string.match(stored, '^(%d+) (%d+) (%S+) (.*)$')
-  local stored_hard, stored_group, stored_document = string.match(stored_generation or '', '^(.*)/(.*)/(.*)$')
   -- An entry from the future has an unknown age, because the clock was set back. Ignore it.
-  if stored_hard == hard and tonumber(originated_at) <= now then
+  if stored_generation and without_soft(stored_generation) == hard and tonumber(originated_at) <= now then
     fresh_ms = tonumber(fresh_text)
-    for _, soft in ipairs({ { group, stored_group }, { document, stored_document } }) do
-      if soft[1] ~= soft[2] then
-        local invalidated_at = tonumber(string.match(soft[1], '^%d+')) or 0
+    local next_stored = string.gmatch(stored_generation, '/([^|]*)')
+    for soft in string.gmatch(generation, '/([^|]*)') do
+      if soft ~= next_stored() then
+        local invalidated_at = tonumber(string.match(soft, '^%d+')) or 0
         fresh_ms = math.max(0, math.min(fresh_ms, invalidated_at - originated_at))
       end
     end
@@ -56,7 +59,7 @@ end
 -- A soft invalidation does not end a lease: at most one refresh is in flight.
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation')
 local ttl = redis.call('PTTL', KEYS[2])
-local is_valid = lease[1] and string.match(lease[2] or '', '^[^/]*') == hard and ttl > 0 and ttl <= tonumber(ARGV[3])
+local is_valid = lease[1] and without_soft(lease[2] or '') == hard and ttl > 0 and ttl <= tonumber(ARGV[3])
 if is_valid and lease[1] ~= ARGV[2] then
   redis.call('HSET', KEYS[2], 'watched', '1')
   return { 'held', age, record, lease[1], fresh_ms }

@@ -133,12 +133,7 @@ export class RedisCache implements SharedCache {
   #formatKeys(key: CacheKey, leader: string): string[] {
     const entry = `{cache:${key.accountGroupId}}:${key.path}`;
     const group = { accountGroupId: key.accountGroupId, documentId: undefined };
-    const generations = [
-      formatGenerationKey(group, 'hard'),
-      formatGenerationKey(key, 'hard'),
-      formatGenerationKey(group, 'soft'),
-      formatGenerationKey(key, 'soft'),
-    ];
+    const generations = [formatGenerationKey(group), formatGenerationKey(key)];
     const names = [entry, `${entry}:lease`, `${entry}:result:${leader}`, ...generations];
     return names.map((name) => this.#options.redis.key(name));
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '../redis/client.ts';
-import type { CacheInvalidation, InvalidationMode, InvalidationScope } from './entry.ts';
+import type { CacheInvalidation, InvalidationScope } from './entry.ts';
 import type { Invalidate } from './invalidation.ts';
 import type { RedisInvalidationLog } from './redis-invalidation-log.ts';
 
@@ -9,20 +9,23 @@ const GENERATION_TTL_MS = 62 * 86_400_000;
 /** Limits how long other commands of this process wait for those of one call. */
 const BATCH_SIZE = 100;
 
-/** A generation is "TIME-ID", because the stale windows of an entry count from the time of a soft invalidation. */
+/**
+ * A generation is "HARD" or "HARD/SOFT": the ids of the last hard and, if it came later, soft invalidation. An id begins with
+ * the time, because the stale windows of an entry count from a soft invalidation.
+ */
 const RENEW = `
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('SET', KEYS[1], now .. '-' .. ARGV[1], 'PX', ARGV[2])`;
-
-const NAMES = { hard: 'generation', soft: 'soft-generation' } as const;
+local id = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) .. '-' .. ARGV[1]
+local current = redis.pcall('GET', KEYS[1])
+local hard = type(current) == 'string' and string.match(current, '^[^/]*') or ''
+redis.call('SET', KEYS[1], ARGV[3] == 'hard' and id or hard .. '/' .. id, 'PX', ARGV[2])`;
 
 /**
  * Key of the generation of an account group, or of one document. Each entry stores the generations under which it was
  * fetched, so replacing one invalidates every entry in its scope at once.
  */
-export function formatGenerationKey({ accountGroupId, documentId }: InvalidationScope, mode: InvalidationMode): string {
-  const groupKey = `{cache:${accountGroupId}}:${NAMES[mode]}`;
+export function formatGenerationKey({ accountGroupId, documentId }: InvalidationScope): string {
+  const groupKey = `{cache:${accountGroupId}}:generation`;
   return documentId === undefined ? groupKey : `${groupKey}:${documentId}`;
 }
 
@@ -33,7 +36,7 @@ export function formatGenerationKey({ accountGroupId, documentId }: Invalidation
 export function createRedisInvalidator(redis: RedisClient, log: Pick<RedisInvalidationLog, 'append'>): Invalidate {
   const renew = redis.defineScript('renewGeneration', RENEW);
   const renewGeneration = (invalidation: CacheInvalidation) =>
-    renew([redis.key(formatGenerationKey(invalidation, invalidation.mode))], [randomUUID(), GENERATION_TTL_MS]);
+    renew([redis.key(formatGenerationKey(invalidation))], [randomUUID(), GENERATION_TTL_MS, invalidation.mode]);
   return async (invalidations) => {
     for (let start = 0; start < invalidations.length; start += BATCH_SIZE) {
       const batch = invalidations.slice(start, start + BATCH_SIZE);

@@ -5,9 +5,8 @@
 -- ARGV[4] result for the current waiters, '' for none; ARGV[5] its lifetime in milliseconds
 -- With an entry: ARGV[6] record, ARGV[7] age, ARGV[8] freshness, ARGV[9] time to live
 -- Returns 'invalidated', 'lease_lost' or 'released'.
-local generations = redis.call('MGET', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
-local hard = ARGV[1] .. ':' .. (generations[1] or '') .. ':' .. (generations[2] or '')
-local generation = hard .. '/' .. (generations[3] or '') .. '/' .. (generations[4] or '')
+local generations = redis.call('MGET', KEYS[4], KEYS[5])
+local generation = ARGV[1] .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation', 'watched')
 local is_held = lease[1] == ARGV[2]
 if is_held then

@@ -98,6 +98,6 @@ export async function untilShared(stack: Stack, [a, b]: readonly [RunningGateway
     const { client } = stack.redis;
     const [run, epoch] = await client.hmget('campaign-gateway:changes', 'run', 'epoch');
     const [server, stored] = [await client.info('server'), await client.get(campaign.entryKey)];
-    return server.includes(`run_id:${run}`) && stored?.includes(` ${epoch}:`);
+    return server.includes(`run_id:${run}`) && stored?.includes(` ${epoch}|`);
   });
 }
