@@ -1,35 +1,28 @@
 import { until } from './wait.ts';
 
 interface Sample {
+  /** The metric; `name` may add a suffix such as `_count`. */
+  readonly metric: string;
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
-interface Family {
-  readonly type: string;
-  readonly samples: Sample[];
-}
-
-/** The metric families of a scrape, by name. */
-export type Scrape = ReadonlyMap<string, Family>;
+export type Scrape = readonly Sample[];
 
 /** Parses Prometheus' text format. promtool checks its details in system/prometheus.test.ts. */
 export function parseScrape(text: string): Scrape {
-  const families = new Map<string, Family>();
-  let samples: Sample[] = [];
-  for (const line of text.trimEnd().split('\n')) {
-    const [, family = '', type] = /^# TYPE (\S+) (.+)$/.exec(line) ?? [];
-    if (type !== undefined) {
-      samples = [];
-      families.set(family, { type, samples });
-    }
-    if (line.startsWith('#')) continue;
-    const [, name = '', labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
-    if (value === undefined) throw new Error(`malformed line: ${line}`);
-    samples.push({ name, labels: parseLabels(labels), value: Number(value) });
-  }
-  return families;
+  let metric = '';
+  return text
+    .trimEnd()
+    .split('\n')
+    .flatMap((line) => {
+      metric = /^# TYPE (\S+)/.exec(line)?.[1] ?? metric;
+      if (line.startsWith('#')) return [];
+      const [, name = '', labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+      if (value === undefined) throw new Error(`malformed line: ${line}`);
+      return [{ metric, name, labels: parseLabels(labels), value: Number(value) }];
+    });
 }
 
 function parseLabels(text: string): Record<string, string> {
@@ -37,8 +30,8 @@ function parseLabels(text: string): Record<string, string> {
 }
 
 /** The samples of a metric. Of a histogram, its counts. */
-const listSamples = (scrape: Scrape, name: string) =>
-  (scrape.get(name)?.samples ?? []).filter((sample) => [name, `${name}_count`].includes(sample.name));
+const listSamples = (scrape: Scrape, metric: string) =>
+  scrape.filter(({ name }) => name === metric || name === `${metric}_count`);
 
 /** The value of the one series that has these labels; undefined without such a series. For a histogram, its count. */
 export function readValue(scrape: Scrape, name: string, labels: Readonly<Record<string, string>> = {}) {
@@ -56,11 +49,8 @@ export function readSeries(scrape: Scrape, name: string): Record<string, number>
 }
 
 /** A unique text for each series. */
-export function listSeries(scrape: Scrape): string[] {
-  return [...scrape.values()].flatMap(({ samples }) =>
-    samples.map(({ name, labels }) => `${name}${JSON.stringify(Object.entries(labels).sort())}`),
-  );
-}
+export const listSeries = (scrape: Scrape) =>
+  scrape.map(({ name, labels }) => `${name}${JSON.stringify(Object.entries(labels).sort())}`);
 
 export async function scrapeFrom({ operationsUrl }: { readonly operationsUrl: string }): Promise<Scrape> {
   const response = await fetch(`${operationsUrl}/metrics`);

@@ -24,69 +24,21 @@ afterAll(async () => {
   await redis.stop();
 });
 
-/** The bucket of a limit on a clock that the test advances, at first empty or full. */
-function openBucket(limit: RateLimit, { processes = 1, isFull = false } = {}) {
-  const clock = new Clock();
-  const level = isFull ? limit.burst * limit.windowMs : 0;
-  let buckets: Buckets = { limits: [limit], levels: [level], updatedAt: clock.now() };
+/** The most requests that any window, both ends included, admits to a client that sends until one is rejected. */
+function findWorstWindow(limit: RateLimit, processes: number, pauses: readonly number[]) {
+  const allowedAt: number[] = [];
+  let buckets: Buckets | undefined;
+  let now = 0;
   const send = () => {
-    const result = consume([limit], buckets, clock.now(), processes);
+    const result = consume([limit], buckets, now, processes);
     ({ buckets } = result);
     return result.decision;
   };
-  return { send, wait: (ms: number) => clock.advance(ms) };
-}
-
-/** A leaky bucket by definition, in arbitrary-precision integers. */
-function openReferenceBucket({ quota, windowMs, burst }: RateLimit, isFull: boolean) {
-  const capacity = BigInt(burst * windowMs);
-  const requestSize = BigInt(windowMs);
-  let level = isFull ? capacity : 0n;
-  const send = () => {
-    const isAllowed = level + requestSize <= capacity;
-    if (isAllowed) level += requestSize;
-    return { outcome: isAllowed ? 'allowed' : 'limited', remaining: Number((capacity - level) / requestSize) };
-  };
-  const wait = (ms: number) => {
-    const leaked = BigInt(ms) * BigInt(quota);
-    level = level > leaked ? level - leaked : 0n;
-  };
-  return { send, wait };
-}
-
-/** Rates whose capacity or leak is just below 2^53. */
-const largeRate = fc.constantFrom(
-  ...['9007199254/1000s', '1000000/2500h', '3/2500h,burst=1000000', '1000000/2500h,burst=7'],
-);
-
-test('a bucket decides as a reference bucket does, for any limit, level and times', () => {
-  fc.assert(
-    fc.property(fc.oneof(anyRate, largeRate), fc.boolean(), anyPauses, (rate, isFull, pauses) => {
-      const [limit] = parseLimits(rate) as [RateLimit];
-      const [bucket, reference] = [openBucket(limit, { isFull }), openReferenceBucket(limit, isFull)];
-      const decisions = pauses.map((pause) => {
-        for (const each of [bucket, reference]) each.wait(pause);
-        const { outcome, states } = bucket.send();
-        return [{ outcome, remaining: states[0]?.remaining }, reference.send()];
-      });
-      expect(decisions.map(([decision]) => decision)).toEqual(decisions.map(([, expected]) => expected));
-    }),
-    { numRuns: 300 },
-  );
-});
-
-/** The most requests that any window, both ends included, admits to a client that sends until one is rejected. */
-function findWorstWindow(limit: RateLimit, processes: number, pauses: readonly number[]) {
-  const bucket = openBucket(limit, { processes });
-  const allowedAt: number[] = [];
-  let now = 0;
   // The first ones cover a whole window of any rate.
   for (const pause of [...Array<number>(60).fill(0), ...pauses]) {
-    let decision = bucket.send();
-    for (; decision.outcome === 'allowed'; decision = bucket.send()) allowedAt.push(now);
-    const waitMs = pause + (decision.states[0]?.nextAvailableMs ?? 0);
-    bucket.wait(waitMs);
-    now += waitMs;
+    let decision = send();
+    for (; decision.outcome === 'allowed'; decision = send()) allowedAt.push(now);
+    now += pause + (decision.states[0]?.nextAvailableMs ?? 0);
   }
   let first = 0;
   const requests = allowedAt.map((at, i) => {
@@ -96,14 +48,17 @@ function findWorstWindow(limit: RateLimit, processes: number, pauses: readonly n
   return Math.max(...requests);
 }
 
-test('no window of a greedy client admits more than burst + quota, nor do the shares of all processes together', () => {
+test('the worst window of a greedy client admits exactly burst + quota, and those of the shares of all processes no more', () => {
   const anyProcesses = fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 100 }));
   fc.assert(
     fc.property(anyRate, anyProcesses, anyPauses, (rate, processes, pauses) => {
       const [limit] = parseLimits(rate) as [RateLimit];
       // The burst of a share is at least one request.
       const maxRequests = Math.max(limit.burst, processes) + limit.quota;
-      expect(findWorstWindow(limit, processes, pauses) * processes).toBeLessThanOrEqual(maxRequests);
+      const admitted = findWorstWindow(limit, processes, pauses) * processes;
+      // An empty bucket of one request loses the fraction of a millisecond in which it is refilled.
+      if (processes === 1 && limit.burst > 1) expect(admitted).toBe(maxRequests);
+      else expect(admitted).toBeLessThanOrEqual(maxRequests);
     }),
     { numRuns: 100 },
   );

@@ -8,7 +8,7 @@ import { createDrift, type Drift } from '../../src/upstream/drift.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
 import { parseReply } from '../../src/upstream/parse-document.ts';
 import { get } from '../helpers/http.ts';
-import { type Scrape, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
+import { readSeries, scrapeUntil, sumSeries } from '../helpers/prometheus.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithJson } from '../helpers/upstream.ts';
@@ -125,9 +125,6 @@ test('CAMPAIGN_SERVICE_RESULT_POINTER selects the document, and nothing else is 
   }
 });
 
-const countByField = (scrape: Scrape, name: string) =>
-  Object.fromEntries((scrape.get(name)?.samples ?? []).map(({ labels, value }) => [labels['field'], value]));
-
 test('dropped and invalid fields are counted by name, never with a value, and each name is logged once', async () => {
   const stack = await Stack.start();
   onTestFinished(() => stack.stop());
@@ -140,9 +137,9 @@ test('dropped and invalid fields are counted by name, never with a value, and ea
   for (let i = 0; i < 3; i++) await get(gateway.url + campaignPath, headers);
   const invalid = 'campaign_gateway_upstream_fields_invalid_total';
   const scrape = await scrapeUntil(gateway, (scraped) => sumSeries(scraped, invalid) === 6);
-  const dropped = countByField(scrape, 'campaign_gateway_upstream_fields_dropped_total');
+  const dropped = readSeries(scrape, 'campaign_gateway_upstream_fields_dropped_total');
   expect(dropped).toEqual({ workflowDefinition: 4, other: 4 });
-  expect(countByField(scrape, invalid)).toEqual({ status: 3, name: 3 });
+  expect(readSeries(scrape, invalid)).toEqual({ status: 3, name: 3 });
   const logged = gateway.log.flatMap(({ field }) => field ?? []);
   expect(logged.sort()).toEqual(['name', 'other', 'status', 'workflowDefinition']);
   expect(JSON.stringify(gateway.log)).not.toContain('secret');

@@ -4,11 +4,14 @@ import type { RedisTopology } from '../../helpers/redis.ts';
 import { startCluster } from '../../helpers/redis-topologies.ts';
 import { Stack } from '../../helpers/stack.ts';
 import { until } from '../../helpers/wait.ts';
-import type { Interval } from './load-generator.ts';
-import { failedKeyLimit } from './requests.ts';
+import type { Interval } from './traffic.ts';
 
-const connectTimeout = { CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '5000' };
-const environment = { CACHE_TTL_MS: '30000', TRUST_PROXY: '1', AUTH_FAILURE_LIMIT: failedKeyLimit, ...connectTimeout };
+const environment = {
+  CACHE_TTL_MS: '30000',
+  TRUST_PROXY: '1',
+  AUTH_FAILURE_LIMIT: '1000000/1s',
+  CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '5000',
+};
 
 /** Gateway processes on a Redis Cluster behind nginx, which can be added, drained and killed. */
 export class ElasticFleet {
@@ -16,10 +19,9 @@ export class ElasticFleet {
   readonly nginx: Nginx;
   /** Every gateway since the start. */
   readonly everyGateway: GatewayProcess[] = [];
-  /** When gateways were killed. */
-  readonly kills: Interval[] = [];
   /** The gateways that were neither killed nor drained. */
   readonly serving: GatewayProcess[] = [];
+  readonly #kills: Interval[] = [];
 
   private constructor(stack: Stack<RedisTopology>, nginx: Nginx) {
     this.stack = stack;
@@ -44,7 +46,12 @@ export class ElasticFleet {
   async kill(count: number): Promise<void> {
     const from = Date.now();
     await Promise.all(this.serving.splice(0, count).map((gateway) => gateway.stop()));
-    this.kills.push({ from, to: Date.now() });
+    this.#kills.push({ from, to: Date.now() });
+  }
+
+  /** Whether a gateway was killed during the interval. */
+  isAffectedByKill({ from, to }: Interval): boolean {
+    return this.#kills.some((kill) => kill.from <= to && from <= kill.to);
   }
 
   /** Sends SIGTERM to the oldest gateway without updating nginx, and waits for its exit. */

@@ -1,85 +1,33 @@
-import { parseRateLimit, type RateLimit } from '../../../src/rate-limit/rate-limiter.ts';
 import { makeKey } from '../../helpers/keys.ts';
-import type { Stack } from '../../helpers/stack.ts';
+import type { PlannedRequest } from './traffic.ts';
 
-type KeyMaker = Pick<Stack, 'key'>;
+const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `/v1/accounts/${name}_${i}`);
 
-export interface Client {
-  /** The source address of its connections. */
-  readonly address: string;
-  readonly key?: string;
-  /** Whether the key was created. It may be revoked later. */
-  readonly hasValidKey: boolean;
-  /** The limit of its key or, for failed keys, of its address. Absent: never reached. */
-  readonly limit?: RateLimit;
-}
-
-export interface PlannedRequest {
-  readonly client: Client;
-  readonly method: 'GET' | 'HEAD' | 'DELETE';
-  readonly path: string;
-  /** Whether to send the latest entity tag of the path as `If-None-Match`. */
-  readonly isConditional?: boolean;
-}
-
-/** The account groups that every key of the load may read. */
-export const accountGroups = ['ag_1', 'ag_2'];
-
-/** `AUTH_FAILURE_LIMIT`: failed keys per client address. */
-export const failedKeyLimit = '100/50s';
-
-const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name}_${i}`);
-
-/** Campaigns that are read repeatedly and change from time to time, as ACCOUNT_GROUP_ID/CAMPAIGN_ID. */
+/** The paths of campaigns that are read repeatedly and change from time to time. */
 export const changingCampaigns = [
-  ...numbered('ag_1/cmp', 8),
-  ...numbered('ag_1/flip', 3),
-  ...numbered('ag_1/flaky', 2),
-  ...numbered('ag_2/cmp', 4),
-  ...numbered('ag_2/flip', 1),
+  ...numbered('ag_1/campaigns/cmp', 8),
+  ...numbered('ag_1/campaigns/flip', 3),
+  ...numbered('ag_1/campaigns/flaky', 2),
+  ...numbered('ag_2/campaigns/cmp', 4),
+  ...numbered('ag_2/campaigns/flip', 1),
 ];
 
-let nextAddress = 10;
-
-/** Creates a client with a new key and a new address. Without `limit` it reaches none. */
-export async function newClient(store: KeyMaker, limit?: string): Promise<Client> {
-  const address = `127.0.0.${nextAddress++}`;
-  const key = await store.key({ accountGroupIds: accountGroups, rateLimits: [limit ?? '1000000/1s'] });
-  return { address, key, hasValidKey: true, ...(limit !== undefined && { limit: parseRateLimit(limit) }) };
-}
-
-export async function newClients(store: KeyMaker) {
-  const several = (count: number, limit?: string) =>
-    Promise.all(Array.from({ length: count }, () => newClient(store, limit)));
-  return {
-    readers: await several(3),
-    /** Three at twice their limit, and one that exhausts its limit partway. */
-    limited: [...(await several(3, '20/10s')), await newClient(store, '250/3600s')],
-    /** Their keys are revoked one after another. Each revoked client gets a successor. */
-    revocable: await several(6),
-  };
-}
-export type Clients = Awaited<ReturnType<typeof newClients>>;
-
-/** Presents a different forged or malformed key each time. */
-function guesser(): Client {
-  const key = Math.random() < 0.7 ? makeKey().key : 'cgw_malformed';
-  return { address: '127.0.0.3', key, hasValidKey: false, limit: parseRateLimit(failedKeyLimit) };
+export interface Keys {
+  readonly valid: string;
+  /** Its limit is reached partway. */
+  readonly limited: string;
+  /** Some have been revoked. */
+  readonly revocable: string[];
 }
 
 const pick = <T>(all: readonly T[]) => all[Math.floor(Math.random() * all.length)] as T;
 
-const read = (client: Client, campaign = 'ag_1/cmp_0'): PlannedRequest => ({
-  client,
-  method: 'GET',
-  path: `/v1/accounts/${campaign.replace('/', '/campaigns/')}`,
-});
-
 /** An endless sequence of requests that interleaves all kinds. */
-export function mixRequests(clients: Clients): () => PlannedRequest {
-  const readAs = (campaign: string) => read(pick(clients.readers), campaign);
-  const readAny = (kind: string) => readAs(pick(changingCampaigns.filter((name) => name.includes(`/${kind}`))));
+export function mixRequests(keys: Keys): () => PlannedRequest {
   let sent = 0;
+  const read = (path: string, key = keys.valid) => ({ path, key });
+  const readAny = (kind: string) => read(pick(changingCampaigns.filter((path) => path.includes(`/${kind}`))));
+  const readNamed = (id: string) => read(`/v1/accounts/ag_1/campaigns/${id}`);
   /** How many of each 200 requests are of each kind. */
   const mix: [count: number, next: () => PlannedRequest][] = [
     [48, () => readAny('cmp')],
@@ -87,17 +35,16 @@ export function mixRequests(clients: Clients): () => PlannedRequest {
     [10, () => ({ ...readAny('cmp'), method: 'HEAD' })],
     [10, () => readAny('flip')],
     [8, () => readAny('flaky')],
-    [6, () => readAs(`ag_1/sick_${sent % 3}`)],
-    [8, () => readAs(`ag_1/none_${sent % 5}`)],
-    [16, () => readAs(`ag_1/once_${sent}`)],
-    [3, () => readAs(pick(['ag_1/cmp%2F1', 'ag_1/cmp.1', 'ag_1/cmp~1']))],
-    [6, () => readAs('ag_foreign/cmp_1')],
-    [2, () => ({ ...readAny('cmp'), method: 'DELETE' })],
-    [2, () => ({ ...readAny('cmp'), path: '/v1/nowhere' })],
-    [20, () => read(pick(clients.limited))],
-    [24, () => read(pick(clients.revocable))],
-    [6, () => read(guesser())],
-    [1, () => read({ address: '127.0.0.2', hasValidKey: false })],
+    [6, () => readNamed(`sick_${sent % 3}`)],
+    [8, () => readNamed(`none_${sent % 5}`)],
+    [16, () => readNamed(`once_${sent}`)],
+    [3, () => ({ ...readNamed(pick(['cmp%2F1', 'cmp.1', 'cmp~1'])), expectedStatus: 400 })],
+    [6, () => ({ ...read('/v1/accounts/ag_foreign/campaigns/cmp_1'), expectedStatus: 403 })],
+    [2, () => ({ ...readAny('cmp'), method: 'DELETE', expectedStatus: 405 })],
+    [2, () => ({ ...read('/v1/nowhere'), expectedStatus: 404 })],
+    [20, () => ({ ...readAny('cmp'), key: keys.limited })],
+    [24, () => ({ ...readAny('cmp'), key: pick(keys.revocable) })],
+    [6, () => ({ ...readAny('cmp'), key: pick([makeKey().key, 'cgw_malformed', undefined]), expectedStatus: 401 })],
   ];
   const cycle = mix.flatMap(([count, next]) => Array.from({ length: count }, () => next));
   // The stride, 73, is coprime to the length of the cycle, so that all entries are visited.
