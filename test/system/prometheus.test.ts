@@ -7,13 +7,15 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { isInstalled } from '../helpers/debian-package.ts';
-import type { GatewayProcess } from '../helpers/gateway.ts';
+import { type GatewayProcess, readRedisState } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { makeKey } from '../helpers/keys.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
 import { ServerProgram } from '../helpers/server-program.ts';
 import { Stack } from '../helpers/stack.ts';
+import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { startExercisedGateways } from './exercised-gateways.ts';
 
 const file = (name: string) => path.resolve(import.meta.dirname, '../../config', name);
 const readText = (name: string) => readFileSync(file(name), 'utf8');
@@ -34,17 +36,18 @@ function promtool(args: readonly string[], input = '') {
 
 describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
   let stack: Stack;
-  let gateways: GatewayProcess[];
+  let gateway: GatewayProcess;
   let folder: string;
   let url: string;
   let prometheus: ServerProgram;
 
   beforeAll(async () => {
     stack = await Stack.start();
-    gateways = await startExercisedGateways(stack);
+    gateway = await stack.gatewayProcess({ CACHE_TTL_MS: '60000' });
+    await causeEvents();
     folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-prometheus-'));
     const config = parse(readText('prometheus.yml'));
-    const targets = gateways.map(({ operationsUrl }) => new URL(operationsUrl).host);
+    const targets = [new URL(gateway.operationsUrl).host];
     const changed = {
       global: { scrape_interval: '1s', evaluation_interval: '1s' },
       rule_files: config.rule_files.map(file),
@@ -63,6 +66,31 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     await rm(folder, { recursive: true });
   });
 
+  /** Causes all that the panels show: cached reads, each kind of failure, and rejected requests. */
+  async function causeEvents(): Promise<void> {
+    const [key, limited] = [await stack.key(), await stack.key({ rateLimits: ['1/3600s'] })];
+    const read = (campaign: string, presented = key) =>
+      get(`${gateway.url}/v1/accounts/ag_1/campaigns/${campaign}`, { 'x-api-key': presented });
+    await until(async () => (await read('cmp_1')).headers.get('cache-status')?.includes('hit'));
+    for (let i = 0; i < 2; i++) await read('cmp_1', limited);
+    const uncacheable = JSON.stringify(campaignDocument('cmp_uncacheable'));
+    for (const [campaign, respond] of [
+      ['cmp_failing', respondWithJson({}, 500)],
+      ['cmp_invalid', respondWithJson({})],
+      ['cmp_uncacheable', respondWithBody(uncacheable, 200, { 'cache-control': 'no-store' })],
+    ] as const) {
+      stack.upstream.respond = respond;
+      await read(campaign);
+    }
+    stack.upstream.respond = respondWithCampaign;
+    stack.redis.freeze();
+    await until(async () => {
+      await read('cmp_1', makeKey().key); // It has to be looked up.
+      return (await readRedisState(gateway)) === 'down';
+    });
+    stack.redis.thaw();
+  }
+
   /** The number of series that an expression returns now. */
   async function count(query: string): Promise<number> {
     const response = await fetch(`${url}/api/v1/query?${new URLSearchParams({ query })}`);
@@ -75,10 +103,8 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     await promtool(['check', 'config', file('prometheus.yml')]);
     await promtool(['check', 'rules', file('alerts.yml')]);
     await promtool(['test', 'rules', file('alerts.test.yml')]);
-    for (const { operationsUrl } of gateways) {
-      const text = await (await fetch(`${operationsUrl}/metrics`)).text();
-      expect(await promtool(['check', 'metrics'], text)).toEqual({ stdout: '', stderr: '' });
-    }
+    const scrape = await (await fetch(`${gateway.operationsUrl}/metrics`)).text();
+    expect(await promtool(['check', 'metrics'], scrape)).toEqual({ stdout: '', stderr: '' });
   });
 
   test.each(queries)('the panel "%s" has data for %s', async (_title, expr) => {
@@ -87,8 +113,7 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
   });
 
   test('the dashboard shows every metric of the gateway, and config/README.md lists it', async () => {
-    const scrapes = await Promise.all(gateways.map(scrapeFrom));
-    const names = new Set(scrapes.flat().map(({ metric }) => metric));
+    const names = new Set((await scrapeFrom(gateway)).map(({ metric }) => metric));
     expect(names.size).toBeGreaterThan(20);
     const expressions = [...queries.map(([, expr]) => expr), ...rules.map(({ expr }) => expr)].join('\n');
     const isShown = (name: string) => new RegExp(`\\b${name}(_bucket|_count|_sum)?\\b`).test(expressions);
