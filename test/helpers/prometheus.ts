@@ -11,7 +11,7 @@ interface Sample {
 export type Scrape = readonly Sample[];
 
 /** Parses Prometheus' text format. promtool checks its details in system/prometheus.test.ts. */
-export function parseScrape(text: string): Scrape {
+function parseScrape(text: string): Scrape {
   let metric = '';
   return text
     .trimEnd()
@@ -52,8 +52,9 @@ export function readSeries(scrape: Scrape, name: string): Record<string, number>
 export const listSeries = (scrape: Scrape) =>
   scrape.map(({ name, labels }) => `${name}${JSON.stringify(Object.entries(labels).sort())}`);
 
+/** Scrapes on a new connection, so that the workers of a gateway respond in turn. */
 export async function scrapeFrom({ operationsUrl }: { readonly operationsUrl: string }): Promise<Scrape> {
-  const response = await fetch(`${operationsUrl}/metrics`);
+  const response = await fetch(`${operationsUrl}/metrics`, { headers: { connection: 'close' } });
   if (response.status !== 200) throw new Error(`GET /metrics: ${response.status} ${await response.text()}`);
   return parseScrape(await response.text());
 }

@@ -1,8 +1,6 @@
-import { get as httpGet } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { parseScrape, readValue, type Scrape } from '../helpers/prometheus.ts';
+import { readValue, type Scrape, scrapeFrom, scrapeUntil } from '../helpers/prometheus.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, listeningWorkers, livingWorkers, startTwoWorkers } from '../helpers/workers.ts';
@@ -19,28 +17,19 @@ beforeEach(async () => {
 afterEach(() => stack.stop());
 
 /** Uses a new connection, so that requests reach the workers in turn. */
-function request(url: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const options = { agent: false, headers: { 'x-api-key': key } };
-    httpGet(url, options, (response) => resolve(text(response))).on('error', reject);
-  });
-}
+const request = async (url: string) =>
+  (await fetch(url, { headers: { 'x-api-key': key, connection: 'close' } })).text();
 
 const read = (times: number) => Promise.all(Array.from({ length: times }, () => request(gateway.url + campaignPath)));
 const completed = () => linesOf(gateway, 'request completed');
-
-const scrape = async () => parseScrape(await request(`${gateway.operationsUrl}/metrics`));
+const scrape = () => scrapeFrom(gateway);
 const requests = (scraped: Scrape) =>
   ['200', '429'].map((status) => readValue(scraped, 'campaign_gateway_requests_total', { status }));
 const closedCircuits = (scraped: Scrape) =>
   readValue(scraped, 'campaign_gateway_upstream_circuit', { state: 'closed' });
 
-/** The gateway counts a request a moment after the client has received the response. */
 const untilCounted = (status: string, count: number) =>
-  until(async () => {
-    const scraped = await scrape();
-    return readValue(scraped, 'campaign_gateway_requests_total', { status }) === count ? scraped : undefined;
-  });
+  scrapeUntil(gateway, (scraped) => readValue(scraped, 'campaign_gateway_requests_total', { status }) === count);
 
 test('workers share the port and one exact rate limit, and a scrape returns their sum, whichever worker responds', async () => {
   await read(300);
