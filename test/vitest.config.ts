@@ -1,9 +1,16 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { defineConfig } from 'vitest/config';
+
+const TEST_FOLDER = mkdtempSync(path.join(tmpdir(), 'gateway-test-'));
+process.on('exit', () => rmSync(TEST_FOLDER, { recursive: true, force: true }));
 
 /** The folder decides: what is below `system/` belongs to `npm run test:system`, everything else to `npm test`. */
 export default defineConfig({
   test: {
     root: import.meta.dirname,
+    env: { TEST_FOLDER },
     // Long enough for a heavily loaded machine.
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -41,7 +41,7 @@ const RETRY_RATIO = 0.1;
 const MIN_RETRIES = 5;
 
 /** Limits retries to a share of the requests in each window: an outage raises the load by at most a tenth. */
-export class RetryBudget {
+class RetryBudget {
   readonly #now: () => number;
   #windowStart = 0;
   #requests = 0;

@@ -1,11 +1,11 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
 import express from 'express';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { getClientAddress, parseTrustProxy } from '../../src/http/client-address.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
+import { listen } from '../helpers/listen.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -121,10 +121,8 @@ test.each([
 ])('with TRUST_PROXY=%s and X-Forwarded-For "%s" the client address is %s', async (trustProxy, chain, expected) => {
   const app = express().set('trust proxy', parseTrustProxy(trustProxy));
   app.use((request, response) => void response.end(getClientAddress(request)));
-  const server = app.listen(0, '127.0.0.1');
+  const server = createServer(app);
   onTestFinished(() => void server.close());
-  await once(server, 'listening');
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const response = await fetch(url, { headers: { 'x-forwarded-for': chain } });
+  const response = await fetch(await listen(server), { headers: { 'x-forwarded-for': chain } });
   expect(await response.text()).toBe(expected);
 });

@@ -1,18 +1,14 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { secretSettings } from '../../src/settings/definitions.ts';
 import { cli } from '../helpers/cli.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-command-line-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
+const folder = createFolder();
 
 const create = 'keys create --name Acme --permission campaigns:read';
 const createForAll = `${create} --all-account-groups`;

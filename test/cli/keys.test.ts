@@ -1,21 +1,18 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { cli, cliJson } from '../helpers/cli.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { RedisServer } from '../helpers/redis.ts';
 
+const folder = createFolder();
 let redis: RedisServer;
-let folder: string;
 let runs = 0;
 
 beforeAll(async () => {
-  [redis, folder] = await Promise.all([RedisServer.start(), mkdtemp(path.join(tmpdir(), 'gateway-test-cli-'))]);
+  redis = await RedisServer.start();
 });
-afterAll(async () => {
-  await redis.stop();
-  await rm(folder, { recursive: true });
-});
+afterAll(() => redis.stop());
 beforeEach(() => {
   runs++;
 });

@@ -1,9 +1,9 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { openClient } from '../helpers/redis-client.ts';
@@ -19,11 +19,10 @@ beforeAll(async () => {
   [redis, cluster] = await Promise.all([RedisServer.start(), startCluster()]);
 });
 afterAll(() => Promise.all([redis.stop(), cluster.stop()]));
-beforeEach(async () => {
+beforeEach(() => {
   runs++;
-  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-transfer-'));
+  folder = createFolder();
   file = path.join(folder, 'export.json');
-  return () => rm(folder, { recursive: true });
 });
 
 const environments = {

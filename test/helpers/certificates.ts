@@ -1,9 +1,9 @@
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as x509 from '@peculiar/x509';
+import { createFolder } from './folder.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
@@ -20,7 +20,6 @@ export interface Certificates {
   readonly expired: Identity;
   /** Paths of PEM files: the authority, and the client's certificate and key. */
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string };
-  remove(): Promise<void>;
 }
 
 export async function makeCertificates(): Promise<Certificates> {
@@ -53,7 +52,7 @@ export async function makeCertificates(): Promise<Certificates> {
   }
 
   const [server, expired, client] = await Promise.all([issue(1), issue(-1), issue(1)]);
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-tls-'));
+  const folder = createFolder();
   const write = async (name: string, text: string) => {
     const file = path.join(folder, name);
     await writeFile(file, text);
@@ -64,7 +63,7 @@ export async function makeCertificates(): Promise<Certificates> {
     cert: await write('cert.pem', client.cert),
     key: await write('key.pem', client.key),
   };
-  return { ca: ca.toString('pem'), server, expired, files, remove: () => rm(folder, { recursive: true }) };
+  return { ca: ca.toString('pem'), server, expired, files };
 }
 
 /** Valid from two days ago until `days` from now. */

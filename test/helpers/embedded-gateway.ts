@@ -1,9 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { GatewayOptions } from '../../src/gateway.ts';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { Clock } from './clock.ts';
+import { createFolder } from './folder.ts';
 import { type Environment, type InProcessGateway, startGateway } from './gateway.ts';
 import { get, type HttpResponse } from './http.ts';
 import { makeKey } from './keys.ts';
@@ -27,8 +26,7 @@ export class EmbeddedGateway {
   }
 
   static async start(environment: Environment = {}, options: Partial<GatewayOptions> = {}): Promise<EmbeddedGateway> {
-    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-embedded-'));
-    const keysFile = path.join(folder, 'keys.json');
+    const keysFile = path.join(createFolder(), 'keys.json');
     const { key, record } = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
     await new FileKeyStore(keysFile).create(record);
     const [clock, upstream] = [new Clock(), await Upstream.start()];
@@ -50,6 +48,5 @@ export class EmbeddedGateway {
   async stop(): Promise<void> {
     await this.gateway.stop();
     this.upstream.stop();
-    await rm(path.dirname(this.keysFile), { recursive: true });
   }
 }

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { promisify } from 'node:util';
 import { makeCertificates } from './certificates.ts';
+import { createFolder } from './folder.ts';
 import { freePort, RedisServer, type RedisTopology } from './redis.ts';
 import { until } from './wait.ts';
 
@@ -59,8 +59,7 @@ export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_00
   const replica = replicas > 0 ? await RedisServer.start('--replicaof', '127.0.0.1', String(master.port)) : undefined;
   // A sentinel that sees no replica at first looks again only ten seconds later.
   await until(async () => !replica || (await replica.client.info('replication')).includes('master_link_status:up'));
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-sentinel-'));
-  const config = path.join(folder, 'sentinel.conf');
+  const config = path.join(createFolder(), 'sentinel.conf');
   const monitor = `sentinel monitor campaigns 127.0.0.1 ${master.port} 1`;
   await writeFile(config, `${monitor}\nsentinel down-after-milliseconds campaigns ${downAfterMs}\n`);
   const sentinel = await RedisServer.startSentinel(config);
@@ -75,16 +74,13 @@ export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_00
     master,
     replica,
     sentinel,
-    stop: async () => {
-      await Promise.all([master.stop(), replica?.stop(), sentinel.stop()]);
-      await rm(folder, { recursive: true });
-    },
+    stop: async () => void (await Promise.all([master.stop(), replica?.stop(), sentinel.stop()])),
   };
 }
 
 /** TLS, and a user with a password that must be encoded in the URL. */
 async function startTls(): Promise<RedisTopology> {
-  const { files, remove } = await makeCertificates();
+  const { files } = await makeCertificates();
   const tlsPort = await freePort();
   const redis = await RedisServer.start(
     ...['--tls-port', String(tlsPort), '--tls-auth-clients', 'no'],
@@ -102,7 +98,6 @@ async function startTls(): Promise<RedisTopology> {
     stop: async () => {
       setDefaultCACertificates(authorities);
       await redis.stop();
-      await remove();
     },
   };
 }

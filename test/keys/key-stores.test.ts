@@ -1,5 +1,4 @@
-import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, chown, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ApiKey, hashKey, verifyHash } from '../../src/keys/api-key.ts';
@@ -11,30 +10,27 @@ import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
 import type { RedisClient } from '../../src/redis/client.ts';
 import { computeHashSlot } from '../../src/redis/hash-slot.ts';
 import { StoreUnavailableError } from '../../src/redis/store-errors.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { openClient } from '../helpers/redis-client.ts';
 
 let redis: RedisServer;
 let client: RedisClient;
-let root: string;
 let file: string;
 let published: string[];
-let files = 0;
 
 beforeAll(async () => {
   redis = await RedisServer.start();
   client = await openClient(redis.url);
-  root = await mkdtemp(path.join(tmpdir(), 'gateway-test-keys-'));
 });
 afterAll(async () => {
   client.close();
   await redis.stop();
-  await rm(root, { recursive: true });
 });
 beforeEach(async () => {
   await redis.client.flushall();
-  file = path.join(root, `${files++}`, 'keys.json');
+  file = path.join(createFolder(), 'data/keys.json');
   published = [];
 });
 

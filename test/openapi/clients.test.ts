@@ -1,9 +1,7 @@
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -12,6 +10,7 @@ import { type CodeSample, codeSamples, GATEWAY_URL } from '../../src/openapi/cod
 import { isInstalled } from '../helpers/debian-package.ts';
 import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { makeKey } from '../helpers/keys.ts';
+import { listen } from '../helpers/listen.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
 
 const run = promisify(execFile);
@@ -128,12 +127,10 @@ function createClient() {
 }
 
 /** A server whose n-th response is given by the n-th listener. */
-async function startServer(...listeners: RequestListener[]): Promise<string> {
+function startServer(...listeners: RequestListener[]): Promise<string> {
   const server = createServer((request, response) => listeners.shift()?.(request, response));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   onTestFinished(() => server.close().closeAllConnections());
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return listen(server);
 }
 
 const respond =

@@ -1,10 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { getCacheStatus, getName } from '../cache/fixture.ts';
 import { cli } from '../helpers/cli.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { type GatewayProcess, spawnGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
@@ -14,12 +14,11 @@ import { until } from '../helpers/wait.ts';
 
 const TOKEN = 'ops-secret';
 
-let folder: string;
+const folder = createFolder();
 let upstream: Upstream;
 let gateway: GatewayProcess;
 let key: string;
 beforeAll(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-invalidations-'));
   const made = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
   key = made.key;
   await new FileKeyStore(path.join(folder, 'keys.json')).create(made.record);
@@ -36,8 +35,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await gateway.stop();
-  await upstream.stop();
-  await rm(folder, { recursive: true });
+  upstream.stop();
 });
 
 async function send(body: unknown, authorization: string | null = `Bearer ${TOKEN}`, target = '/cache/invalidations') {

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { formatLocalUrl } from '../../src/http/format-url.ts';
 import { runProgram } from '../helpers/gateway.ts';
+import { listen } from '../helpers/listen.ts';
 
 test.each([
   ['', 'http://127.0.0.1:80'],
@@ -19,10 +18,9 @@ test('the health check fails while /livez is not a 200, and when nothing listens
   let status = 200;
   const server = createServer((request, response) => {
     response.writeHead(request.url === '/livez' ? status : 404).end();
-  }).listen(0, '127.0.0.1');
+  });
   onTestFinished(() => void server.close());
-  await once(server, 'listening');
-  const OPS_PORT = String((server.address() as AddressInfo).port);
+  const OPS_PORT = new URL(await listen(server)).port;
   const check = async () =>
     (await runProgram('src/operations/health-check.ts', [], { OPS_HOST: '0.0.0.0', OPS_PORT })).code;
   expect(await check()).toBe(0);

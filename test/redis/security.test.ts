@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createServer } from 'node:tls';
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openRedis } from '../../src/stores.ts';
 import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
 import { cliJson } from '../helpers/cli.ts';
@@ -22,7 +22,6 @@ beforeAll(async () => {
   await writeFile(files.cert, certificates.server.cert);
   await writeFile(files.key, certificates.server.key);
 });
-afterAll(() => certificates.remove());
 
 /** TLS that requires a client certificate, with the arguments of redis-server. */
 const tlsArgs = (port: number) => [

@@ -1,11 +1,11 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings/definitions.ts';
 import { defaultText, loadSettings, SettingsError } from '../../src/settings/load.ts';
 import { findMisspellings } from '../../src/settings/misspellings.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { runProgram } from '../helpers/gateway.ts';
 
 const required = { CAMPAIGN_SERVICE_URL: 'http://campaigns.internal:8081/base' };
@@ -114,8 +114,7 @@ test('an empty variable counts as unset', () => {
 test('settings that contradict each other are rejected', async () => {
   expect(findProblems({ WORKERS: '2' })).toEqual([expect.stringMatching(/^WORKERS .*REDIS_URL/)]);
   expect(findProblems({ WORKERS: '2', REDIS_URL: 'redis://a' })).toEqual([]);
-  const { files, remove } = await makeCertificates();
-  onTestFinished(() => remove());
+  const { files } = await makeCertificates();
   const { ca, cert: CAMPAIGN_SERVICE_CERT_FILE, key: CAMPAIGN_SERVICE_KEY_FILE } = files;
   expect(findProblems({ CAMPAIGN_SERVICE_CERT_FILE, CAMPAIGN_SERVICE_KEY_FILE })).toEqual([]);
   for (const [environment, problem] of [
@@ -128,8 +127,7 @@ test('settings that contradict each other are rejected', async () => {
 });
 
 test('a secret may be read from a file, but not be set twice', async () => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-secrets-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
+  const folder = createFolder();
   const [file, emptyFile] = [path.join(folder, 'token'), path.join(folder, 'empty')];
   await writeFile(file, 'from-the-file\n');
   await writeFile(emptyFile, ' \n');

@@ -1,16 +1,16 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { ENVELOPE_CONTENT_TYPE } from '../../src/http/envelope.ts';
 import { errorDefinitions } from '../../src/http/errors.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
+import { createFolder } from '../helpers/folder.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import type { HttpResponse } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
-import { Nginx } from '../helpers/nginx.ts';
+import { startNginx } from '../helpers/nginx.ts';
 import { freePort } from '../helpers/redis.ts';
-import { ServerProgram } from '../helpers/server-program.ts';
+import { startServerProgram } from '../helpers/server-program.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, startWorkers } from '../helpers/workers.ts';
@@ -24,7 +24,6 @@ afterAll(() => stack.stop());
 
 /** HAProxy with the configuration of the compose file, and these gateways instead of those that DNS would return. */
 async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-haproxy-'));
   const text = await readFile(path.resolve(import.meta.dirname, '../../config/compose/haproxy.cfg'), 'utf8');
   const servers = gateways.map(({ url, operationsUrl }, i) => {
     const [{ host }, { port }] = [new URL(url), new URL(operationsUrl)];
@@ -34,14 +33,12 @@ async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string
     .replace(/^resolvers [\s\S]*?\n\n/m, '')
     .replace(/^ {2}default-server .*\n/m, '')
     .replace(/^ {2}server-template .*$/m, servers.join('\n'));
-  await writeFile(path.join(folder, 'haproxy.cfg'), config);
+  const configFile = path.join(createFolder(), 'haproxy.cfg');
+  await writeFile(configFile, config);
   const LISTEN = `127.0.0.1:${await freePort()}`;
   const ready = { url: `http://${LISTEN}/openapi.json`, env: { LISTEN } };
-  const haproxy = await ServerProgram.start(['haproxy', '-f', path.join(folder, 'haproxy.cfg')], ready);
-  onTestFinished(async () => {
-    await haproxy.stop();
-    await rm(folder, { recursive: true });
-  });
+  const haproxy = await startServerProgram(['haproxy', '-f', configFile], ready);
+  onTestFinished(haproxy.stop);
   return `http://${LISTEN}`;
 }
 
@@ -70,7 +67,7 @@ test.skipIf(!isInstalled('haproxy'))(
 test.skipIf(!isInstalled('nginx'))(
   'nginx responds with a 503 envelope when no gateway is available, and passes the client address on to one that is',
   async () => {
-    const nginx = await Nginx.start();
+    const nginx = await startNginx();
     onTestFinished(() => nginx.stop());
     const response = await fetch(nginx.url + campaignPath);
     const { error, ...body } = (await response.json()) as HttpResponse['body'];

@@ -2,13 +2,13 @@ import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'v
 import { version } from '../../src/version.ts';
 import { Collector } from '../helpers/collector.ts';
 import { freePort } from '../helpers/redis.ts';
-import { randomHex, TracedStack } from '../helpers/traced-stack.ts';
+import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
 import { until } from '../helpers/wait.ts';
 
 let traced: TracedStack;
 
 beforeAll(async () => {
-  traced = await TracedStack.start();
+  traced = await startTracedStack();
 });
 afterAll(() => traced.stop());
 beforeEach(() => traced.reset());

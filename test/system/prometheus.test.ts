@@ -1,18 +1,18 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { isInstalled } from '../helpers/debian-package.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { type GatewayProcess, readRedisState } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
-import { ServerProgram } from '../helpers/server-program.ts';
+import { type ServerProgram, startServerProgram } from '../helpers/server-program.ts';
 import { Stack } from '../helpers/stack.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -37,7 +37,6 @@ function promtool(args: readonly string[], input = '') {
 describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
   let stack: Stack;
   let gateway: GatewayProcess;
-  let folder: string;
   let url: string;
   let prometheus: ServerProgram;
 
@@ -45,7 +44,7 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     stack = await Stack.start();
     gateway = await stack.gatewayProcess({ CACHE_TTL_MS: '60000' });
     await causeEvents();
-    folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-prometheus-'));
+    const folder = createFolder();
     const config = parse(readText('prometheus.yml'));
     const targets = [new URL(gateway.operationsUrl).host];
     const changed = {
@@ -58,12 +57,11 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     url = `http://${listen}`;
     const options = [`--config.file=${folder}/prometheus.yml`, `--storage.tsdb.path=${folder}/data`];
     const command = ['prometheus', ...options, `--web.listen-address=${listen}`];
-    prometheus = await ServerProgram.start(command, { url: `${url}/-/ready` });
+    prometheus = await startServerProgram(command, { url: `${url}/-/ready` });
   });
   afterAll(async () => {
     await prometheus.stop();
     await stack.stop();
-    await rm(folder, { recursive: true });
   });
 
   /** Causes all that the panels show: cached reads, each kind of failure, and rejected requests. */

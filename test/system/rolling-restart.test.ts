@@ -1,7 +1,7 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createFolder } from '../helpers/folder.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
@@ -77,9 +77,7 @@ test('SIGTERM during a rolling restart drains all workers', async () => {
 });
 
 test('new workers read secret files again, and when one fails to start the existing workers stay', async () => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-rolling-restart-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const file = path.join(folder, 'token');
+  const file = path.join(createFolder(), 'token');
   await writeFile(file, 'first');
   const gateway = await startTwoWorkers(stack, { CAMPAIGN_SERVICE_TOKEN_FILE: file });
   const tokens = async () => {

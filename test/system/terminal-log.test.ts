@@ -1,8 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { createFolder } from '../helpers/folder.ts';
 import { get } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
@@ -16,12 +16,8 @@ test.skipIf(!isUtilLinux)(
   'a gateway on a terminal writes readable lines; when the terminal closes, its workers finish their requests and it exits 0',
   async () => {
     const stack = await Stack.start();
-    const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-terminal-'));
-    onTestFinished(async () => {
-      await stack.stop();
-      await rm(folder, { recursive: true });
-    });
-    const codeFile = path.join(folder, 'code');
+    onTestFinished(() => stack.stop());
+    const codeFile = path.join(createFolder(), 'code');
     // `script`, of util-linux, runs its command on a pseudo-terminal.
     const command = ['-qec', `trap '' HUP; ${main}; echo $? > "${codeFile}"`, '/dev/null'];
     const settings = { WORKERS: '2', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', ...stack.environment };

@@ -1,11 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { countDroppedLines, LogDestination } from '../../src/telemetry/log-destination.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { baseEnvironment } from '../helpers/gateway.ts';
 import { readValue, scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
@@ -17,10 +16,8 @@ const LINE = `${'ü'.repeat(500)}\n`;
 const PIPE_BYTES = 65_536;
 
 /** The path of a new named pipe. Opened for reading and writing, it has a reader that does not read. */
-async function createPipe(): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gateway-test-log-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const fifo = path.join(folder, 'log');
+function createPipe(): string {
+  const fifo = path.join(createFolder(), 'log');
   execFileSync('mkfifo', [fifo]);
   return fifo;
 }
@@ -32,7 +29,7 @@ function open(file: string, flags: number): number {
 }
 
 test('lines beyond the buffer of an unread pipe are dropped and counted; the rest arrive whole and in order', async () => {
-  const fd = open(await createPipe(), constants.O_RDWR | constants.O_NONBLOCK);
+  const fd = open(createPipe(), constants.O_RDWR | constants.O_NONBLOCK);
   const recoveries: unknown[] = [];
   const onRecovered = (...fields: unknown[]) => recoveries.push(fields);
   const destination = new LogDestination(fd, { maxBufferedBytes: 100_000, onRecovered });
@@ -72,7 +69,7 @@ function readAvailable(fd: number, into: Buffer): number {
 
 test('a gateway whose log goes to an unread pipe serves and stops as usual, also with two workers', async () => {
   const stack = await Stack.start();
-  const fifo = await createPipe();
+  const fifo = createPipe();
   const full = open(fifo, constants.O_RDWR);
   writeSync(open(fifo, constants.O_RDWR | constants.O_NONBLOCK), Buffer.alloc(PIPE_BYTES));
   const [port, opsPort] = [String(await freePort()), String(await freePort())];

@@ -56,20 +56,6 @@ test('a request that the HTTP parser rejects is logged', async () => {
   expect(await findLine(traceId)).toMatchObject({ status: 400, code: 'VALIDATION_ERROR' });
 });
 
-test('a campaign served stale because of a failure is logged as a warning with the reason', async () => {
-  stack.upstream.respond = respondWithCampaign;
-  const cached = await stack.gateway({ CACHE_TTL_MS: '1', CACHE_STALE_WHILE_REVALIDATE_MS: '0' });
-  const read = () => get(`${cached.url}${campaignPath}2`, { 'x-api-key': key });
-  await read();
-  stack.upstream.respond = respondWithJson({}, 500);
-  const { traceId } = await until(async () => {
-    const { body, headers } = await read();
-    return headers.get('cache-status')?.includes('detail=status') ? body : undefined;
-  });
-  const line = await until(() => cached.log.find((logged) => logged['trace_id'] === traceId));
-  expect(line).toMatchObject({ level: 'warn', status: 200, cache: 'stale_if_error', reason: 'status' });
-});
-
 test('keys, tokens, headers, queries and upstream bodies are never logged, at any level', async () => {
   const headers = Object.fromEntries(
     ['cookie', 'x-custom', 'user-agent', 'x-forwarded-for'].map((name) => [name, `hunter2-${name}`]),

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { CollectedSpan } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { scrapeFrom, sumSeries } from '../helpers/prometheus.ts';
-import { CLIENT, INTERNAL, isRedisCall, isUpstreamRequest, randomHex, TracedStack } from '../helpers/traced-stack.ts';
+import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
 import { deferredResponse, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -11,11 +11,18 @@ let gateway: GatewayProcess;
 let other: GatewayProcess;
 
 beforeAll(async () => {
-  traced = await TracedStack.start();
+  traced = await startTracedStack();
   [gateway, other] = await Promise.all([traced.startGateway(), traced.startGateway()]);
 });
 afterAll(() => traced.stop());
 beforeEach(() => traced.reset());
+
+/** Span kinds of OTLP. */
+const [INTERNAL, CLIENT] = [1, 3];
+const isRedisCall = ({ attributes }: CollectedSpan) => attributes['db.system.name'] === 'redis';
+/** Whether this is an attempt at the campaign service. */
+const isUpstreamRequest = ({ kind, attributes }: CollectedSpan) =>
+  kind === CLIENT && 'http.request.method' in attributes;
 
 const findLine = (traceId: string) => until(() => gateway.log.find(({ trace_id }) => trace_id === traceId));
 
@@ -34,7 +41,7 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
       'http.request.method': 'GET',
       'http.response.status_code': 200,
       'http.route': '/v1/accounts/{accountGroupId}/campaigns/{campaignId}',
-      'url.path': traced.path,
+      'url.path': traced.getPath(),
       'client.address': '127.0.0.1',
       'campaign_gateway.key.id': traced.key.split('_')[1],
       'campaign_gateway.cache.outcome': 'miss',
@@ -56,7 +63,7 @@ test('a cache miss has spans for the server, Redis calls, the fetch, and the ups
     attributes: {
       'http.request.method': 'GET',
       'http.response.status_code': 200,
-      'url.full': `${traced.stack.upstream.url}/internal${traced.path}`,
+      'url.full': `${traced.stack.upstream.url}/internal${traced.getPath()}`,
     },
   });
   const received = traced.stack.upstream.requests.at(-1)?.headers;
@@ -86,7 +93,7 @@ test('requests that share a fetch have their own traces, linked to the fetch or 
   const [local, remote] = [traced.read(gateway), traced.read(other)];
   // After the rate-limit decision it joins in the same turn.
   await until(async () => (await decisions()) > decisionsBefore);
-  const lease = `campaign-gateway:{cache:ag_1}:${traced.path}:lease`;
+  const lease = `campaign-gateway:{cache:ag_1}:${traced.getPath()}:lease`;
   await until(() => traced.stack.redis.client.hget(lease, 'watched'));
   held.open();
   const [leader, waiter, joined] = await Promise.all([first, remote, local]);

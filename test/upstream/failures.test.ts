@@ -69,6 +69,10 @@ async function readSuccessfully(embedded: EmbeddedGateway, id: string): Promise<
   expect(body.data?.['id']).toBe(id);
 }
 
+/** The log line of a request. */
+const findLine = ({ gateway }: EmbeddedGateway, traceId: string) =>
+  until(() => gateway.log.find((line) => line['trace_id'] === traceId && line.msg === 'request completed'));
+
 /** Expects a 502 with this reason in the envelope and the log, and without any text or address of the campaign service. */
 async function expectFailure(embedded: EmbeddedGateway, reason: FailureReason, id?: string): Promise<void> {
   const { status, headers, body, text } = await embedded.read(id);
@@ -77,9 +81,7 @@ async function expectFailure(embedded: EmbeddedGateway, reason: FailureReason, i
   expect(details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
   expect(headers.get('proxy-status')).toMatch(proxyStatus[reason]);
   expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
-  const line = await until(() =>
-    embedded.gateway.log.find((entry) => entry['trace_id'] === body.traceId && entry.msg === 'request completed'),
-  );
+  const line = await findLine(embedded, body.traceId);
   expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
 }
 
@@ -96,7 +98,7 @@ async function startFullBacklog(): Promise<string> {
 }
 
 test.each(failingResponses)(
-  'when the campaign service sends $title, the client gets a 502 with the reason, then a stale document, and nothing leaks',
+  'when the campaign service sends $title, the client gets a 502 with the reason, then a stale document, both are logged as warnings, and nothing leaks',
   async ({ title, reason, respond }) => {
     const embedded = reason === 'timeout' ? shortTimeout : longTimeout;
     const id = title.replace(/\W/g, '_');
@@ -109,6 +111,8 @@ test.each(failingResponses)(
     expect([status, body.data?.['id']]).toEqual([200, id]);
     const expected = new RegExp(`^campaign-gateway; fwd=stale; ttl=-\\d+; detail=${reason}$`);
     expect(headers.get('cache-status')).toMatch(expected);
+    const line = await findLine(embedded, body.traceId);
+    expect(line).toMatchObject({ status: 200, cache: 'stale_if_error', reason, level: 'warn' });
     await readSuccessfully(embedded, id);
     await until(() => activeResources() <= baseline);
   },
@@ -128,8 +132,7 @@ test.each<[title: string, reason: FailureReason, url: () => Promise<string> | st
 );
 
 test('TLS requires a trusted, unexpired certificate for the host name, and the configured client certificate is sent', async () => {
-  const { ca, server, expired: expiredServer, files, remove } = await makeCertificates();
-  onTestFinished(remove);
+  const { ca, server, expired: expiredServer, files } = await makeCertificates();
   const start = async (certificate: { key: string; cert: string }) => {
     const service = createTlsServer(
       { ...certificate, ca, requestCert: true, rejectUnauthorized: true },

@@ -2,7 +2,6 @@ import { expect, test } from 'vitest';
 import { Bulkhead } from '../../src/upstream/bulkhead.ts';
 import { CircuitBreaker, type CircuitState } from '../../src/upstream/circuit-breaker.ts';
 import { AbortedError, type FailureReason, UpstreamFailure } from '../../src/upstream/failure.ts';
-import { RetryBudget } from '../../src/upstream/retry.ts';
 import { deferredResponse, type Responder, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 import { readMany, readOutcome, startUncached } from './start-uncached.ts';
@@ -52,18 +51,6 @@ test('all attempts share one deadline', async () => {
   embedded.upstream.respond = (request, response) => void setTimeout(reset, 300, request, response);
   // A deadline for each attempt would end with the last reset.
   expect(await readOutcome(embedded)).toBe('timeout');
-});
-
-test('the retry budget is 10 % of the requests in a window, and at least five retries', () => {
-  let now = 0;
-  const budget = new RetryBudget(() => now);
-  const exhaust = () => Array.from({ length: 100 }, () => budget.tryTake()).filter(Boolean).length;
-  expect(exhaust()).toBe(5);
-  for (let i = 0; i < 200; i++) budget.countRequest();
-  expect(exhaust()).toBe(15);
-  now = 10_000;
-  budget.countRequest();
-  expect(exhaust()).toBe(5);
 });
 
 test('consecutive failures open the circuit, and after the open time one probe decides whether it closes', async () => {

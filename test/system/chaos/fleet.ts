@@ -1,5 +1,5 @@
 import type { GatewayProcess } from '../../helpers/gateway.ts';
-import { Nginx } from '../../helpers/nginx.ts';
+import { type Nginx, startNginx } from '../../helpers/nginx.ts';
 import type { RedisTopology } from '../../helpers/redis.ts';
 import { startCluster } from '../../helpers/redis-topologies.ts';
 import { Stack } from '../../helpers/stack.ts';
@@ -30,7 +30,7 @@ export class ElasticFleet {
 
   /** A fleet without gateways. */
   static async start(): Promise<ElasticFleet> {
-    return new ElasticFleet(await Stack.start(startCluster), await Nginx.start());
+    return new ElasticFleet(await Stack.start(startCluster), await startNginx());
   }
 
   /** Starts gateways and waits until nginx forwards requests. */
