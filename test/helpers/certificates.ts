@@ -8,21 +8,13 @@ import { createFolder } from './folder.ts';
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
 
-interface Identity {
-  readonly key: string;
-  readonly cert: string;
-}
+export type Certificates = Awaited<ReturnType<typeof makeCertificates>>;
 
-/** A test certificate authority with a valid server, an expired server and a client certificate, all for localhost. */
-export interface Certificates {
-  readonly ca: string;
-  readonly server: Identity;
-  readonly expired: Identity;
-  /** Paths of PEM files: the authority, and the client's certificate and key. */
-  readonly files: { readonly ca: string; readonly cert: string; readonly key: string };
-}
-
-export async function makeCertificates(): Promise<Certificates> {
+/**
+ * A test certificate authority with a valid server, an expired server and a client certificate, all for localhost. `files`:
+ * paths of PEM files of the authority, and of the client's certificate and key.
+ */
+export async function makeCertificates() {
   x509.cryptoProvider.set(webcrypto as unknown as Crypto);
   const caKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const ca = await x509.X509CertificateGenerator.createSelfSigned({
@@ -36,7 +28,7 @@ export async function makeCertificates(): Promise<Certificates> {
     ],
   });
 
-  async function issue(days: number): Promise<Identity> {
+  async function issue(days: number) {
     const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const certificate = await x509.X509CertificateGenerator.create({
       subject: 'CN=localhost',

@@ -23,8 +23,6 @@ export function unexpected(tally: Tally, ...expected: string[]): string[] {
   return Object.keys(tally).filter((outcome) => !['200', ...expected].includes(outcome));
 }
 
-type Address = string | (() => string);
-
 /** Closed-loop load: one client for each pair of URL and key, until it is stopped. */
 export class Load {
   readonly #tally: Record<string, number> = {};
@@ -32,8 +30,7 @@ export class Load {
   readonly #clients: Promise<void>[];
   #stopped = false;
 
-  /** A function as an address is called for each request. */
-  constructor(urls: readonly Address[], keys: readonly string[], { keepAlive = true } = {}) {
+  constructor(urls: readonly string[], keys: readonly string[], { keepAlive = true } = {}) {
     this.#agent = new Agent({ keepAlive });
     this.#clients = urls.flatMap((url) => keys.map((key) => this.#run(url, key)));
   }
@@ -55,9 +52,8 @@ export class Load {
     return Object.values(this.#tally).reduce((sum, count) => sum + count, 0);
   }
 
-  async #run(address: Address, key: string): Promise<void> {
+  async #run(url: string, key: string): Promise<void> {
     while (!this.#stopped) {
-      const url = typeof address === 'string' ? address : address();
       const outcome = await fetchStatus(url, key, this.#agent).catch(({ code }) => String(code));
       this.#tally[outcome] = (this.#tally[outcome] ?? 0) + 1;
       await pause(2); // Leave CPU time to Redis and the gateways.

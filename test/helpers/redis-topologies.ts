@@ -47,14 +47,8 @@ export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}
   };
 }
 
-interface SentinelRedis extends RedisTopology {
-  readonly master: RedisServer;
-  readonly replica: RedisServer | undefined;
-  readonly sentinel: RedisServer;
-}
-
 /** A master that one sentinel monitors, with an optional replica. */
-export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_000 } = {}): Promise<SentinelRedis> {
+export async function startSentinel({ replicas = 0 as 0 | 1, downAfterMs = 30_000 } = {}) {
   const master = await RedisServer.start();
   const replica = replicas > 0 ? await RedisServer.start('--replicaof', '127.0.0.1', String(master.port)) : undefined;
   // A sentinel that sees no replica at first looks again only ten seconds later.

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { LastUsedRecorder } from '../../src/keys/last-used-recorder.ts';
 import { LastUsedStore } from '../../src/keys/last-used-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import type { InProcessGateway } from '../helpers/gateway.ts';
@@ -84,20 +83,6 @@ test('the latest use of each key counts, in whatever order and number several wr
   const expected = ids.map((id, i) => [id, new Date(i % 2 === 0 ? later : earlier)]);
   expect([...(await store.getLastUsed([...ids, 'unused']))]).toEqual(expected);
   expect((await store.getLastUsed([])).size).toBe(0);
-});
-
-test('the recorder writes each used key once, and writes uses again that could not be written', async () => {
-  const calls: ReadonlyMap<string, number>[] = [];
-  const record = async (uses: ReadonlyMap<string, number>) => {
-    calls.push(uses);
-    if (calls.length === 1) throw new Error('the store is down');
-  };
-  const recorder = new LastUsedRecorder({ record });
-  for (let i = 0; i < 3000; i++) recorder.record(`key${i % 30}`);
-  await recorder.flush();
-  await recorder.stop();
-  expect(calls.map(({ size }) => size)).toEqual([30, 30]);
-  expect(calls[1]).toEqual(calls[0]);
 });
 
 test('keys list and show report the last use within seconds, and at the latest when the gateway has stopped', async () => {

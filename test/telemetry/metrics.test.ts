@@ -125,7 +125,7 @@ describe('a scrape counts', () => {
   });
 });
 
-test('dropped connections are counted by reason: above MAX_CONNECTIONS, or too much pipelining', async () => {
+test('connections are dropped above MAX_CONNECTIONS and for too much pipelining, and counted by reason', async () => {
   const gateway = await stack.gatewayProcess({ MAX_CONNECTIONS: '3' });
   const dropped = (scrape: Scrape) => readSeries(scrape, 'campaign_gateway_connections_dropped_total');
   const sockets = Array.from({ length: 20 }, () => open(gateway));
