@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 import { campaignDocument, deferredResponse, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -18,7 +18,7 @@ const limits = {
 };
 
 beforeAll(async () => {
-  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', CAMPAIGN_SERVICE_MAX_BODY_BYTES: '50000000' }, { limits });
+  gateway = await startEmbeddedGateway({ CACHE_TTL_MS: '0', CAMPAIGN_SERVICE_MAX_BODY_BYTES: '50000000' }, { limits });
 });
 afterAll(() => gateway.stop());
 beforeEach(() => {
@@ -133,7 +133,7 @@ test('a client that stops reading is disconnected, also while it sends; a slow r
 });
 
 test('connections beyond MAX_CONNECTIONS are dropped and logged in summary until others close', async () => {
-  const small = await EmbeddedGateway.start({ MAX_CONNECTIONS: '5' });
+  const small = await startEmbeddedGateway({ MAX_CONNECTIONS: '5' });
   onTestFinished(() => small.stop());
   const clients = await Promise.all(Array.from({ length: 25 }, () => connect(small)));
   await until(() => clients.filter(({ closed }) => closed).length === 20);

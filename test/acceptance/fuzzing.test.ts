@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { classifyResponse, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 
@@ -8,7 +8,7 @@ let gateway: EmbeddedGateway;
 let valid: string;
 
 beforeAll(async () => {
-  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', AUTH_FAILURE_LIMIT: '100000/1s' });
+  gateway = await startEmbeddedGateway({ CACHE_TTL_MS: '0', AUTH_FAILURE_LIMIT: '100000/1s' });
   const key = gateway.credentials['x-api-key'];
   valid = `GET ${campaignPath} HTTP/1.1\r\nHost: a.example:80\r\nX-API-Key: ${key}\r\nAccept: */*\r\n\r\n`;
 });

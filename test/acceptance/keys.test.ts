@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { cliJson } from '../helpers/cli.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { expectError } from '../helpers/envelope.ts';
 import type { Environment, RunningGateway } from '../helpers/gateway.ts';
 import { get, type HttpResponse, rateLimitState } from '../helpers/http.ts';
@@ -142,7 +142,7 @@ test('three rotations of a key grant no quota on several gateways: all four keys
   expectNoQuotaFromRotation([first, second], ['100/1h', '10/1d']));
 
 test('three rotations of a key grant no quota in the embedded mode', async () => {
-  const embedded = await EmbeddedGateway.start();
+  const embedded = await startEmbeddedGateway();
   onTestFinished(() => embedded.stop());
   const environment = { KEYS_FILE: embedded.keysFile, CAMPAIGN_SERVICE_URL: embedded.upstream.url };
   await expectNoQuotaFromRotation([embedded.gateway], ['10/1h'], environment);

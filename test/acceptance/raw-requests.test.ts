@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { classifyResponse, type Outcome, RawClient } from '../helpers/raw-client.ts';
 import { campaignPath } from '../helpers/stack.ts';
 
@@ -126,7 +126,7 @@ let gateway: EmbeddedGateway;
 let expectedUpstreamRequests = 0;
 
 beforeAll(async () => {
-  gateway = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', DOCS: 'false' });
+  gateway = await startEmbeddedGateway({ CACHE_TTL_MS: '0', DOCS: 'false' });
 });
 afterAll(async () => {
   const { upstream } = gateway;

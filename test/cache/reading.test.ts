@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { type HttpResponse, rateLimitState } from '../helpers/http.ts';
 import {
   campaignDocument,
@@ -14,7 +14,7 @@ import { getCacheStatus, getName, respondWithHeaders } from './fixture.ts';
 
 let embedded: EmbeddedGateway;
 beforeAll(async () => {
-  embedded = await EmbeddedGateway.start({ CAMPAIGN_SERVICE_RETRIES: '0' });
+  embedded = await startEmbeddedGateway({ CAMPAIGN_SERVICE_RETRIES: '0' });
 });
 afterAll(() => embedded.stop());
 
@@ -101,7 +101,7 @@ test.each([
   ['CACHE_MAX_BYTES', 200, 'fwd=uri-miss; detail=too-large'],
   ['CACHE_NOT_FOUND_TTL_MS', 404, 'fwd=uri-miss; detail=zero-ttl'],
 ])('with %s=0 no %i is stored', async (setting, status, cacheStatus) => {
-  const uncached = await EmbeddedGateway.start({ [setting]: '0' });
+  const uncached = await startEmbeddedGateway({ [setting]: '0' });
   onTestFinished(() => uncached.stop());
   uncached.upstream.respond = respondWithJson(campaignDocument('cmp_1'), status);
   for (let requests = 1; requests <= 2; requests++) {

@@ -3,7 +3,7 @@ import { stageOrder } from '../../src/app.ts';
 import type { Explanation } from '../../src/cli/explain-stages.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment, InProcessGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
@@ -149,7 +149,7 @@ Response: 403 FORBIDDEN
 });
 
 test('with a keys file the command reports the state in the memory of the gateway as unknown', async () => {
-  const embedded = await EmbeddedGateway.start();
+  const embedded = await startEmbeddedGateway();
   onTestFinished(() => embedded.stop());
   const args = getArgs(embedded.credentials['x-api-key'] as string, campaignPath);
   const { stdout } = await cli(args, { KEYS_FILE: embedded.keysFile });

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { type CodeSample, codeSamples, GATEWAY_URL } from '../../src/openapi/code-samples.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { listen } from '../helpers/listen.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
@@ -22,7 +22,7 @@ let description: string;
 let samples: Map<string, string>;
 
 beforeAll(async () => {
-  embedded = await EmbeddedGateway.start();
+  embedded = await startEmbeddedGateway();
   folder = await mkdtemp(path.join(import.meta.dirname, '.clients-')); // Packages resolve from here.
   description = await (await fetch(`${embedded.gateway.url}/openapi.json`)).text();
   const [operations] = Object.values<{ get: { 'x-codeSamples': CodeSample[] } }>(JSON.parse(description).paths);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import type { Reference } from '../../src/openapi/reference.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway, startOverloadedGateway } from '../helpers/embedded-gateway.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
@@ -16,7 +16,7 @@ let embedded: EmbeddedGateway;
 let url: string;
 
 beforeAll(async () => {
-  embedded = await EmbeddedGateway.start();
+  embedded = await startEmbeddedGateway();
   url = `${embedded.gateway.url}/openapi.json`;
 });
 afterAll(() => embedded.stop());
@@ -102,9 +102,9 @@ test('every example response conforms to its own description', async () => {
 
 test('the gateway returns every documented status, as documented', async () => {
   observedStatuses.clear();
-  const own = await EmbeddedGateway.start({ RATE_LIMIT_DEFAULT: '1/3600s' }, { limits: { headersTimeoutMs: 1000 } });
+  const own = await startEmbeddedGateway({ RATE_LIMIT_DEFAULT: '1/3600s' }, { limits: { headersTimeoutMs: 1000 } });
   onTestFinished(() => own.stop());
-  const overloaded = await EmbeddedGateway.startOverloaded();
+  const overloaded = await startOverloadedGateway();
   onTestFinished(() => overloaded.stop());
   /** Checks the responses of the gateway. */
   const send = async (bytes: string) => parseResponses(await exchangeBytes(own.gateway.url, bytes));

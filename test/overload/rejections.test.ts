@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway, startOverloadedGateway } from '../helpers/embedded-gateway.ts';
 import { expectError } from '../helpers/envelope.ts';
 import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
 import { campaignPath } from '../helpers/stack.ts';
@@ -8,7 +8,7 @@ import { until } from '../helpers/wait.ts';
 let embedded: EmbeddedGateway;
 let url: string;
 beforeAll(async () => {
-  embedded = await EmbeddedGateway.startOverloaded();
+  embedded = await startOverloadedGateway();
   url = embedded.gateway.url;
 });
 afterAll(() => embedded.stop());
@@ -57,7 +57,7 @@ test.each([
 });
 
 test('rejected requests have a jittered Retry-After and share log lines with their trace ids, also at a shutdown', async () => {
-  const own = await EmbeddedGateway.startOverloaded();
+  const own = await startOverloadedGateway();
   onTestFinished(() => own.stop());
   const responses = await Promise.all(Array.from({ length: 301 }, () => get(own.gateway.url)));
   expect(new Set(responses.map(({ headers }) => headers.get('retry-after')))).toEqual(new Set(['1', '2', '3']));
@@ -74,7 +74,7 @@ test('each request is released once, also if its client aborts it, and a cached 
   const released: boolean[] = [];
   const release = (isMiss: boolean) => released.push(isMiss);
   const loadShedder = { tryAdmit: () => true, release, start: () => () => {} };
-  const own = await EmbeddedGateway.start({}, { loadShedder });
+  const own = await startEmbeddedGateway({}, { loadShedder });
   onTestFinished(() => own.stop());
   await own.read();
   await own.read();

@@ -6,14 +6,14 @@ import { buildOpenApiDocument } from '../../src/openapi/document.ts';
 import type { Reference } from '../../src/openapi/reference.ts';
 import { renderPage } from '../../src/openapi/reference-page.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
 
 let embedded: EmbeddedGateway;
 let url: string;
 
 beforeAll(async () => {
-  embedded = await EmbeddedGateway.start();
+  embedded = await startEmbeddedGateway();
   url = embedded.gateway.url;
 });
 afterAll(() => embedded.stop());
@@ -46,7 +46,7 @@ test.each(['/docs', '/docs/page.css', '/docs/page.js'])(
 );
 
 test('with DOCS=false there is no page, but the OpenAPI document is served', async () => {
-  const own = await EmbeddedGateway.start({ DOCS: 'false' });
+  const own = await startEmbeddedGateway({ DOCS: 'false' });
   onTestFinished(() => own.stop());
   for (const path of ['/', '/docs', '/docs/page.js', '/openapi.json']) {
     expect((await fetch(own.gateway.url + path)).status, path).toBe(path === '/openapi.json' ? 200 : 404);

@@ -4,7 +4,7 @@ import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { FailureReason } from '../../src/upstream/failure.ts';
 import { makeCertificates } from '../helpers/certificates.ts';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { listen } from '../helpers/listen.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
 import { respondWithCampaign } from '../helpers/upstream.ts';
@@ -44,8 +44,8 @@ let longTimeout: EmbeddedGateway;
 let baseline: number;
 
 beforeAll(async () => {
-  shortTimeout = await EmbeddedGateway.start({ ...settings, CAMPAIGN_SERVICE_TIMEOUT_MS: '250' });
-  longTimeout = await EmbeddedGateway.start(settings);
+  shortTimeout = await startEmbeddedGateway({ ...settings, CAMPAIGN_SERVICE_TIMEOUT_MS: '250' });
+  longTimeout = await startEmbeddedGateway(settings);
   for (const embedded of [shortTimeout, longTimeout]) {
     await readSuccessfully(embedded, 'warm_up');
     await readSuccessfully(embedded, 'warm_up_2');

@@ -1,10 +1,10 @@
 import { onTestFinished } from 'vitest';
-import { EmbeddedGateway } from '../helpers/embedded-gateway.ts';
+import { type EmbeddedGateway, startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment } from '../helpers/gateway.ts';
 
 /** Starts a gateway without a cache, so that every read reaches the campaign service. It stops after the test. */
 export async function startUncached(environment: Environment = {}): Promise<EmbeddedGateway> {
-  const embedded = await EmbeddedGateway.start({ CACHE_TTL_MS: '0', ...environment });
+  const embedded = await startEmbeddedGateway({ CACHE_TTL_MS: '0', ...environment });
   onTestFinished(() => embedded.stop());
   return embedded;
 }
