@@ -3,7 +3,7 @@ import express from 'express';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { getClientAddress, parseTrustProxy } from '../../src/http/client-address.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
+import { exchangeBytes, get, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { listen } from '../helpers/listen.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -28,7 +28,7 @@ afterAll(() => stack.stop());
 async function fetchStatus(...lines: string[]): Promise<number | undefined> {
   const headers = lines.map((line) => `${line.replaceAll('KEY', key).replaceAll('OTHER', other)}\r\n`).join('');
   const request = `GET ${campaignPath}?api_key=${key} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${headers}\r\n`;
-  return parseResponses(await exchangeBytes(gateway.url, request))[0]?.status;
+  return (await exchangeBytes(gateway.url, request))[0]?.status;
 }
 
 test.each([

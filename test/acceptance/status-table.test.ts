@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { readCampaign } from '../../src/endpoints/read-campaign.ts';
 import { expectCommonHeaders, expectError } from '../helpers/envelope.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
+import { exchangeBytes, get } from '../helpers/http.ts';
 import { longTimeouts } from '../helpers/load.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
@@ -80,7 +80,7 @@ test('a 400 names each malformed parameter and its rule', async () => {
 async function fetchStatus(accountGroupId: string, campaignId: string): Promise<number | undefined> {
   const line = `GET /v1/accounts/${accountGroupId}/campaigns/${campaignId} HTTP/1.1`;
   const bytes = `${line}\r\nHost: a\r\nX-API-Key: ${key}\r\nConnection: close\r\n\r\n`;
-  return parseResponses(await exchangeBytes(gateway.url, bytes))[0]?.status;
+  return (await exchangeBytes(gateway.url, bytes))[0]?.status;
 }
 
 /** Ids as they appear in the request target. */

@@ -5,7 +5,7 @@ import { cli, cliJson } from '../helpers/cli.ts';
 import { ageSharedEntries } from '../helpers/clock.ts';
 import { startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment, InProcessGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, get, parseResponses, rateLimitState } from '../helpers/http.ts';
+import { exchangeBytes, get, rateLimitState } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { requestIds, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
@@ -32,7 +32,7 @@ const explain = (key: string, target: string): Promise<Explanation> => cliJson(g
 /** Sends the target as it is: fetch would normalize it. */
 async function send(key: string, target: string) {
   const head = `GET ${target} HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\nConnection: close\r\n\r\n`;
-  const [response] = parseResponses(await exchangeBytes(gateway.url, head));
+  const [response] = await exchangeBytes(gateway.url, head);
   const body = Buffer.from(response?.body ?? '', 'latin1').toString();
   return { status: response?.status ?? 0, error: body.startsWith('{') ? JSON.parse(body).error : undefined };
 }

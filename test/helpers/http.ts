@@ -1,7 +1,7 @@
 import { checkAgainstOpenApi } from './openapi-contract.ts';
 import { checkStructuredFields, parseRateLimitField } from './structured-fields.ts';
 
-export { exchangeBytes, parseResponses } from './raw-client.ts';
+export { exchangeBytes } from './raw-client.ts';
 
 interface Envelope {
   success: boolean;

@@ -14,7 +14,7 @@ interface RawResponse {
 }
 
 /** Splits the bytes of a connection into responses by Content-Length. */
-export function parseResponses(text: string): RawResponse[] {
+function parseResponses(text: string): RawResponse[] {
   const responses: RawResponse[] = [];
   for (let rest = text; rest !== ''; ) {
     const headEnd = rest.indexOf('\r\n\r\n');
@@ -91,17 +91,17 @@ export class RawClient {
   }
 }
 
-/** Sends bytes and returns what the server sends until it closes the connection, or until `isComplete` returns true. */
+/** Sends bytes and returns the responses until the server closes the connection, or until `isComplete` returns true. */
 export async function exchangeBytes(
   url: string,
   bytes: string | Buffer,
   isComplete: (text: string) => boolean = () => false,
-): Promise<string> {
+): Promise<RawResponse[]> {
   const client = await RawClient.connect(url);
   await client.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
   await until(() => client.closed || isComplete(client.received));
   client.socket.destroy();
-  return client.received;
+  return client.responses;
 }
 
 export type Outcome = 'OK' | ErrorCode;

@@ -16,13 +16,10 @@ export const redisTopologies: [name: string, start: () => Promise<RedisTopology>
   ['Redis Cluster', startCluster],
 ];
 
-export interface RedisCluster extends RedisTopology {
-  /** One per master, or none. */
-  readonly replicas: readonly RedisServer[];
-}
+export type RedisCluster = Awaited<ReturnType<typeof startCluster>>;
 
 /** A Redis Cluster of three masters with `replicas` each. */
-export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}): Promise<RedisCluster> {
+export async function startCluster({ replicas = 0, nodeTimeoutMs = 15_000 } = {}) {
   // The default bus port, port + 10000, may exceed 65535.
   const startNode = async () =>
     RedisServer.start(

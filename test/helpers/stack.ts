@@ -32,12 +32,11 @@ export class Stack<Topology extends RedisTopology = RedisServer> {
     this.#closeKeyStore = store.close;
   }
 
-  static async start(): Promise<Stack>;
-  static async start<Topology extends RedisTopology>(startRedis: () => Promise<Topology>): Promise<Stack<Topology>>;
-  static async start(
-    startRedis: () => Promise<RedisTopology> = () => RedisServer.start(),
-  ): Promise<Stack<RedisTopology>> {
-    const [redis, upstream] = await Promise.all([startRedis(), Upstream.start()]);
+  static async start<Topology extends RedisTopology = RedisServer>(
+    startRedis?: () => Promise<Topology>,
+  ): Promise<Stack<Topology>> {
+    const redis = (await (startRedis ?? RedisServer.start)()) as Topology;
+    const upstream = await Upstream.start();
     const settings = loadSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
     return new Stack(redis, upstream, await openStores(settings));
   }

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
@@ -14,19 +13,18 @@ import { until } from '../helpers/wait.ts';
 
 const TOKEN = 'ops-secret';
 
-const folder = createFolder();
 let upstream: Upstream;
 let gateway: GatewayProcess;
 let key: string;
 beforeAll(async () => {
   const made = makeKey({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
   key = made.key;
-  await new FileKeyStore(path.join(folder, 'keys.json')).create(made.record);
-  await writeFile(path.join(folder, 'token'), `${TOKEN}\n`);
+  const KEYS_FILE = path.join(createFolder(), 'keys.json');
+  await new FileKeyStore(KEYS_FILE).create(made.record);
   upstream = await Upstream.start();
   gateway = await spawnGateway({
-    KEYS_FILE: path.join(folder, 'keys.json'),
-    OPS_TOKEN_FILE: path.join(folder, 'token'),
+    KEYS_FILE,
+    OPS_TOKEN: TOKEN,
     CAMPAIGN_SERVICE_URL: upstream.url,
     CAMPAIGN_SERVICE_RETRIES: '0',
     CACHE_TTL_MS: '600000',

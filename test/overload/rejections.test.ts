@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type EmbeddedGateway, startEmbeddedGateway, startOverloadedGateway } from '../helpers/embedded-gateway.ts';
 import { expectError } from '../helpers/envelope.ts';
-import { exchangeBytes, get, parseResponses } from '../helpers/http.ts';
+import { exchangeBytes, get } from '../helpers/http.ts';
 import { campaignPath } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -35,7 +35,7 @@ test('every request gets the same 503, whatever its key, path or method, and non
 test('the connection stays open after a rejection, also with a small request body', async () => {
   const request = `GET ${campaignPath} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello`;
   const bytes = `${request.repeat(5)}GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
-  const responses = parseResponses(await exchangeBytes(url, bytes));
+  const responses = await exchangeBytes(url, bytes);
   expect(responses.map(({ status, headers }) => [status, headers['connection']])).toEqual([
     ...Array.from({ length: 5 }, () => [503, 'keep-alive']),
     [503, 'close'],
@@ -52,8 +52,8 @@ test.each([
 ])('during overload the connection closes after %s', async (_what, lines, status) => {
   // The server waits some time for a body that it does not read.
   const isComplete = (received: string) => status === 413 && received.endsWith('"}');
-  const text = await exchangeBytes(url, `${lines.join('\r\n')}\r\n\r\n`, isComplete);
-  expect(parseResponses(text)).toMatchObject([{ status, headers: { connection: 'close' } }]);
+  const responses = await exchangeBytes(url, `${lines.join('\r\n')}\r\n\r\n`, isComplete);
+  expect(responses).toMatchObject([{ status, headers: { connection: 'close' } }]);
 });
 
 test('rejected requests have a jittered Retry-After and share log lines with their trace ids, also at a shutdown', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
-import { exchangeBytes, parseResponses } from '../helpers/http.ts';
+import { exchangeBytes } from '../helpers/http.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 
 let stack: Stack;
@@ -18,7 +18,7 @@ afterAll(() => stack.stop());
 /** Sends trace headers. Returns the trace context of the response and of the upstream request, which must agree. */
 async function send(at: RunningGateway, ...lines: string[]) {
   const head = ['Host: a', 'Connection: close', `X-API-Key: ${key}`, ...lines].join('\r\n');
-  const [response] = parseResponses(await exchangeBytes(at.url, `GET ${campaignPath} HTTP/1.1\r\n${head}\r\n\r\n`));
+  const [response] = await exchangeBytes(at.url, `GET ${campaignPath} HTTP/1.1\r\n${head}\r\n\r\n`);
   const forwarded = stack.upstream.requests.at(-1)?.headers;
   const [version, traceId, spanId, flags] = String(forwarded?.['traceparent']).split('-');
   expect(response).toMatchObject({ status: 200, headers: { 'x-trace-id': traceId } });
