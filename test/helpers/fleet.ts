@@ -28,10 +28,6 @@ export class Fleet<Topology extends RedisTopology> {
     return new Fleet(stack, await Promise.all(Array.from({ length: size }, start)));
   }
 
-  get redis(): Topology {
-    return this.stack.redis;
-  }
-
   /** The status of one request to each gateway. */
   statuses(key: string): Promise<number[]> {
     return Promise.all(this.#urls.map(async (url) => (await get(url, { 'x-api-key': key })).status));

@@ -79,19 +79,17 @@ describe('docker-compose.yml', () => {
     expect(parse(readText('config/compose/prometheus.yml')).scrape_configs[0].dns_sd_configs[0].port).toBe(OPS_PORT);
   });
 
-  test.each(Object.entries(services))(
-    'the service %s has a fixed version, local ports, read-only mounts and no secret',
-    (_name, { image, build, volumes = [], ports = [], environment = {}, ...service }) => {
-      expect(image).toMatch(build ? new RegExp(`^campaign-gateway:${version}$`) : /^[\w./-]+:v?\d+\.\d+/);
-      if (build) expect(service).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
-      for (const volume of volumes.filter((each: string) => each.startsWith('.'))) {
-        const [source, , mode] = volume.split(':');
-        expect([existsSync(path.join(root, source)), mode], volume).toEqual([true, 'ro']);
-      }
+  test('images have fixed versions, mounted files exist and are read-only, and ports are local', () => {
+    expect(gateway).toMatchObject({ image: `campaign-gateway:${version}`, read_only: true, cap_drop: ['ALL'] });
+    for (const { image, volumes = [], ports = [] } of Object.values(services)) {
+      expect(image).toMatch(/:v?\d+\.\d+/);
+      const mounts = volumes
+        .filter((volume: string) => volume.startsWith('.'))
+        .map((volume: string) => volume.split(':'));
+      for (const [source, , mode] of mounts) expect([existsSync(path.join(root, source)), mode]).toEqual([true, 'ro']);
       for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
-      expect(JSON.stringify(environment)).not.toMatch(/PASSWORD|TOKEN|SECRET|@/);
-    },
-  );
+    }
+  });
 });
 
 describe('the Kubernetes manifests', () => {

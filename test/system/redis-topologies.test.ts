@@ -20,7 +20,7 @@ const createKey = () => runKeysCommand('create', '--name', 'a', ...rights);
 
 /** A process that learns of an invalidation only by a message, because it polls every ten minutes. */
 async function listen() {
-  const settings = { REDIS_URL: fleet.redis.url, REDIS_KEY_PREFIX: 'campaign-gateway' };
+  const settings = { REDIS_URL: fleet.stack.redis.url, REDIS_KEY_PREFIX: 'campaign-gateway' };
   const client = openRedis(settings, pino({ level: 'silent' }), 10_000);
   if (!client) throw new Error('no Redis');
   await client.whenReady(10_000);
@@ -40,7 +40,7 @@ async function countSubscribers(): Promise<number> {
     const [, count] = (await client.pubsub('NUMSUB', 'campaign-gateway:changes').catch(() => [])) as unknown[];
     return Number(count ?? 0);
   };
-  return (await Promise.all(fleet.redis.masters.map(query))).reduce((sum, count) => sum + count, 0);
+  return (await Promise.all(fleet.stack.redis.masters.map(query))).reduce((sum, count) => sum + count, 0);
 }
 
 describe.each(redisTopologies)('Redis as %s', (_name, startRedis) => {
@@ -75,7 +75,7 @@ describe.each(redisTopologies)('Redis as %s', (_name, startRedis) => {
       await until(() => processes.every(({ received }) => JSON.stringify(received).includes(documentId)));
     };
     await expectPush('cmp_1');
-    for (const { client } of fleet.redis.masters) await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    for (const { client } of fleet.stack.redis.masters) await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await expectPush('cmp_2');
     expect(processes[1].received).not.toContain('all');
     for (const { stop } of processes) stop();

@@ -16,7 +16,7 @@ const redisKey = (key: string, what: 'key' | 'limit') => `campaign-gateway:{${ke
 
 /** Starts to migrate the slot of a Redis key from its master to another one. */
 async function startMigration(name: string) {
-  const { masters } = fleet.redis;
+  const { masters } = fleet.stack.redis;
   const hasKey = ({ client }: RedisServer) => client.exists(name).catch(() => 0);
   const from = masters[(await Promise.all(masters.map(hasKey))).indexOf(1)];
   const to = masters.find((master) => master !== from);
