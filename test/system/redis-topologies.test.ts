@@ -1,10 +1,9 @@
-import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RedisInvalidationLog } from '../../src/cache/redis-invalidation-log.ts';
-import { openRedis } from '../../src/stores.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import { runProgram } from '../helpers/gateway.ts';
 import type { RedisServer, RedisTopology } from '../helpers/redis.ts';
+import { openClient } from '../helpers/redis-client.ts';
 import { redisTopologies } from '../helpers/redis-topologies.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -20,10 +19,7 @@ const createKey = () => runKeysCommand('create', '--name', 'a', ...rights);
 
 /** A process that learns of an invalidation only by a message, because it polls every ten minutes. */
 async function listen() {
-  const settings = { REDIS_URL: fleet.stack.redis.url, REDIS_KEY_PREFIX: 'campaign-gateway' };
-  const client = openRedis(settings, pino({ level: 'silent' }), 10_000);
-  if (!client) throw new Error('no Redis');
-  await client.whenReady(10_000);
+  const client = await openClient(fleet.stack.redis.url, 'campaign-gateway');
   const log = new RedisInvalidationLog(client, { pollIntervalMs: 600_000 });
   await log.start();
   const received: unknown[] = [];
