@@ -29,49 +29,43 @@ export interface CollectedSpan {
   readonly resource: Attributes;
 }
 
-/** An OTLP receiver (HTTP, protobuf) that records every span and metric name. */
-export class Collector {
-  readonly spans: CollectedSpan[] = [];
-  /** By metric name, the services that pushed it. */
-  readonly metrics = new Map<string, Set<string>>();
-  url = '';
-  readonly #server = createServer(async (request, response) => {
-    const bytes = await buffer(request);
-    const isGzip = request.headers['content-encoding'] === 'gzip';
-    this.#record(request.url ?? '', isGzip ? gunzipSync(bytes) : bytes);
-    response.setHeader('content-type', 'application/x-protobuf').end();
-  });
+/** An OTLP receiver (HTTP, protobuf) that records every span and, by metric name, the services that pushed it. */
+export async function startCollector(port = 0) {
+  const spans: CollectedSpan[] = [];
+  const servicesByMetric = new Map<string, Set<string>>();
 
-  static async start(port = 0): Promise<Collector> {
-    const collector = new Collector();
-    collector.url = await listen(collector.#server, port);
-    return collector;
-  }
-
-  findSpans(traceId: string): CollectedSpan[] {
-    return this.spans.filter((span) => span.traceId === traceId);
-  }
-
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await once(this.#server.close(), 'close');
-  }
-
-  #record(path: string, bytes: Buffer): void {
-    if (path === '/v1/traces') {
-      for (const { resource, scopeSpans } of decode(trace.v1.ExportTraceServiceRequest, bytes).resourceSpans) {
-        const spans = scopeSpans.flatMap((scope: Message) => scope.spans);
-        this.spans.push(...spans.map((span: Message) => parseSpan(span, parseAttributes(resource))));
-      }
-    } else if (path === '/v1/metrics') {
-      for (const { resource, scopeMetrics } of decode(metrics.v1.ExportMetricsServiceRequest, bytes).resourceMetrics) {
-        const service = String(parseAttributes(resource)['service.name']);
-        for (const { name } of scopeMetrics.flatMap((scope: Message) => scope.metrics)) {
-          this.metrics.set(name, (this.metrics.get(name) ?? new Set()).add(service));
-        }
+  const recordSpans = (bytes: Buffer) => {
+    for (const { resource, scopeSpans } of decode(trace.v1.ExportTraceServiceRequest, bytes).resourceSpans) {
+      const all = scopeSpans.flatMap((scope: Message) => scope.spans);
+      spans.push(...all.map((span: Message) => parseSpan(span, parseAttributes(resource))));
+    }
+  };
+  const recordMetrics = (bytes: Buffer) => {
+    for (const { resource, scopeMetrics } of decode(metrics.v1.ExportMetricsServiceRequest, bytes).resourceMetrics) {
+      const service = String(parseAttributes(resource)['service.name']);
+      for (const { name } of scopeMetrics.flatMap((scope: Message) => scope.metrics)) {
+        servicesByMetric.set(name, (servicesByMetric.get(name) ?? new Set()).add(service));
       }
     }
-  }
+  };
+
+  const server = createServer(async (request, response) => {
+    const bytes = await buffer(request);
+    const isGzip = request.headers['content-encoding'] === 'gzip';
+    const record = request.url === '/v1/traces' ? recordSpans : recordMetrics;
+    record(isGzip ? gunzipSync(bytes) : bytes);
+    response.setHeader('content-type', 'application/x-protobuf').end();
+  });
+  return {
+    url: await listen(server, port),
+    spans,
+    servicesByMetric,
+    findSpans: (wanted: string) => spans.filter(({ traceId }) => traceId === wanted),
+    stop: async () => {
+      server.closeAllConnections();
+      await once(server.close(), 'close');
+    },
+  };
 }
 
 const decode = (type: Message, bytes: Buffer) => type.toObject(type.decode(bytes), { longs: Number, defaults: true });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Collector } from './collector.ts';
+import { startCollector } from './collector.ts';
 import type { Environment } from './gateway.ts';
 import { get } from './http.ts';
 import { Stack } from './stack.ts';
@@ -13,7 +13,7 @@ export type TracedStack = Awaited<ReturnType<typeof startTracedStack>>;
 
 /** A stack whose gateways export their spans to a collector. */
 export async function startTracedStack() {
-  const [stack, collector] = await Promise.all([Stack.start(), Collector.start()]);
+  const [stack, collector] = await Promise.all([Stack.start(), startCollector()]);
   const key = await stack.key({ rateLimits: ['1000000/1s'] });
   let campaigns = 0;
   const getPath = () => `/v1/accounts/ag_1/campaigns/cmp_${campaigns}`;

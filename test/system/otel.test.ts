@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { version } from '../../src/version.ts';
-import { Collector } from '../helpers/collector.ts';
+import { startCollector } from '../helpers/collector.ts';
 import { freePort } from '../helpers/redis.ts';
 import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
 import { until } from '../helpers/wait.ts';
@@ -44,14 +44,14 @@ test('an unreachable collector affects no request, and is logged when it fails a
       return condition();
     });
   await readUntil(() => states().length > 0);
-  const late = await Collector.start(port);
+  const late = await startCollector(port);
   onTestFinished(() => late.stop());
   await readUntil(() => states().length > 1);
   expect(states()).toEqual(['down', 'up']);
 });
 
 test('metrics are pushed only with OTEL_METRICS_EXPORTER=otlp, under their OpenTelemetry names', async () => {
-  const own = await Collector.start();
+  const own = await startCollector();
   onTestFinished(() => own.stop());
   const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_METRIC_EXPORT_INTERVAL: '100' };
   const [pushing, silent] = await Promise.all([
@@ -61,8 +61,8 @@ test('metrics are pushed only with OTEL_METRICS_EXPORTER=otlp, under their OpenT
   await traced.read(silent);
   await traced.read(pushing);
   const expected = ['http.server.request.duration', 'campaign_gateway.requests', 'campaign_gateway.cache.reads'];
-  await until(() => expected.every((name) => own.metrics.get(name)?.has('pushing')));
-  for (const services of own.metrics.values()) expect([...services]).toEqual(['pushing']);
+  await until(() => expected.every((name) => own.servicesByMetric.get(name)?.has('pushing')));
+  for (const services of own.servicesByMetric.values()) expect([...services]).toEqual(['pushing']);
 });
 
 test('OTEL_RESOURCE_ATTRIBUTES overrides the defaults of the gateway, and OTEL_SERVICE_NAME its service.name', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Collector } from '../helpers/collector.ts';
+import { startCollector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
@@ -91,7 +91,7 @@ test.each([
 test.each(['1', '2'])(
   '%s worker(s) close requests that exceed the grace period, flush spans and last uses, and exit 0',
   async (WORKERS) => {
-    const collector = await Collector.start();
+    const collector = await startCollector();
     const exporter = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '600000' };
     const gateway = await startWorkers(stack, { WORKERS, SHUTDOWN_GRACE_MS: '100', ...exporter });
     const keys = await createKeys(4);
