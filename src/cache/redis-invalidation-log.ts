@@ -24,8 +24,8 @@ type ReadReply = [epoch: string, sequence: number, ...invalidations: string[]];
 
 /**
  * The log that all processes read when a message reports a change, and at every poll, so that no lost message can hide an
- * invalidation. Where entries may have been missed
- * (the log was lost, or more were appended than it retains), listeners receive 'all'.
+ * invalidation. Where invalidations may have been missed (the log was lost, or more were appended than it retains), listeners
+ * receive 'all'.
  */
 export class RedisInvalidationLog {
   readonly #redis: RedisClient;

@@ -13,7 +13,7 @@ const BATCH_SIZE = 100;
  * A generation is "HARD" or "HARD/SOFT": the ids of the last hard and, if it came later, soft invalidation. An id begins with
  * the time, because the stale windows of an entry count from a soft invalidation.
  */
-const RENEW = `
+const REPLACE_GENERATION = `
 local time = redis.call('TIME')
 local id = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) .. '-' .. ARGV[1]
 local current = redis.pcall('GET', KEYS[1])
@@ -34,13 +34,13 @@ export function formatGenerationKey({ accountGroupId, documentId }: Invalidation
  * some invalidations may then be in force, and repeating the call is safe.
  */
 export function createRedisInvalidator(redis: RedisClient, log: Pick<RedisInvalidationLog, 'append'>): Invalidate {
-  const renew = redis.defineScript('renewGeneration', RENEW);
-  const renewGeneration = (invalidation: CacheInvalidation) =>
-    renew([redis.key(formatGenerationKey(invalidation))], [randomUUID(), GENERATION_TTL_MS, invalidation.mode]);
+  const replace = redis.defineScript('replaceGeneration', REPLACE_GENERATION);
+  const replaceGeneration = (invalidation: CacheInvalidation) =>
+    replace([redis.key(formatGenerationKey(invalidation))], [randomUUID(), GENERATION_TTL_MS, invalidation.mode]);
   return async (invalidations) => {
     for (let start = 0; start < invalidations.length; start += BATCH_SIZE) {
       const batch = invalidations.slice(start, start + BATCH_SIZE);
-      await Promise.all(batch.map(renewGeneration));
+      await Promise.all(batch.map(replaceGeneration));
       await log.append(batch.map((invalidation) => ({ kind: 'cache', ...invalidation })));
     }
   };

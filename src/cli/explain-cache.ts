@@ -2,10 +2,10 @@ import { type CachePolicy, computeFreshness } from '../cache/freshness.ts';
 import type { SharedEntry } from '../cache/shared-cache.ts';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { errorDefinitions } from '../http/errors.ts';
-import { compilePathTemplate } from '../http/path-template.ts';
+import { cacheKeyFor } from '../middleware/read-document.ts';
 import { isCanonicalDocument } from '../upstream/parse-document.ts';
 import type { CliStores } from './open-stores.ts';
-import { passed, type StageResult, unknown } from './stage-result.ts';
+import { passed, type StageResult, unknownResult } from './stage-result.ts';
 
 export interface ExplainCacheDeps {
   readonly redis: CliStores['redis'];
@@ -20,14 +20,11 @@ export async function explainReadDocument(
   { redis, cachePolicy }: ExplainCacheDeps,
 ): Promise<StageResult> {
   if (!cachePolicy) return passed('The cache is disabled: the request is forwarded.');
-  if (!redis) return unknown('Without REDIS_URL each gateway caches in its own memory.');
-  const key = {
-    path: compilePathTemplate(endpoint.path)(parameters),
-    accountGroupId: parameters['accountGroupId'] ?? '',
-    documentId: parameters[endpoint.idParameter] ?? '',
-  };
+  if (!redis) return unknownResult('Without REDIS_URL each gateway caches in its own memory.');
   const cache = await redis.openCache(cachePolicy);
-  const entry = await cache.peek(key, (data) => isCanonicalDocument(endpoint, parameters, data));
+  const entry = await cache.peek(cacheKeyFor(endpoint)(parameters), (data) =>
+    isCanonicalDocument(endpoint, parameters, data),
+  );
   if (!entry) return passed('Not in the shared cache: the request is forwarded.');
   return { ...explainEntry(entry), ageSeconds: Math.floor(entry.ageMs / 1000) };
 }

@@ -9,7 +9,7 @@ import { checkParams } from '../middleware/validate-params.ts';
 import type { PublicRoute } from '../openapi/routes.ts';
 import { keyRateLimits, type LimitState, type RateLimit } from '../rate-limit/rate-limiter.ts';
 import { type ExplainCacheDeps, explainReadDocument } from './explain-cache.ts';
-import { passed, rejected, runCheck, type StageResult, unknown } from './stage-result.ts';
+import { passed, rejected, runCheck, type StageResult, unknownResult } from './stage-result.ts';
 
 interface Stage extends StageResult {
   /** `route`: the path does not belong to an endpoint. */
@@ -88,7 +88,7 @@ function explainAuthenticate(key: ApiKey): StageResult {
 }
 
 async function explainRateLimit(key: ApiKey, { redis, defaultLimit }: ExplainDeps): Promise<StageResult> {
-  if (!redis) return unknown('Without REDIS_URL each gateway counts requests in its own memory.');
+  if (!redis) return unknownResult('Without REDIS_URL each gateway counts requests in its own memory.');
   const limits = keyRateLimits(key.rateLimits, defaultLimit);
   const { outcome, states } = await redis.limiter.peek({ id: key.limitId, limits });
   const details = `${states.map(describeLimit).join('; ')}.`;

@@ -27,7 +27,7 @@ export function passed(details: string): StageResult {
   return { result: 'passed', status: null, code: null, details };
 }
 
-export function unknown(details: string): StageResult {
+export function unknownResult(details: string): StageResult {
   return { result: 'unknown', status: null, code: null, details };
 }
 

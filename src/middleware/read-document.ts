@@ -26,7 +26,7 @@ export function readFromOrigin(endpoint: Endpoint, originFor: OriginFor, timeout
 
 /** Reads the document from the cache, and from the campaign service if the cache cannot serve it. */
 export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache: Cache): Handler {
-  const formatPath = compilePathTemplate(endpoint.path);
+  const toCacheKey = cacheKeyFor(endpoint);
 
   async function applyLoaded(loading: Promise<CacheResult>, context: RequestContext): Promise<void> {
     const loaded = await measureUpstream(context, loading);
@@ -37,17 +37,21 @@ export function readThroughCache(endpoint: Endpoint, originFor: OriginFor, cache
 
   return function readDocument(_request, response, next) {
     const context = response.locals;
-    const { parameters } = context;
-    const key: CacheKey = {
-      path: formatPath(parameters),
-      accountGroupId: parameters['accountGroupId'] ?? '',
-      documentId: parameters[endpoint.idParameter] ?? '',
-    };
-    const read = cache.read(key, () => originFor(toOriginRequest(context)), context);
+    const read = cache.read(toCacheKey(context.parameters), () => originFor(toOriginRequest(context)), context);
     if (read instanceof Promise) return applyLoaded(read, context).then(() => next());
     applyCacheResult(endpoint, context, read);
     next();
   };
+}
+
+/** Returns the cache key of an endpoint's document for validated parameters. */
+export function cacheKeyFor({ path, idParameter }: Endpoint): (parameters: RequestContext['parameters']) => CacheKey {
+  const formatPath = compilePathTemplate(path);
+  return (parameters) => ({
+    path: formatPath(parameters),
+    accountGroupId: parameters['accountGroupId'] ?? '',
+    documentId: parameters[idParameter] ?? '',
+  });
 }
 
 function applyCacheResult(endpoint: Endpoint, context: RequestContext, cacheResult: CacheResult): void {

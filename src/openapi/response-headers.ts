@@ -1,4 +1,4 @@
-type Json = Readonly<Record<string, unknown>>;
+import type { Json } from './schemas.ts';
 
 const text = (description: string, example: string, constraints: Json = {}): Json => ({
   description,

@@ -20,7 +20,7 @@ export interface Methods {
 }
 
 /** Rejects when the other process is gone, fails, or does not respond in time. */
-export type Request = <Name extends keyof Methods>(
+export type SendRequest = <Name extends keyof Methods>(
   method: Name,
   ...params: Parameters<Methods[Name]>
 ) => Promise<Awaited<ReturnType<Methods[Name]>>>;
@@ -36,7 +36,7 @@ interface IpcPort {
 }
 
 /** Handles the requests of the process at the other end, and returns the function that sends requests to it. */
-export function connectRpc(port: IpcPort, handlers: Partial<Methods>, timeoutMs: number): Request {
+export function connectRpc(port: IpcPort, handlers: Partial<Methods>, timeoutMs: number): SendRequest {
   const pending = new Map<number, PromiseWithResolvers<never>>();
   let lastId = 0;
   port.on('message', (message) => {

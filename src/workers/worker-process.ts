@@ -3,7 +3,7 @@ import type { Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { currentLevel } from '../telemetry/log-level.ts';
 import type { Snapshot } from '../telemetry/snapshot.ts';
-import { connectRpc, type Methods, type Request } from './rpc.ts';
+import { connectRpc, type Methods, type SendRequest } from './rpc.ts';
 
 const START_TIMEOUT_MS = 30_000;
 const RESPONSE_TIMEOUT_MS = 1000;
@@ -26,7 +26,7 @@ export class WorkerProcess {
   isReady = false;
   /** The last metrics that the worker reported. */
   snapshot: Snapshot = [];
-  request: Request = () => Promise.reject(new Error('the fork failed'));
+  request: SendRequest = () => Promise.reject(new Error('the fork failed'));
   readonly #startedAt = performance.now();
   readonly #log: Logger;
   readonly #workerId: number;
