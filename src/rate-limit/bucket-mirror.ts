@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { type Buckets, consume, countRequests, currentLevels, hasRoom, toDecision, toLevels } from './gcra.ts';
+import { type Buckets, consume, countRequests, currentLevels, toLevels } from './gcra.ts';
 import type { RateLimit, RateLimitDecision, RateLimitSubject } from './rate-limiter.ts';
 
 /** The share is enforced this long after a local decision or a report, so that other processes report as well. */
@@ -13,35 +13,18 @@ export class MirroredBuckets implements Buckets {
   limits: readonly RateLimit[] = [];
   levels: readonly number[] = [];
   updatedAt = 0;
-  #keyVersion: string | undefined;
-  /** Whether the last decision was a rejection by Redis. */
-  #isOverLimit = false;
   #shareEnforcedUntil = 0;
 
   /** Copies a decision of Redis. The buckets leak from `sentAt`: from the reply on, a wait would be longer than announced. */
-  update({ limits, keyVersion }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
+  update({ limits }: RateLimitSubject, decision: RateLimitDecision, sentAt: number): void {
     this.limits = limits;
     this.levels = toLevels(decision);
     this.updatedAt = sentAt;
-    this.#keyVersion = keyVersion;
-    this.#isOverLimit = decision.outcome === 'limited';
   }
 
-  /**
-   * The rejection of a subject that Redis has rejected and whose next request is not available yet. The other processes can only
-   * fill its buckets further, so Redis would decide the same.
-   */
-  findOverLimit({ limits, keyVersion }: RateLimitSubject, now: number): RateLimitDecision | undefined {
-    if (!this.#isOverLimit || this.#keyVersion !== keyVersion) return undefined;
-    const levels = currentLevels(limits, this, now);
-    return hasRoom(limits, levels) ? undefined : toDecision('limited', limits, levels);
-  }
-
-  consumeShare({ limits, keyVersion }: RateLimitSubject, now: number, processes: number): RateLimitDecision {
+  consumeShare({ limits }: RateLimitSubject, now: number, processes: number): RateLimitDecision {
     const { decision, buckets } = consume(limits, this, now, processes);
     Object.assign(this, buckets);
-    this.#keyVersion = keyVersion;
-    this.#isOverLimit = false;
     return decision;
   }
 

@@ -21,9 +21,8 @@ const REPORT_INTERVAL_MS = 200;
 const REPORT_BATCH = 100;
 
 /**
- * Passes requests on to Redis, except those of subjects that are over their limit. While Redis is unavailable, `local` enforces
- * this process's share of the limit and reports the admitted requests later, `open` allows every request, and with `closed`
- * `consume` rejects with the `StoreUnavailableError`.
+ * Passes requests on to Redis. While Redis is unavailable, `local` enforces this process's share of the limit and reports the
+ * admitted requests later, `open` allows every request, and with `closed` `consume` rejects with the `StoreUnavailableError`.
  */
 export class FallbackLimiter implements RateLimiter {
   readonly #options: FallbackLimiterOptions;
@@ -45,8 +44,6 @@ export class FallbackLimiter implements RateLimiter {
   async consume(subject: RateLimitSubject): Promise<ConsumeResult> {
     const { remote, mode, isRedisDown } = this.#options;
     const mirrored = this.#mirror.get(subject.id);
-    const overLimit = mirrored.findOverLimit(subject, this.#now());
-    if (overLimit) return this.#count(overLimit, 'memory');
     if (mode === 'local' && isRedisDown()) return this.#consumeLocally(subject, mirrored, false);
 
     if (this.#unreported.has(subject.id)) await this.#report(subject.id);

@@ -86,7 +86,7 @@ test('RATE_LIMIT_ON_REDIS_FAILURE=open admits all requests without RateLimit fie
   }
 });
 
-test('key changes are in force on the next request even if their messages are lost', async () => {
+test('key changes are in force on the next request, also of a key over its limit, even if their messages are lost', async () => {
   const gateway = await stack.gateway();
   // With this Redis user, commands may write keys, but not the invalidation log.
   const { client, url } = stack.redis;
@@ -101,8 +101,14 @@ test('key changes are in force on the next request even if their messages are lo
   expect(await readStatus(gateway, created.key)).toBe(200);
   const rotated = await runQuietly('rotate', created.id, '--overlap', '0s');
   expect([await readStatus(gateway, created.key), await readStatus(gateway, rotated.key)]).toEqual([401, 200]);
-  await runQuietly('update', rotated.id, '--account-group', 'ag_2');
-  expect(await readStatus(gateway, rotated.key)).toBe(403);
+  for (const [options, ...statuses] of [
+    [['--rate-limit', '1/1d'], 200, 429],
+    [['--rate-limit', '100/1d', '--account-group', 'ag_2'], 403],
+    [['--rate-limit', '1/1d'], 429],
+  ] as const) {
+    await runQuietly('update', rotated.id, ...options);
+    for (const status of statuses) expect(await readStatus(gateway, rotated.key)).toBe(status);
+  }
   await runQuietly('revoke', rotated.id);
   expect(await readStatus(gateway, rotated.key)).toBe(401);
   expect(await client.hget('campaign-gateway:changes', 'sequence')).toBe(null);
