@@ -120,13 +120,15 @@ export class Flight {
           if (this.isSettled) return; // The leader refreshes the entry.
           this.leaderSpan = lookup.leaderSpan;
           const waitedMs = this.#options.local.now() - startedAt;
-          if (waitedMs > this.#options.timeoutMs + LEADER_GRACE_MS) return this.#failAsFollower('timeout');
+          if (waitedMs > this.#options.timeoutMs + LEADER_GRACE_MS) {
+            return this.#fail(new UpstreamFailure('timeout', 'the leader took too long'), 'collapsed');
+          }
           await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waitedMs * POLL_BACKOFF)));
           options = { isValidDocument, leader: lookup.leader };
           break;
         }
         case 'leader_failed':
-          return this.#failAsFollower(lookup.reason);
+          return this.#fail(lookup.failure, 'collapsed');
         case 'leader_result':
           return this.#resolveFetched('collapsed', lookup.result, { isStored: false });
       }
@@ -155,7 +157,7 @@ export class Flight {
         local.storeFailure(this.#key, this.#stale, { failure: error, durationMs, isBackground: this.#isBackground });
       }
       if (isFailure) this.#fail(error, 'miss');
-      await lease.release(isOriginFailure && !OWN_FAILURES.has(error.reason) ? error.reason : undefined);
+      await lease.release(isOriginFailure && !OWN_FAILURES.has(error.reason) ? error : undefined);
       if (!isFailure) throw error;
     }
   }
@@ -218,10 +220,6 @@ export class Flight {
     stored: { readonly isStored: boolean; readonly notStoredReason?: NotStoredReason | undefined },
   ): void {
     this.#resolve({ result, outcome: { outcome, forwardReason: this.#stale ? 'stale' : 'uri-miss', ...stored } });
-  }
-
-  #failAsFollower(reason: FailureReason): void {
-    this.#fail(new UpstreamFailure(reason, 'fetched by another gateway'), 'collapsed');
   }
 
   #fail(failure: UpstreamFailure, outcome: 'miss' | 'collapsed'): void {

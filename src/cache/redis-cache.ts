@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/client.ts';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import { randomHex } from '../telemetry/trace-context.ts';
 import { parseSpanContext, serializeActiveSpan } from '../telemetry/tracing.ts';
-import { isFailureReason } from '../upstream/failure.ts';
+import { parseFailure } from '../upstream/failure.ts';
 import type { CacheKey } from './entry.ts';
 import { decodeEntry } from './entry-codec.ts';
 import type { CachePolicy } from './freshness.ts';
@@ -111,9 +111,10 @@ export class RedisCache implements SharedCache {
     return { content, lifetime: { ...lifetime, freshMs: Math.min(lifetime.freshMs, freshMs) }, ageMs };
   }
 
-  /** A leader leaves the name of a failure, or the record of an entry that would expire too soon. */
+  /** A leader leaves a failure, or the record of an entry that would expire too soon. */
   async #parseLeaderResult(text: string, key: CacheKey, { isValidDocument }: LookupOptions): Promise<LookupResult> {
-    if (isFailureReason(text)) return { state: 'leader_failed', reason: text };
+    const failure = parseFailure(text);
+    if (failure) return { state: 'leader_failed', failure };
     const entry = decodeEntry(text, key, this.#options.policy, isValidDocument);
     if (entry && entry.content.outcome !== 'uncacheable') return { state: 'leader_result', result: entry.content };
     return this.lookup(key, { isValidDocument });

@@ -1,4 +1,4 @@
-import type { FailureReason } from '../upstream/failure.ts';
+import { formatFailure, type UpstreamFailure } from '../upstream/failure.ts';
 import type { CacheKey } from './entry.ts';
 import { encodeEntry } from './entry-codec.ts';
 import { maxUsableAgeMs } from './freshness.ts';
@@ -49,8 +49,8 @@ export class RedisLease implements Lease {
     return true;
   }
 
-  async release(reason: FailureReason | undefined): Promise<void> {
-    await this.#release(() => [reason ?? '', LEADER_RESULT_TTL_MS]);
+  async release(failure: UpstreamFailure | undefined): Promise<void> {
+    await this.#release(() => [failure ? formatFailure(failure) : '', LEADER_RESULT_TTL_MS]);
   }
 
   async #release(getResult: () => readonly (string | number)[]): Promise<unknown> {

@@ -1,5 +1,5 @@
 import type { SpanContext } from '@opentelemetry/api';
-import type { FailureReason } from '../upstream/failure.ts';
+import type { UpstreamFailure } from '../upstream/failure.ts';
 import type { OriginResponse, ReadResult } from '../upstream/origin.ts';
 import type { CachedContent, CacheKey } from './entry.ts';
 import { type CachePolicy, decideStorage, type Lifetime, type StorageOptions } from './freshness.ts';
@@ -30,7 +30,7 @@ export interface Lease {
    */
   commit(entry: SharedEntry, replacesDocument: boolean): Promise<boolean>;
   /** Stores nothing. Waiters get the failure, if there is one; otherwise one of them fetches. */
-  release(reason: FailureReason | undefined): Promise<void>;
+  release(failure: UpstreamFailure | undefined): Promise<void>;
 }
 
 /** `entry` is the shared stale entry, if there is one. */
@@ -46,7 +46,7 @@ export type LookupResult =
     }
   /** The leader's result, which was not stored as a fresh entry. */
   | { readonly state: 'leader_result'; readonly result: ReadResult }
-  | { readonly state: 'leader_failed'; readonly reason: FailureReason };
+  | { readonly state: 'leader_failed'; readonly failure: UpstreamFailure };
 
 export interface LookupOptions {
   /** Whether a document may be sent for this key. */

@@ -71,7 +71,8 @@ export class Attempt {
     const { connectTimeoutMs } = this.#options;
     this.#connectTimer = setTimeout(() => {
       const reason = this.#phase === 'handshaking' ? 'tls' : 'connect';
-      this.fail(new UpstreamFailure(reason, `no connection within ${connectTimeoutMs} ms`));
+      const message = `no connection within ${connectTimeoutMs} ms`;
+      this.fail(new UpstreamFailure(reason, message, { proxyError: 'connection_timeout' }));
     }, connectTimeoutMs);
     socket.once('connect', () => {
       this.#phase = 'handshaking';

@@ -31,20 +31,27 @@ const proxyErrors = {
   overloaded: 'connection_limit_reached',
 } as const satisfies Record<Exclude<FailureReason, 'status'>, string>;
 
-export function isFailureReason(text: string): text is FailureReason {
-  return Object.hasOwn(failureReasons, text);
+/** More precise types than the one of the reason. */
+type PreciseProxyError = 'connection_timeout' | 'tls_certificate_error';
+
+export interface FailureOptions {
+  readonly cause?: unknown;
+  /** The received status, where the reason is `status`. */
+  readonly status?: number | undefined;
+  readonly proxyError?: PreciseProxyError | undefined;
 }
 
 /** The campaign service returned no usable response. `message` and `cause` are for the log only. */
 export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
-  /** The received status, where the reason is `status`. */
   readonly status: number | undefined;
+  readonly #proxyError: PreciseProxyError | undefined;
 
-  constructor(reason: FailureReason, message: string, options: { cause?: unknown; status?: number } = {}) {
-    super(message, { cause: options.cause });
+  constructor(reason: FailureReason, message: string, { cause, status, proxyError }: FailureOptions = {}) {
+    super(message, { cause });
     this.reason = reason;
-    this.status = options.status;
+    this.status = status;
+    this.#proxyError = proxyError;
   }
 
   /** `details` of the 502: the reason, a colon, a sentence. */
@@ -54,8 +61,8 @@ export class UpstreamFailure extends Error {
 
   /** The `Proxy-Status` header field of the 502, for programs (RFC 9209, section 2). */
   get proxyStatus(): string {
-    const parameter = this.reason === 'status' ? `received-status=${this.status}` : `error=${proxyErrors[this.reason]}`;
-    return `campaign-gateway; ${parameter}`;
+    if (this.reason === 'status') return `campaign-gateway; received-status=${this.status}`;
+    return `campaign-gateway; error=${this.#proxyError ?? proxyErrors[this.reason]}`;
   }
 }
 
@@ -69,4 +76,22 @@ export class AbortedError extends UpstreamFailure {
 /** `error.type` for telemetry: the reason, or `abandoned` for an aborted request. */
 export function getErrorType(failure: UpstreamFailure): string {
   return failure instanceof AbortedError ? 'abandoned' : failure.reason;
+}
+
+/** A failure as text for other gateways: the reason and, for `status`, the received status. */
+export function formatFailure({ reason, status }: UpstreamFailure): string {
+  return status === undefined ? reason : `${reason} ${status}`;
+}
+
+/** The failure of another gateway; undefined if the text is anything else. */
+export function parseFailure(text: string): UpstreamFailure | undefined {
+  const [, reason = '', status] = /^([a-z_]+)(?: (\d{3}))?$/.exec(text) ?? [];
+  if (!isFailureReason(reason) || (reason === 'status') !== (status !== undefined)) return undefined;
+  return new UpstreamFailure(reason, 'fetched by another gateway', {
+    status: status === undefined ? undefined : Number(status),
+  });
+}
+
+function isFailureReason(text: string): text is FailureReason {
+  return Object.hasOwn(failureReasons, text);
 }

@@ -159,12 +159,13 @@ const respondWithExpiring: Responder = (request, response) => {
   respondWithHeaders({ 'cache-control': 'max-age=30, must-revalidate', age: '29' })(request, response);
 };
 
-test.each<[what: string, respond: Responder, status: number]>([
-  ['a failure', respondWithJson({}, 500), 502],
-  ['a response that is about to expire', respondWithExpiring, 200],
-])('%s reaches every waiting reader on every gateway, and is not stored', async (_what, respond, status) => {
+test.each<[what: string, respond: Responder, status: number, proxyStatus: string | null]>([
+  ['a failure', respondWithJson({}, 503), 502, 'campaign-gateway; received-status=503'],
+  ['a response that is about to expire', respondWithExpiring, 200, null],
+])('%s reaches every waiting reader on every gateway, and is not stored', async (_what, respond, ...expected) => {
   const release = await startWaiting();
-  expect((await release(respond)).map((response) => response.status)).toEqual(Array(6).fill(status));
+  const received = (await release(respond)).map(({ status, headers }) => [status, headers.get('proxy-status')]);
+  expect(received).toEqual(Array(6).fill(expected));
   expect(campaign.requests).toHaveLength(1);
   await advance(4);
   stack.upstream.respond = respondWithName('new');

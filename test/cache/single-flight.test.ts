@@ -19,8 +19,8 @@ const held =
 
 /** A cache over a shared cache that gives the scripted results in order, and repeats the last one. */
 function setUp(...steps: Step[]) {
-  const releasedWith: (FailureReason | undefined)[] = [];
-  const lease: Lease = { commit: async () => true, release: async (reason) => void releasedWith.push(reason) };
+  const releasedWith: (UpstreamFailure | undefined)[] = [];
+  const lease: Lease = { commit: async () => true, release: async (failure) => void releasedWith.push(failure) };
   let lookups = 0;
   const lookup = async () => (steps[Math.min(lookups++, steps.length - 1)] ?? granted())(lease);
   return { cache: createHarness(() => undefined, { lookup }), releasedWith, countLookups: () => lookups };

@@ -26,7 +26,7 @@ const settings = {
 const proxyStatus: Readonly<Record<FailureReason, RegExp>> = {
   dns: /^campaign-gateway; error=dns_error$/,
   connect: /^campaign-gateway; error=connection_refused$/,
-  tls: /^campaign-gateway; error=tls_protocol_error$/,
+  tls: /^campaign-gateway; error=tls_certificate_error$/,
   timeout: /^campaign-gateway; error=http_response_timeout$/,
   reset: /^campaign-gateway; error=connection_terminated$/,
   truncated: /^campaign-gateway; error=http_response_incomplete$/,
@@ -74,12 +74,16 @@ const findLine = ({ gateway }: EmbeddedGateway, traceId: string) =>
   until(() => gateway.log.find((line) => line['trace_id'] === traceId && line.msg === 'request completed'));
 
 /** Expects a 502 with this reason in the envelope and the log, and without any text or address of the campaign service. */
-async function expectFailure(embedded: EmbeddedGateway, reason: FailureReason, id?: string): Promise<void> {
+async function expectFailure(
+  embedded: EmbeddedGateway,
+  reason: FailureReason,
+  { id, proxyError = proxyStatus[reason] }: { readonly id?: string; readonly proxyError?: RegExp } = {},
+): Promise<void> {
   const { status, headers, body, text } = await embedded.read(id);
   const { code, details } = body.error ?? {};
   expect([status, code, details?.split(':')[0]]).toEqual([502, 'UPSTREAM_ERROR', reason]);
   expect(details).toMatch(/^[a-z_]+: [A-Za-z ,]+\.$/);
-  expect(headers.get('proxy-status')).toMatch(proxyStatus[reason]);
+  expect(headers.get('proxy-status')).toMatch(proxyError);
   expect(text).not.toMatch(/127\.0\.0\.1|localhost|ECONN|secret|at \S+:\d+/);
   const line = await findLine(embedded, body.traceId);
   expect(line).toMatchObject({ status: 502, code: 'UPSTREAM_ERROR', reason, level: 'warn' });
@@ -103,7 +107,7 @@ test.each(failingResponses)(
     const embedded = reason === 'timeout' ? shortTimeout : longTimeout;
     const id = title.replace(/\W/g, '_');
     embedded.upstream.respond = respond;
-    await expectFailure(embedded, reason, id);
+    await expectFailure(embedded, reason, { id });
     await readSuccessfully(embedded, id);
     embedded.clock.advance(100_000);
     embedded.upstream.respond = respond;
@@ -118,16 +122,27 @@ test.each(failingResponses)(
   },
 );
 
-test.each<[title: string, reason: FailureReason, url: () => Promise<string> | string]>([
+test.each<[title: string, reason: FailureReason, url: () => Promise<string> | string, proxyError?: RegExp]>([
   ['nothing listens on its port', 'connect', async () => `http://127.0.0.1:${await freePort()}`],
-  ['it does not accept within CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS', 'connect', startFullBacklog],
+  [
+    'it does not accept within CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS',
+    'connect',
+    startFullBacklog,
+    /; error=connection_timeout$/,
+  ],
   ['its host name does not exist', 'dns', () => 'http://no-such-host.invalid'],
-  ['it does not speak TLS', 'tls', () => longTimeout.upstream.url.replace('http:', 'https:')],
+  [
+    'it does not speak TLS',
+    'tls',
+    () => longTimeout.upstream.url.replace('http:', 'https:'),
+    /; error=tls_protocol_error$/,
+  ],
 ])(
   'when the campaign service cannot be reached because %s, the client gets a 502 with the reason',
-  async (_title, reason, url) => {
+  async (_title, reason, url, proxyError) => {
     const limits = { CAMPAIGN_SERVICE_CONNECT_TIMEOUT_MS: '2000', CAMPAIGN_SERVICE_RETRIES: '0' };
-    await expectFailure(await startUncached({ CAMPAIGN_SERVICE_URL: await url(), ...limits }), reason);
+    const embedded = await startUncached({ CAMPAIGN_SERVICE_URL: await url(), ...limits });
+    await expectFailure(embedded, reason, proxyError && { proxyError });
   },
 );
 
