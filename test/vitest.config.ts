@@ -14,6 +14,7 @@ export default defineConfig({
     // Long enough for a heavily loaded machine.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     maxWorkers: 2,
     // The files of a worker share loaded modules, which hold no state of a test: more than a third less CPU.
     isolate: false,
