@@ -64,7 +64,7 @@ export function readCampaign(settings: ReadCampaignSettings): Endpoint {
         examples: ['ag_north'],
       }),
       campaignId: identifier.meta({
-        description: 'Campaign ID that identifies the campaign to read.',
+        description: 'Campaign ID that identifies the campaign to read or mutate.',
         examples: ['cmp_1'],
       }),
     },

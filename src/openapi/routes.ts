@@ -35,7 +35,10 @@ function pageRoutes(page: string): readonly PublicRoute[] {
     {
       path: '/',
       status: 302,
-      handlers: [(_request, response) => response.set('Cache-Control', 'public, no-cache').redirect('/docs')],
+      handlers: [
+        (_request, response) =>
+          void response.status(302).set('Cache-Control', 'public, no-cache').location('/docs').end(),
+      ],
     },
     asset('/docs', 'text/html', page),
     asset('/docs/page.css', 'text/css', file('page.css')),

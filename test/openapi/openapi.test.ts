@@ -56,7 +56,7 @@ test('the endpoint is documented with the titles, descriptions, schema names and
   }
   expect(get?.parameters).toMatchObject([
     { name: 'accountGroupId', description: 'Account group ID that scopes the request.' },
-    { name: 'campaignId', description: 'Campaign ID that identifies the campaign to read.' },
+    { name: 'campaignId', description: 'Campaign ID that identifies the campaign to read or mutate.' },
     { name: 'If-None-Match' },
     { name: 'traceparent' },
   ]);

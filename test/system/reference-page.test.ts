@@ -20,7 +20,7 @@ afterAll(() => embedded.stop());
 
 test('/ redirects to /docs, which needs no key and may load nothing from other hosts', async () => {
   const root = await fetch(url, { redirect: 'manual' });
-  expect([root.status, root.headers.get('location')]).toEqual([302, '/docs']);
+  expect([root.status, root.headers.get('location'), await root.text()]).toEqual([302, '/docs', '']);
   const page = await fetch(`${url}/docs`);
   expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
   const policy = page.headers.get('content-security-policy');
@@ -114,7 +114,7 @@ describe.skipIf(!isInstalled('chromium'))('in a browser', () => {
     for (const text of [
       ...[baseUrl, 'Get a single campaign', 'campaigns:read', 'account_group_access', 'autoCancelOnMessageReceived'],
       'Returns bounded public metadata for one campaign without exposing workflow definitions.',
-      'Campaign ID that identifies the campaign to read.',
+      'Campaign ID that identifies the campaign to read or mutate.',
       'This endpoint does not define a request body.',
       'Upstream service error. The campaign service',
       ...['CampaignSuccessResponse', 'VALIDATION_ERROR', 'Quota returns continuously'],
