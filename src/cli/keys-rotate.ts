@@ -7,7 +7,8 @@ import { actorHelp, actorOption, assertNotRevoked, changeKey, createChange, logC
 import { durationSchema, formatNewKey, issueKey } from './new-key.ts';
 import { findKey, withStores } from './open-stores.ts';
 
-const overlapSchema = durationSchema.or(z.literal('0s').transform(() => 0));
+const noOverlap = z.literal('0s').transform(() => 0);
+const overlapSchema = z.union([noOverlap, durationSchema], 'must be a duration such as 24h, or 0s');
 const DEFAULT_OVERLAP_MS = 24 * 3_600_000;
 
 /** The old key expires after the overlap, or at its own expiry if that is sooner. */

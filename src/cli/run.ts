@@ -56,10 +56,9 @@ async function run(given: readonly string[], io: CliIo): Promise<string> {
   const program = getProgramName(io.env);
   if (args[0] === '--version') return args.includes('--json') ? formatJson({ version }) : `${version}\n`;
   if (args[0] === 'help' || args.includes('--help') || args.includes('-h')) {
-    return help(
-      program,
-      args.filter((word) => !['help', '--help', '-h', '--json'].includes(word)),
-    );
+    const words = args.filter((word) => !['help', '--help', '-h', '--json'].includes(word));
+    const text = help(program, words);
+    return args.includes('--json') ? formatJson({ help: text }) : text;
   }
   const found = findCommand(args);
   if (found) return found.command.run(args.slice(found.length), io);

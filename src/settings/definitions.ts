@@ -8,6 +8,7 @@ import {
   integer,
   jsonPointer,
   oneOf,
+  otelBoolean,
   otlpUrl,
   pemFile,
   port,
@@ -81,7 +82,7 @@ export const settingDefinitions = {
   REDIS_KEY_PREFIX: [redisKeyPrefix.default('campaign-gateway'), 'Prefix of every key in Redis.'],
   REDIS_TIMEOUT_MS: [
     duration(1, 60_000).default(100),
-    'Timeout of a Redis command. Redis then counts as down until it replies in time.',
+    'Timeout of a Redis command, for the look-up of a key at least 500 ms. Redis then counts as down until it replies in time.',
   ],
   REDIS_CACHE_TIMEOUT_MS: [
     duration(1, 60_000).default(50),
@@ -123,7 +124,7 @@ export const settingDefinitions = {
   MAX_CONNECTIONS: [integer(1, 1_000_000).default(10_000), 'Maximum public connections per process; more are closed.'],
   DOCS: [boolean.default(true), 'Whether the reference page is served at /docs and /.'],
   TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether the sampled flag of the caller decides on sampling.'],
-  OTEL_SDK_DISABLED: [boolean.default(false), 'Disables spans and pushed metrics.'],
+  OTEL_SDK_DISABLED: [otelBoolean.default(false), 'Disables spans and pushed metrics.'],
   OTEL_SERVICE_NAME: [serviceName.default('campaign-gateway'), 'Overrides service.name in OTEL_RESOURCE_ATTRIBUTES.'],
   OTEL_EXPORTER_OTLP_ENDPOINT: [otlpUrl.optional(), 'Base URL for OTLP/HTTP; /v1/… is appended. Unset: no spans.'],
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [otlpUrl.optional(), 'Full URL for spans; overrides the base URL.'],

@@ -21,6 +21,8 @@ export const duration = (min: number, max = 86_400_000) => integer(min, max);
 export const port = integer(0, 65_535);
 export const oneOf = <const T extends readonly string[]>(...values: T) => z.enum(values, `one of ${values.join(', ')}`);
 export const boolean = z.enum(['true', 'false'], 'true or false').transform((value) => value === 'true');
+/** OpenTelemetry's specification ignores the case. */
+export const otelBoolean = z.string().toLowerCase().pipe(boolean);
 export const host = pattern(/^[A-Za-z0-9.:_-]{1,253}$/, 'a host name or an IP address');
 export const pemFile = z.string().refine(isPemFile, 'the path of a readable PEM file');
 export const printableAscii = pattern(/^[\x21-\x7e]{1,4096}$/, 'printable ASCII characters without spaces');

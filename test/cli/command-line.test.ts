@@ -105,6 +105,7 @@ test('config prints every setting with its source and secrets masked, and exits 
 test('the help lists every command, that of a command explains each of its options and has an example that is valid', async () => {
   const help = await cli(['--help'], {});
   for (const args of [['-h'], ['help']]) expect(await cli(args, {})).toEqual(help);
+  expect(JSON.parse((await cli(['--help', '--json'], {})).stdout)).toEqual({ help: help.stdout });
   expect((await cli(['keys', '-h'], {})).stdout).not.toContain('openapi');
   const names = Array.from(help.stdout.matchAll(/^ {2}((?:keys |cache )?[a-z]+) {2,}\S/gm), ([, name = '']) => name);
   expect(names).toHaveLength(15);

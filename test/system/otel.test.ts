@@ -18,7 +18,7 @@ test.each([
   [{ OTEL_TRACES_SAMPLER: 'parentbased_always_off' }, '03', 'not exported'],
   [{ TRACE_TRUST_SAMPLED: 'true', OTEL_TRACES_SAMPLER: 'parentbased_always_off' }, '01', 'exported'],
   [{ OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0' }, '01', 'not exported'],
-  [{ OTEL_SDK_DISABLED: 'true' }, '01', 'not exported'],
+  [{ OTEL_SDK_DISABLED: 'True' }, '01', 'not exported'],
   [{ OTEL_TRACES_EXPORTER: 'none' }, '01', 'not exported'],
   [{ OTEL_EXPORTER_OTLP_ENDPOINT: '' }, '01', 'not exported'],
 ] as const)(
