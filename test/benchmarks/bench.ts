@@ -5,8 +5,8 @@ import { type Server, startBaseline, startGateway, startNginx, startPeer, startS
 
 /**
  * Measures the cost of a request against a bare node:http server. `--nginx` adds nginx with Lua doing the same work, `--peers`
- * the gateways that packages for Express and for fastify make. 64 clients send their next request as soon as they have a response. Then requests arrive at half that rate,
- * independently of the responses.
+ * the gateways that packages for Express and for fastify make. 64 clients send their next request as soon as they have a
+ * response. Then requests arrive at half that rate, independently of the responses.
  */
 const { values } = parseArgs({
   options: {
@@ -60,7 +60,7 @@ async function measure({ url, pid }: Server, scenario: Scenario): Promise<Figure
   const run = (rate: number, connections: number) =>
     load({ url, pid, seconds, rate, connections, ...scenarios[scenario]() });
   // Until the caches are filled and V8 has optimized the request path.
-  for (let requests = 0; requests < 10_000; ) requests += (await run(0, 64)).outcomes.length;
+  for (let requests = 0; requests < 20_000; ) requests += (await run(0, 64)).outcomes.length;
   const { outcomes, cpuSeconds } = await run(0, 64);
   const perSecond = outcomes.length / seconds;
   const callsBefore = await countRedisCalls();
