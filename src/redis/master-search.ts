@@ -42,8 +42,10 @@ export class MasterSearch {
     const { canWrite, findMaster, reconnect } = this.#options;
     const isMasterAgain = await canWrite();
     const isFound = !isMasterAgain && (await findMaster());
+    // The master that was found may be the connected server, promoted in the meantime.
+    const isElsewhere = isFound && !(await canWrite());
     if (this.#isStopped) return;
-    if (isFound) reconnect();
+    if (isElsewhere) reconnect();
     if (isMasterAgain || isFound) {
       this.#timer = undefined;
       this.#attempts = 0;
