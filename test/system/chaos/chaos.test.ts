@@ -52,6 +52,7 @@ const newKey = (limit = '1000000/1s') => fleet.stack.key({ accountGroupIds: ['ag
 
 /** Whether the response follows from the key, the request and the versions of the campaign. */
 function isCorrect(one: Observation): boolean {
+  if (one.problem !== undefined) return false;
   const revocation = revocations.get(one.key ?? '');
   const isRevoked = revocation !== undefined && one.from > revocation.to;
   if (one.status === 401) return one.expectedStatus === 401 || (revocation !== undefined && one.to >= revocation.from);
