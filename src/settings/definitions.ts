@@ -26,7 +26,7 @@ import {
 
 const THIRTY_DAYS_MS = 30 * 86_400_000;
 
-/** Every setting: schema with default, and description. A test keeps config/gateway.env and config/README.md equal to this list. */
+/** Every setting: schema with default, and description. A test keeps config/gateway.env and config/settings.md equal to this list. */
 export const settingDefinitions = {
   HOST: [host.default('0.0.0.0'), 'Address of the public listener.'],
   PORT: [port.default(8080), 'Port of the public listener; 0 chooses a free port.'],

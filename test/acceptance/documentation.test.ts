@@ -18,8 +18,8 @@ function findAnchors(file: string): string[] {
   );
 }
 
-test('every link in a README leads to an existing file, folder or heading', () => {
-  const files = globSync('{README.md,{src,config,test}/**/README.md}', { cwd: root });
+test('every link in the documentation leads to an existing file, folder or heading', () => {
+  const files = globSync('{README.md,config/*.md,{src,test}/**/README.md}', { cwd: root });
   expect(files.length).toBeGreaterThan(10);
   for (const file of files) {
     for (const [, target = '', anchor = ''] of read(file).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {

@@ -194,9 +194,9 @@ test('config/gateway.env lists every setting in order with description and defau
   expect(documented).toEqual(describeSettings((_name, value = '') => value));
 });
 
-test('config/README.md lists every setting in order with description and default', async () => {
+test('config/settings.md lists every setting in order with description and default', async () => {
   const row = /^\| `(?<name>[A-Z_]+)` \| (?<value>.*?) \| (?<description>.*) \|$/gm;
-  const documented = await parseDocument('README.md', row);
+  const documented = await parseDocument('settings.md', row);
   const formatDefault = (name: SettingName, value: string | undefined) => {
     if (name === 'CAMPAIGN_SERVICE_URL') return 'required';
     if (value === undefined) return 'none';

@@ -110,23 +110,23 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     await until(async () => (await count(query.replaceAll('$instance', '.+'))) > 0);
   });
 
-  test('the dashboard shows every metric of the gateway, and config/README.md lists it', async () => {
+  test('the dashboard shows every metric of the gateway, and config/monitoring.md lists it', async () => {
     const names = new Set((await scrapeFrom(gateway)).map(({ metric }) => metric));
     expect(names.size).toBeGreaterThan(20);
     const expressions = [...queries.map(([, expr]) => expr), ...rules.map(({ expr }) => expr)].join('\n');
     const isShown = (name: string) => new RegExp(`\\b${name}(_bucket|_count|_sum)?\\b`).test(expressions);
-    const isListed = (name: string) => readText('README.md').includes(`\`${name}\``);
+    const isListed = (name: string) => readText('monitoring.md').includes(`\`${name}\``);
     expect([...names].filter((name) => !isShown(name) || !isListed(name))).toEqual([]);
   });
 });
 
-test('each alert has a severity, texts, a test in which it fires and one in which it does not, and a row in config/README.md', () => {
+test('each alert has a severity, texts, a test in which it fires and one in which it does not, and a row in config/monitoring.md', () => {
   const { tests } = parse(readText('alerts.test.yml'));
   const cases: Document[] = tests.flatMap(({ alert_rule_test }: Document) => alert_rule_test);
   for (const { alert, labels, annotations } of rules.filter((rule) => rule.alert !== undefined)) {
     expect(annotations, alert).toEqual({ summary: expect.any(String), description: expect.any(String) });
     const fires = cases.filter(({ alertname }) => alertname === alert).map(({ exp_alerts }) => exp_alerts.length > 0);
     expect(new Set(fires), alert).toEqual(new Set([true, false]));
-    expect(readText('README.md')).toContain(`| \`${alert}\` | ${labels.severity} |`);
+    expect(readText('monitoring.md')).toContain(`| \`${alert}\` | ${labels.severity} |`);
   }
 });
