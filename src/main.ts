@@ -9,6 +9,7 @@ import { formatHttpUrl } from './http/format-url.ts';
 import { findOpenFileShortage } from './http/open-files.ts';
 import { postInvalidations } from './operations/cache-invalidations.ts';
 import { createOperations } from './operations/operations.ts';
+import { findUnusedSettings } from './settings/conflicts.ts';
 import type { Settings } from './settings/definitions.ts';
 import { loadSettings, maskCredentials, SettingsError } from './settings/load.ts';
 import { findMisspellings } from './settings/misspellings.ts';
@@ -76,7 +77,11 @@ function loadSettingsOrExit(): Settings {
 function findWarnings(): string[] {
   const { MAX_CONNECTIONS, CAMPAIGN_SERVICE_MAX_CONCURRENCY } = settings;
   const shortage = findOpenFileShortage(MAX_CONNECTIONS + CAMPAIGN_SERVICE_MAX_CONCURRENCY);
-  return [...findMisspellings(process.env), ...(shortage === undefined ? [] : [shortage])];
+  return [
+    ...findMisspellings(process.env),
+    ...findUnusedSettings(settings),
+    ...(shortage === undefined ? [] : [shortage]),
+  ];
 }
 
 function handleSignals(): void {

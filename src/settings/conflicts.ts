@@ -21,6 +21,26 @@ export function findConflicts(settings: Partial<Settings>): string[] {
   return problems;
 }
 
+/** Settings that only some addresses use. */
+const addressSettings = [
+  {
+    url: 'CAMPAIGN_SERVICE_URL',
+    scheme: 'https',
+    names: ['CAMPAIGN_SERVICE_CA_FILE', 'CAMPAIGN_SERVICE_CERT_FILE', 'CAMPAIGN_SERVICE_KEY_FILE'],
+  },
+  { url: 'REDIS_URL', scheme: 'rediss', names: ['REDIS_CA_FILE', 'REDIS_CERT_FILE', 'REDIS_KEY_FILE'] },
+  { url: 'REDIS_URL', scheme: 'sentinel', names: ['REDIS_SENTINEL_USERNAME', 'REDIS_SENTINEL_PASSWORD'] },
+] as const;
+
+/** One sentence for each setting that the address does not use. */
+export function findUnusedSettings(settings: Settings): string[] {
+  return addressSettings.flatMap(({ url, scheme, names }) => {
+    const [actual = ''] = String(settings[url] ?? '').split('://');
+    const unused = actual.includes(scheme) ? [] : names.filter((name) => settings[name] !== undefined);
+    return unused.map((name) => `${name} has no effect: the scheme of ${url} does not include ${scheme}`);
+  });
+}
+
 type File = string | null | undefined;
 
 function isValidTlsMaterial(caFile: File, certFile: File, keyFile: File): boolean {

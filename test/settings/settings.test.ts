@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { findUnusedSettings } from '../../src/settings/conflicts.ts';
 import { describeSetting, type SettingName, secretSettings, settingNames } from '../../src/settings/definitions.ts';
 import { defaultText, loadSettings, SettingsError } from '../../src/settings/load.ts';
 import { findMisspellings } from '../../src/settings/misspellings.ts';
@@ -124,6 +125,22 @@ test('settings that contradict each other are rejected', async () => {
   ] as const) {
     expect(findProblems(environment)).toEqual([expect.stringMatching(problem)]);
   }
+});
+
+test('settings of TLS and Sentinel that the address does not use are reported', async () => {
+  const { ca, cert, key } = (await makeCertificates()).files;
+  const redis = { REDIS_CA_FILE: ca, REDIS_CERT_FILE: cert, REDIS_KEY_FILE: key };
+  const sentinel = { REDIS_SENTINEL_USERNAME: 'a', REDIS_SENTINEL_PASSWORD: 'b' };
+  const service = { CAMPAIGN_SERVICE_CA_FILE: ca, CAMPAIGN_SERVICE_CERT_FILE: cert, CAMPAIGN_SERVICE_KEY_FILE: key };
+  const all = { ...service, ...redis, ...sentinel };
+  const findUnused = (environment: Record<string, string>) =>
+    findUnusedSettings(loadSettings({ ...required, ...all, ...environment })).map((problem) => problem.split(' ')[0]);
+  expect(findUnused({})).toEqual(Object.keys(all));
+  expect(findUnused({ CAMPAIGN_SERVICE_URL: 'https://a', REDIS_URL: 'redis://a' })).toEqual(
+    Object.keys({ ...redis, ...sentinel }),
+  );
+  expect(findUnused({ REDIS_URL: 'rediss+cluster://a' })).toEqual(Object.keys({ ...service, ...sentinel }));
+  expect(findUnused({ CAMPAIGN_SERVICE_URL: 'https://a', REDIS_URL: 'rediss+sentinel://a/b' })).toEqual([]);
 });
 
 test('a secret may be read from a file, but not be set twice', async () => {
