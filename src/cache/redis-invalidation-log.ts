@@ -10,7 +10,9 @@ const POLL_INTERVAL_MS = 200;
 /** After a message. Invalidations that are appended until then are read together. */
 const WAKE_DELAY_MS = 10;
 
+/** It begins with a deletion, of nothing, so that it also runs in a full Redis: see `REPLACE` in `redis-key-store.ts`. */
 const APPEND = `
+redis.call('HDEL', KEYS[1], '')
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
 for i = 3, #ARGV do
   local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)

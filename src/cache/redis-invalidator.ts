@@ -11,13 +11,15 @@ const BATCH_SIZE = 100;
 
 /**
  * A generation is "HARD" or "HARD/SOFT": the ids of the last hard and, if it came later, soft invalidation. An id begins with
- * the time, because the stale windows of an entry count from a soft invalidation.
+ * the time, because the stale windows of an entry count from a soft invalidation. `DEL` is the first write so that the script also
+ * runs in a full Redis: see `REPLACE` in `redis-key-store.ts`.
  */
 const REPLACE_GENERATION = `
 local time = redis.call('TIME')
 local id = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) .. '-' .. ARGV[1]
 local current = redis.pcall('GET', KEYS[1])
 local hard = type(current) == 'string' and string.match(current, '^[^/]*') or ''
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[3] == 'hard' and id or hard .. '/' .. id, 'PX', ARGV[2])`;
 
 /**

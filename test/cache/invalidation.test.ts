@@ -142,12 +142,18 @@ const damageLog: Fault = async (client) => {
   return () => {};
 };
 
+const fillRedis: Fault = async (client) => {
+  await client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1');
+  return () => client.config('SET', 'maxmemory', '0');
+};
+
 test.each<[what: string, mode: Mode, fault: Fault]>([
   ['Redis restarts with a snapshot from before it', 'hard', restartWithSnapshot],
   ['Redis loses its data', 'soft', async (client) => () => client.flushall()],
   ['an earlier state of Redis is restored', 'hard', restoreEarlierState],
   ['every message is lost', 'soft', loseMessages],
   ['the log was damaged', 'hard', damageLog],
+  ['Redis is full', 'hard', fillRedis],
 ])('an invalidation is in force on every gateway although %s', async (_what, mode, prepare) => {
   for (const gateway of fleet) await campaign.read(gateway);
   await campaign.untilReleased();
