@@ -126,7 +126,10 @@ export const settingDefinitions = {
   TRACE_TRUST_SAMPLED: [boolean.default(false), 'Whether the sampled flag of the caller decides on sampling.'],
   OTEL_SDK_DISABLED: [otelBoolean.default(false), 'Disables spans and pushed metrics.'],
   OTEL_SERVICE_NAME: [serviceName.default('campaign-gateway'), 'Overrides service.name in OTEL_RESOURCE_ATTRIBUTES.'],
-  OTEL_EXPORTER_OTLP_ENDPOINT: [otlpUrl.optional(), 'Base URL for OTLP/HTTP; /v1/… is appended. Unset: no spans.'],
+  OTEL_EXPORTER_OTLP_ENDPOINT: [
+    otlpUrl.optional(),
+    'Base URL for OTLP/HTTP; /v1/… is appended. Without it or the URL for spans: no spans.',
+  ],
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: [otlpUrl.optional(), 'Full URL for spans; overrides the base URL.'],
   OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: [otlpUrl.optional(), 'Full URL for metrics; overrides the base URL.'],
   OTEL_EXPORTER_OTLP_PROTOCOL: [oneOf('http/protobuf').default('http/protobuf'), 'The only supported encoding.'],
