@@ -1,5 +1,5 @@
 -- GCRA on the clock of Redis (see gcra.ts). Applies the requests of one subject to all its limits, or to none.
--- KEYS[1] the API key's record; KEYS[2] the buckets as "UPDATED_AT LEVEL LEVEL … ; QUOTA WINDOW QUOTA WINDOW …", in milliseconds
+-- KEYS[1] the API key's record; KEYS[2] the buckets as "UPDATED_AT LEVEL … | QUOTA WINDOW BURST …", in milliseconds
 -- ARGV[1] the version of the key record that the caller relies on, or '' for a subject that is not an API key
 -- ARGV[2] the number of requests to consume, or 0 only to read and to report
 -- ARGV, four for each limit: the quota, the window in milliseconds, the burst, and the number of unreported requests. Those were
@@ -20,56 +20,71 @@ end
 -- A value of another type or format counts as empty and is overwritten.
 local function read_buckets(key)
   local text = redis.pcall('GET', key)
-  local levels, limits = string.match(type(text) == 'string' and text or '', '^([^;]*);?(.*)$')
+  local levels, limits = string.match(type(text) == 'string' and text or '', '^([^|]*)|?(.*)$')
   return parse_numbers(levels), parse_numbers(limits)
 end
 
 -- Expires when the fullest bucket has drained.
 local function write_buckets(key, levels)
-  local text, limits, drain = string.format('%.0f', now), ' ;', 1
+  local text, limits, drain = string.format('%.0f', now), ' |', 1
   for i, level in ipairs(levels) do
-    local quota, window = ARGV[4 * i - 1], ARGV[4 * i]
+    local quota, window, burst = ARGV[4 * i - 1], ARGV[4 * i], ARGV[4 * i + 1]
     text = text .. ' ' .. string.format('%.0f', level)
-    limits = limits .. ' ' .. quota .. ' ' .. window
+    limits = limits .. ' ' .. quota .. ' ' .. window .. ' ' .. burst
     drain = math.max(drain, math.ceil(level / quota))
   end
   redis.call('SET', key, text .. limits, 'PX', string.format('%.0f', drain))
-end
-
--- The level of the bucket i, with this window, from buckets with the previous limits (see carryOver in gcra.ts).
-local function carry_over(i, window, previous, levels)
-  if previous[2 * i] == window then return levels[i] or 0 end
-  local requests = 0
-  for j = 1, #previous / 2 do
-    if previous[2 * j] == window then return levels[j] or 0 end
-    requests = math.max(requests, (levels[j] or 0) / previous[2 * j])
-  end
-  return math.ceil(requests * window)
 end
 
 if ARGV[1] ~= '' and redis.pcall('HGET', KEYS[1], 'version') ~= ARGV[1] then
   return { -1 }
 end
 local stored, previous = read_buckets(KEYS[2])
-if #previous == 0 then -- Stored by an earlier version.
+if #previous == 0 or #previous % 3 > 0 then -- Stored by an earlier version, or corrupt.
   for i = 3, #ARGV, 4 do
-    previous[#previous + 1], previous[#previous + 2] = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    for j = 0, 2 do
+      previous[#previous + 1] = tonumber(ARGV[i + j])
+    end
   end
 end
 local updated_at = stored[1] or now
 -- If the clock was set back nothing leaks, and the levels are stored with the new time.
 local elapsed, is_changed = math.max(0, now - updated_at), now < updated_at
-local drained, levels, allowed = {}, {}, tonumber(ARGV[2])
-for i = 1, #previous / 2 do
-  drained[i] = math.max(0, (stored[i + 1] or 0) - elapsed * previous[2 * i - 1])
+
+-- The buckets that decide where the limit i starts, as the first and the last index (see findPrevious in gcra.ts).
+local function find_previous(i, window)
+  if previous[3 * i - 1] == window then return i, i end
+  for j = 1, #previous / 3 do
+    if previous[3 * j - 1] == window then return j, j end
+  end
+  return 1, #previous / 3
 end
+
+-- See carryOver in gcra.ts.
+local function carry_over(i, quota, window, burst)
+  local max_level = (burst - 1) * window
+  local by_own_rate, by_previous_rate, wait = 0, 0, 0
+  local first, last = find_previous(i, window)
+  for j = first, last do
+    local previous_quota, previous_window, previous_burst = previous[3 * j - 2], previous[3 * j - 1], previous[3 * j]
+    local scale, level = window / previous_window, math.min(stored[j + 1] or 0, previous_burst * previous_window)
+    local drained = math.max(0, level - elapsed * previous_quota)
+    by_own_rate = math.max(by_own_rate, level * scale - elapsed * quota)
+    by_previous_rate = math.max(by_previous_rate, drained * scale)
+    wait = math.max(wait, (drained - max_level / scale) / previous_quota)
+  end
+  local level = math.floor(math.min(by_own_rate, by_previous_rate))
+  return level <= max_level and level or max_level + math.ceil(math.min(by_own_rate - max_level, wait * quota))
+end
+
+local levels, allowed = {}, tonumber(ARGV[2])
 for i = 3, #ARGV, 4 do
-  local window, unreported = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
-  local capacity = ARGV[i + 2] * window
-  local level = math.min(capacity, carry_over(#levels + 1, window, previous, drained))
-  level = math.min(capacity, level + unreported * window)
+  local quota, window, burst = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local capacity, unreported = burst * window, tonumber(ARGV[i + 3])
+  local level = carry_over(#levels + 1, quota, window, burst)
+  level = math.max(level, math.min(capacity, level + unreported * window))
   levels[#levels + 1] = level
-  allowed = math.min(allowed, math.floor((capacity - level) / window))
+  allowed = math.max(0, math.min(allowed, math.floor((capacity - level) / window)))
   is_changed = is_changed or unreported > 0
 end
 for i in ipairs(levels) do

@@ -20,7 +20,7 @@ const capacity = ({ burst, windowMs }: RateLimit, processes: number): number => 
 
 const requestSize = ({ windowMs }: RateLimit, processes: number): number => windowMs * processes;
 
-/** The levels for `limits` at `now`. If `limits` are new, the previous ones have applied until now, and what was used is kept. */
+/** The levels for `limits` at `now`. If `limits` are new, what was used under the previous ones still counts. */
 export function currentLevels(
   limits: readonly RateLimit[],
   buckets: Buckets | undefined,
@@ -29,19 +29,38 @@ export function currentLevels(
 ): number[] {
   if (!buckets) return limits.map(() => 0);
   const elapsedMs = now - buckets.updatedAt;
-  const levels = buckets.limits.map((limit, i) =>
-    Math.max(0, Math.min(buckets.levels[i] ?? 0, capacity(limit, processes)) - elapsedMs * limit.quota),
-  );
-  return limits.map((limit, i) => Math.min(capacity(limit, processes), carryOver(limit, i, buckets.limits, levels)));
+  return limits.map((limit, i) => carryOver(limit, findPrevious(limit, i, buckets), elapsedMs, processes));
 }
 
-/** A limit with a new window starts with the highest number of requests in the previous buckets. */
-function carryOver(limit: RateLimit, i: number, previous: readonly RateLimit[], levels: readonly number[]): number {
-  const hasSameWindow = ({ windowMs }: RateLimit) => windowMs === limit.windowMs;
-  const index = previous[i] && hasSameWindow(previous[i]) ? i : previous.findIndex(hasSameWindow);
-  if (index >= 0) return levels[index] ?? 0;
-  const requests = previous.map(({ windowMs }, j) => (levels[j] ?? 0) / windowMs);
-  return Math.ceil(Math.max(0, ...requests) * limit.windowMs);
+interface Bucket extends RateLimit {
+  readonly level: number;
+}
+
+/** The buckets that decide where a limit starts: the one with its window or, where the window is new, all of them. */
+function findPrevious({ windowMs }: RateLimit, i: number, { limits, levels }: Buckets): readonly Bucket[] {
+  const previous = limits.map((limit, j) => ({ ...limit, level: levels[j] ?? 0 }));
+  const sameWindow = [previous[i], ...previous].find((bucket) => bucket?.windowMs === windowMs);
+  return sameWindow ? [sameWindow] : previous;
+}
+
+/**
+ * The level of a limit from previous buckets: the highest number of requests in them. It drains at the rate of the previous
+ * limits or at that of the new one, whichever makes room earlier. Without room, the result is the level from which the new limit
+ * makes room at that time. It may exceed the capacity, if the new limit is lower.
+ */
+function carryOver(limit: RateLimit, previous: readonly Bucket[], elapsedMs: number, processes: number): number {
+  const maxLevel = capacity(limit, processes) - requestSize(limit, processes);
+  let [byOwnRate, byPreviousRate, waitMs] = [0, 0, 0];
+  for (const bucket of previous) {
+    const scale = limit.windowMs / bucket.windowMs;
+    const level = Math.min(bucket.level, capacity(bucket, processes));
+    const drained = Math.max(0, level - elapsedMs * bucket.quota);
+    byOwnRate = Math.max(byOwnRate, level * scale - elapsedMs * limit.quota);
+    byPreviousRate = Math.max(byPreviousRate, drained * scale);
+    waitMs = Math.max(waitMs, (drained - maxLevel / scale) / bucket.quota);
+  }
+  const level = Math.floor(Math.min(byOwnRate, byPreviousRate));
+  return level <= maxLevel ? level : maxLevel + Math.ceil(Math.min(byOwnRate - maxLevel, waitMs * limit.quota));
 }
 
 /** Whether every bucket has room for one more request. */
@@ -83,12 +102,12 @@ export function toDecision(
 function toState(limit: RateLimit, level: number, processes: number): LimitState {
   const size = requestSize(limit, processes);
   const free = capacity(limit, processes) - level;
-  const remaining = Math.floor(free / size);
+  const remaining = Math.max(0, Math.floor(free / size));
   return {
     limit,
     remaining,
     refillMs: Math.ceil((remaining * size) / limit.quota),
-    nextAvailableMs: Math.ceil((size - (free % size)) / limit.quota),
+    nextAvailableMs: Math.ceil(((remaining + 1) * size - free) / limit.quota),
   };
 }
 

@@ -20,6 +20,12 @@ export const countAllowed = (results: readonly ConsumeResult[]) =>
 export const getRemaining = (result: ConsumeResult) =>
   'states' in result ? result.states.map(({ remaining }) => remaining) : [];
 
+/** The wait for each limit that is used up; none if the request was allowed. */
+export const findWaits = (result: ConsumeResult) =>
+  result.outcome === 'limited'
+    ? result.states.filter(({ remaining }) => remaining === 0).map(({ nextAvailableMs }) => nextAvailableMs)
+    : [];
+
 export const consumeTimes = (limiter: RateLimiter, subject: ReturnType<typeof newSubject>, requests: number) =>
   Promise.all(Array.from({ length: requests }, () => limiter.consume(subject)));
 

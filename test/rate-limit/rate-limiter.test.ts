@@ -8,7 +8,16 @@ import type { RedisClient } from '../../src/redis/client.ts';
 import { Clock } from '../helpers/clock.ts';
 import { RedisServer } from '../helpers/redis.ts';
 import { openClient } from '../helpers/redis-client.ts';
-import { anyPauses, anyRate, consumeTimes, countAllowed, getRemaining, newSubject, parseLimits } from './helpers.ts';
+import {
+  anyPauses,
+  anyRate,
+  consumeTimes,
+  countAllowed,
+  findWaits,
+  getRemaining,
+  newSubject,
+  parseLimits,
+} from './helpers.ts';
 
 let redis: RedisServer;
 let clients: RedisClient[];
@@ -84,6 +93,44 @@ test.each<[before: string, after: string, remaining: number[]]>([
   }
 });
 
+test('a client that waits as announced is allowed, and no earlier, also after an update of the limits', async () => {
+  const anyLimits = fc.uniqueArray(anyRate, { minLength: 1, maxLength: 3, selector: (rate) => /\d+s/.exec(rate)?.[0] });
+  await fc.assert(
+    fc.asyncProperty(anyLimits, anyLimits, anyPauses, async (initial, updated, pauses) => {
+      const clock = new Clock();
+      const memoryLimiter = new MemoryLimiter({ now: clock.now });
+      const subject = newSubject(...initial);
+      for (const pause of pauses.slice(0, 5)) {
+        await consumeTimes(memoryLimiter, subject, 100);
+        clock.advance(pause);
+      }
+      subject.limits = parseLimits(...updated);
+      const waits = findWaits(await memoryLimiter.consume(subject));
+      if (waits.length === 0) return;
+      clock.advance(Math.max(...waits) - 2);
+      if (Math.max(...waits) > 2) expect((await memoryLimiter.consume(subject)).outcome).toBe('limited');
+      clock.advance(2);
+      expect((await memoryLimiter.consume(subject)).outcome).toBe('allowed');
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test.each([
+  ['100/1d', 100, '60/60s', 41_000],
+  ['100/1h', 60, '100/1h 5/1s', 11_200],
+  ['100/60s', 100, '10/60s', 54_600],
+  ['100/1s', 100, '10/1d', 910],
+])('after an update from %s, with %i requests used, to %s the next is allowed in %i ms', async (...row) => {
+  const [before, used, after, waitMs] = row;
+  const clock = new Clock();
+  const memoryLimiter = new MemoryLimiter({ now: clock.now });
+  const subject = newSubject(...before.split(' '));
+  await consumeTimes(memoryLimiter, subject, used);
+  const limits = parseLimits(...after.split(' '));
+  expect(Math.max(...findWaits(await memoryLimiter.consume({ ...subject, limits })))).toBe(waitMs);
+});
+
 const getBucketsKey = ({ id }: { id: string }) => `test:{${id}}:limit`;
 const DAY_MS = 86_400_000;
 const BACKDATE = `
@@ -93,7 +140,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', at - ARGV[1]) .. levels, 'KEEPT
 test('Redis and the memory limiter decide alike, for any limits, updates of them, pauses and concurrent requests', async () => {
   // The windows are so large that less than one request leaks while the test runs.
   const anyLargeRate = fc
-    .tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 9000, max: 9999 }), fc.constantFrom(1 / 3, 1, 2))
+    .tuple(fc.integer({ min: 1, max: 60 }), fc.constantFrom(9000, 9500, 9999), fc.constantFrom(1 / 3, 1, 2))
     .map(([quota, days, factor]) => `${quota}/${days}d,burst=${Math.ceil(quota * factor)}`);
   const selector = (text: string) => /\d+d/.exec(text)?.[0];
   const anyLimits = fc.uniqueArray(anyLargeRate, { minLength: 1, maxLength: 3, selector });
@@ -111,6 +158,9 @@ test('Redis and the memory limiter decide alike, for any limits, updates of them
         const fromRedis = await consumeTimes(limiter, subject, requests);
         const fromMemory = await consumeTimes(memoryLimiter, subject, requests);
         expect(fromRedis.map(summarize)).toEqual(fromMemory.map(summarize));
+        const [waits, otherWaits] = [fromRedis, fromMemory].map((results) => results.flatMap(findWaits));
+        for (const [j, wait] of (waits ?? []).entries())
+          expect(Math.abs(wait - (otherWaits?.[j] ?? 0))).toBeLessThan(60_000);
         const last = fromMemory.at(-1);
         const nextAvailableMs = (last && 'states' in last && last.states[0]?.nextAvailableMs) || 0;
         const waitMs = Math.max(0, nextAvailableMs + pauseMs);
