@@ -47,22 +47,29 @@ export class KeyCache implements KeyLookup {
     return entry.record;
   }
 
-  /** Makes the next `find` of this key query the store, without falling back to a stale record. */
-  invalidate(id: string): void {
-    this.#entries.delete(id);
-    this.#inFlight.delete(id);
+  /**
+   * Makes the next `find` query the store, without falling back to this record. Does nothing unless it is cached: many requests
+   * may report the same outdated record, and they share the load that the first of them starts.
+   */
+  invalidate({ id, version }: ApiKey): void {
+    if (this.#entries.get(id)?.record.version === version) this.#discard(id);
   }
 
   /** Reloads a changed key. Only cached keys are loaded right away, as the store may soon be unavailable. */
   refresh(id: string): void {
     const isCached = this.#entries.has(id);
-    this.invalidate(id);
+    this.#discard(id);
     if (isCached) this.#load(id).catch(() => {}); // The key stays uncached.
   }
 
   /** Makes every entry stale: each is reloaded on its next use, or used for as long as the store is unavailable. */
   revalidateAll(): void {
     this.#staleBefore = this.#options.now();
+  }
+
+  #discard(id: string): void {
+    this.#entries.delete(id);
+    this.#inFlight.delete(id);
   }
 
   #ageMs({ requestedAt }: Entry): number {
@@ -93,7 +100,7 @@ export class KeyCache implements KeyLookup {
     const load: Promise<ApiKey | undefined> = this.#store
       .find(id)
       .then((record) => {
-        // An invalidated load may have read the record before the change: it is returned, but not cached.
+        // A discarded load may have read the record before the change: it is returned, but not cached.
         if (isCurrent() && record) this.#entries.set(id, { record, requestedAt });
         else if (isCurrent()) this.#entries.delete(id);
         return record;

@@ -29,8 +29,8 @@ export interface KeyStore {
 export interface KeyLookup {
   /** Returns a cached record synchronously. */
   find(id: string): ApiKey | Promise<ApiKey | undefined>;
-  /** Makes the next `find` of this key query the store. */
-  invalidate(id: string): void;
+  /** Reports that the store has another version of this record: it is not returned again without a query. */
+  invalidate(record: ApiKey): void;
 }
 
 /** `stale`: an expired cache entry was used because the key store is unavailable. */

@@ -49,7 +49,7 @@ export function rateLimit({ limiter, defaultLimit, keys, lastUsed, authenticator
       let result = await limiter.consume(subjectFor(context.authenticatedKey));
       for (let attempt = 0; result.outcome === 'key_changed'; attempt++) {
         if (attempt === MAX_REAUTHENTICATIONS) throw new StoreUnavailableError('the key record keeps changing');
-        keys.invalidate(context.authenticatedKey.id);
+        keys.invalidate(context.authenticatedKey);
         await authenticator(request, context);
         result = await limiter.consume(subjectFor(context.authenticatedKey));
       }

@@ -47,12 +47,42 @@ test('a key that was deleted is unknown after the TTL, and is not used during a 
   await expect(find()).rejects.toThrow(StoreUnavailableError);
 });
 
-test('an invalidated key is not used during an outage, even if a load of it began before', async () => {
-  const { store, record, cache, id, find } = setUp();
+test('an invalidated record is not used during an outage', async () => {
+  const { store, record, cache, find } = setUp();
   await find();
-  cache.invalidate(id);
+  cache.invalidate(record);
+  store.isAvailable = false;
+  await expect(find()).rejects.toThrow(StoreUnavailableError);
+});
+
+test('many requests that report the same outdated record share one query', async () => {
+  const { store, record, updated, cache, find } = setUp();
+  await find();
+  store.record = updated;
+  const report = () => {
+    cache.invalidate(record);
+    return find();
+  };
+  const during = Array.from({ length: 100 }, report);
+  expect(new Set(await Promise.all(during))).toEqual(new Set([updated]));
+  expect(report()).toBe(updated); // Not a promise.
+  expect(store.queries).toBe(2);
+});
+
+test('a record that was read before a change and returned after it can be reported, and is queried again', async () => {
+  const { store, record, updated, cache, find } = setUp();
   const before = find();
-  cache.invalidate(id);
+  store.record = updated;
+  cache.invalidate(record);
+  expect(await before).toBe(record);
+  cache.invalidate(record);
+  expect(await find()).toBe(updated);
+});
+
+test('a load that was in flight when a change was published is not cached', async () => {
+  const { store, record, cache, id, find } = setUp();
+  const before = find();
+  cache.refresh(id);
   expect(await before).toBe(record);
   store.isAvailable = false;
   await expect(find()).rejects.toThrow(StoreUnavailableError);
