@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { CorruptRecordError, StoreUnavailableError } from '../redis/store-errors.ts';
-import type { ApiKey } from './api-key.ts';
+import { type ApiKey, keyStatus } from './api-key.ts';
 import type { CountKeyLookup, KeyLookup, KeyStore } from './key-store.ts';
 
 export interface KeyCacheOptions {
@@ -22,8 +22,9 @@ interface Entry {
 const MAX_KEYS = 100_000;
 
 /**
- * Caches key records in this process. Unknown keys are not cached, so a new key works at once. The rate limiter notices a
- * changed record in the round trip that counts the request (see `RateLimitSubject.keyVersion`).
+ * Caches key records in this process. The rate limiter notices that the record of an active key has changed in the round
+ * trip that counts the request (see `RateLimitSubject.keyVersion`). Other keys are looked up for each request, so a new or a
+ * resumed key works at once.
  */
 export class KeyCache implements KeyLookup {
   readonly #store: Pick<KeyStore, 'find'>;
@@ -40,16 +41,14 @@ export class KeyCache implements KeyLookup {
 
   find(id: string): ApiKey | Promise<ApiKey | undefined> {
     const entry = this.#entries.get(id);
-    if (!entry || entry.requestedAt <= this.#staleBefore || this.#ageMs(entry) >= this.#options.ttlMs) {
-      return this.#observe(this.#load(id), entry);
-    }
+    if (!entry || !this.#isFresh(entry)) return this.#observe(this.#load(id), entry);
     this.#options.count('cached');
     return entry.record;
   }
 
   /**
-   * Makes the next `find` query the store, without falling back to this record. Does nothing unless it is cached: many requests
-   * may report the same outdated record, and they share the load that the first of them starts.
+   * Makes the next `find` query the store, without falling back to this record. Does nothing unless it is cached: many
+   * requests may report the same outdated record, and they share the load that the first of them starts.
    */
   invalidate({ id, version }: ApiKey): void {
     if (this.#entries.get(id)?.record.version === version) this.#discard(id);
@@ -70,6 +69,12 @@ export class KeyCache implements KeyLookup {
   #discard(id: string): void {
     this.#entries.delete(id);
     this.#inFlight.delete(id);
+  }
+
+  /** A rejected key never reaches the rate limiter, which notices changes, so its record is never fresh. */
+  #isFresh(entry: Entry): boolean {
+    const isRecent = entry.requestedAt > this.#staleBefore && this.#ageMs(entry) < this.#options.ttlMs;
+    return isRecent && keyStatus(entry.record, Date.now()) === 'active';
   }
 
   #ageMs({ requestedAt }: Entry): number {

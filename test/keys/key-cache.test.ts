@@ -37,6 +37,29 @@ test('a key is cached until the TTL, without a query, and during an outage until
   await expect(find()).rejects.toThrow(StoreUnavailableError);
 });
 
+const past = '2026-01-01T00:00:00.000Z';
+
+test.each<[string, Partial<ApiKey>]>([
+  ['suspended', { suspendedAt: past }],
+  ['revoked', { revokedAt: past }],
+  ['expired', { expiresAt: past }],
+])(
+  'a key that is %s is queried for each use, once for concurrent ones; during an outage its cached record decides',
+  async (_status, fields) => {
+    const { store, record, updated, find } = setUp();
+    const rejected = { ...record, ...fields };
+    store.record = rejected;
+    await find();
+    await Promise.all(Array.from({ length: 100 }, find));
+    expect(store.queries).toBe(2);
+    store.isAvailable = false;
+    expect(await find()).toBe(rejected);
+    store.isAvailable = true;
+    store.record = updated;
+    expect(await find()).toBe(updated);
+  },
+);
+
 test('a key that was deleted is unknown after the TTL, and is not used during a later outage', async () => {
   const { clock, store, find } = setUp();
   await find();

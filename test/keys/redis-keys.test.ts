@@ -52,7 +52,7 @@ test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
   expect([await read(key), (await runKeys('show', id)).code]).toEqual([401, 66]);
 });
 
-test('in a full Redis a change of a key is in force on the next request, a resumption soon after, and a new key fails', async () => {
+test('in a full Redis a change of a key is in force on the next request, and a new key fails', async () => {
   const keys = await Promise.all(Array.from({ length: 4 }, () => stack.key()));
   const [revoked, suspended, other, another] = keys as [string, string, string, string];
   expect(await Promise.all(keys.map((key) => read(key)))).toEqual([200, 200, 200, 200]);
@@ -64,7 +64,7 @@ test('in a full Redis a change of a key is in force on the next request, a resum
   // In one turn of the event loop, so that one script call decides on all of them.
   expect(await Promise.all([other, revoked, another, suspended].map((key) => read(key)))).toEqual([200, 401, 200, 401]);
   expect(await getKeys('resume', getId(suspended))).toMatchObject({ status: 'active' });
-  await until(async () => (await read(suspended)) === 200, 30_000); // Long before the cached record expires.
+  expect(await read(suspended)).toBe(200);
 
   const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1'];
   const { code, stderr } = await runKeys('create', '--name', 'new', ...grants);
