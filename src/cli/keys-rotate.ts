@@ -1,9 +1,10 @@
 import { z } from 'zod';
-import type { ApiKey } from '../keys/api-key.ts';
+import { type ApiKey, addMs, type KeyChange, withChange } from '../keys/api-key.ts';
+import type { KeyStore } from '../keys/key-store.ts';
 import { compareRecords } from '../keys/record-changes.ts';
 import { defineCommand, once } from './command.ts';
 import { CommandError } from './command-error.ts';
-import { actorHelp, actorOption, assertNotRevoked, changeKey, createChange, logChange } from './key-changes.ts';
+import { actorHelp, actorOption, assertNotRevoked, createChange, logChange } from './key-changes.ts';
 import { durationSchema, formatNewKey, issueKey } from './new-key.ts';
 import { findKey, withStores } from './open-stores.ts';
 
@@ -24,28 +25,32 @@ export const rotateKey = defineCommand({
   options: { overlap: once(overlapSchema).default(DEFAULT_OVERLAP_MS), actor: actorOption },
   run: ({ operand: id, options: { overlap, actor }, env, stderr }) =>
     withStores(env, async ({ keys }) => {
-      const old = await findKey(keys, id);
-      assertRotatable(old);
       const creation = createChange('created', actor, id);
-      const successor = issueKey(old, getLifetimeMs(old), creation);
-      const rotation = createChange('rotated', actor, successor.record.id);
-      await keys.create(successor.record);
-      const { record: rotated, changed } = await changeKey(keys, id, rotation, (record) => {
-        assertRotatable(record);
-        const endsAt = Math.min(
-          Date.now() + overlap,
-          record.expiresAt === null ? Infinity : Date.parse(record.expiresAt),
-        );
-        return { expiresAt: new Date(endsAt).toISOString() };
-      }).catch(async (error) => {
-        await keys.remove(successor.record.id); // The operator never sees this key.
-        throw error;
-      });
-      logChange(stderr, successor.record.id, creation, compareRecords(undefined, successor.record));
-      logChange(stderr, id, rotation, changed);
-      return formatNewKey(`Created key ${successor.record.id}.\nKey ${id} expires at ${rotated.expiresAt}.`, successor);
+      const { old, rotated, rotation, successor } = await rotate(keys, id, overlap, creation);
+      const { record } = successor;
+      logChange(stderr, record.id, creation, compareRecords(undefined, record));
+      logChange(stderr, id, rotation, compareRecords(old, rotated));
+      return formatNewKey(`Created key ${record.id}.\nKey ${id} expires at ${rotated.expiresAt}.`, successor);
     }),
 });
+
+/** Writes both records together, and retries until no other change interferes. So the successor has the rights in force. */
+async function rotate(keys: KeyStore, id: string, overlapMs: number, creation: KeyChange) {
+  for (;;) {
+    const old = await findKey(keys, id);
+    assertRotatable(old);
+    const successor = issueKey(old, getLifetimeMs(old), creation);
+    const rotation = { ...creation, action: 'rotated', otherKey: successor.record.id } as const;
+    const endsAt = addMs(creation.at, overlapMs);
+    const expiresAt = old.expiresAt !== null && old.expiresAt < endsAt ? old.expiresAt : endsAt;
+    const rotated = withChange(old, { expiresAt }, rotation);
+    const replacements = [
+      { previous: undefined, record: successor.record },
+      { previous: old, record: rotated },
+    ];
+    if (await keys.replaceAll(replacements)) return { old, rotated, rotation, successor };
+  }
+}
 
 /** Rotation shortens the lifetime of a key, so a successor can only take it over from a key that was not rotated. */
 function assertRotatable(record: ApiKey): void {

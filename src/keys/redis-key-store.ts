@@ -1,5 +1,6 @@
 import type { RedisClient, Script } from '../redis/client.ts';
 import { classifyRedisFailure } from '../redis/failures.ts';
+import { computeHashSlot } from '../redis/hash-slot.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
 import type { KeyReplacement, KeyStore } from './key-store.ts';
@@ -100,10 +101,11 @@ export class RedisKeyStore implements KeyStore {
     return isReplaced;
   }
 
-  /** One script, except in a cluster: there each record is written alone, and an interrupted call leaves a part of them. */
+  /** One script, except in a cluster: there one for each hash slot, and an interrupted call leaves a part of them. */
   async replaceAll(replacements: readonly KeyReplacement[]): Promise<boolean> {
     await this.#addIds(replacements.map(({ record }) => record.id));
-    const groups = this.#redis.isCluster ? replacements.map((each) => [each]) : [replacements];
+    const getSlot = ({ record }: KeyReplacement) => (this.#redis.isCluster ? computeHashSlot(record.id) : 0);
+    const groups = Map.groupBy(replacements, getSlot).values();
     const written: KeyReplacement[] = [];
     try {
       for (const group of groups) {

@@ -122,6 +122,16 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect((await json('rotate', permanent.id, '--overlap', '0s')).expiresAt).toBeNull();
   });
 
+  test('a successor has no right that an update withdrew before the rotation was in force', async () => {
+    for (let i = 0; i < 5; i++) {
+      const { id } = await json(...createLimited);
+      const [successor] = await Promise.all([json('rotate', id), json('update', id, '--permission', 'a:b')]);
+      const actions = (await json('show', id)).changes.map(({ action }: { action: string }) => action);
+      const isUpdatedFirst = actions.indexOf('updated') < actions.indexOf('rotated');
+      expect([actions, successor.permissions]).toEqual([actions, [isUpdatedFirst ? 'a:b' : 'campaigns:read']]);
+    }
+  });
+
   test('every change is logged on stderr and stored in the history: who, what and when', async () => {
     const log: string[][] = [];
     const change = async (...args: string[]) => {

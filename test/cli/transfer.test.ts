@@ -1,6 +1,7 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { generateKey } from '../../src/keys/key-format.ts';
 import { RedisKeyStore } from '../../src/keys/redis-key-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import { createFolder } from '../helpers/folder.ts';
@@ -77,7 +78,7 @@ test.each(stores)('an import into %s refuses existing ids as a whole, unless --r
     expect(await json(store, 'show', id)).toMatchObject({ name, status: 'active' });
 });
 
-test('in a cluster, where each record is written alone, those before a conflict are restored', async () => {
+test('in a cluster, where one script writes the records of a hash slot, those before a conflict are restored', async () => {
   const client = await openClient(cluster.url);
   onTestFinished(() => client.close());
   const store = new RedisKeyStore(client, async () => {});
@@ -90,6 +91,24 @@ test('in a cluster, where each record is written alone, those before a conflict 
   ];
   expect(await store.replaceAll(replacements)).toBe(false);
   expect([await store.find(first.id), await store.find(third.id)]).toEqual([first, undefined]);
+});
+
+test('in a cluster one script writes a key and its successor, so that no interruption leaves one without the other', async () => {
+  const client = await openClient(cluster.url);
+  onTestFinished(() => client.close());
+  const store = new RedisKeyStore(client, async () => {});
+  const countCalls = async () => {
+    const stats = await Promise.all(cluster.masters.map((master) => master.client.info('commandstats')));
+    return stats.reduce((sum, text) => sum + Number(/^cmdstat_evalsha:calls=(\d+)/m.exec(text)?.[1] ?? 0), 0);
+  };
+  const { record } = makeKey();
+  await store.replaceAll([{ previous: undefined, record }]); // Loads the script.
+  const before = await countCalls();
+  const successor = { ...record, id: generateKey(record.id).id };
+  const rotated = { previous: record, record: { ...record, version: 'v2' } };
+  expect(await store.replaceAll([{ previous: undefined, record: successor }, rotated])).toBe(true);
+  expect([await store.find(record.id), await store.find(successor.id)]).toEqual([rotated.record, successor]);
+  expect((await countCalls()) - before).toBe(1);
 });
 
 test.each<[what: string, damage: (keys: Record<string, unknown>[]) => unknown, message: string]>([
