@@ -1,11 +1,22 @@
 import { type ApiKey, keyStatus } from '../keys/api-key.ts';
+import { StoreUnavailableError } from '../redis/store-errors.ts';
+import type { TextOutput } from './command.ts';
 import type { CliStores } from './open-stores.ts';
 
-/** Undefined if uses are not recorded. */
+/** Undefined if uses are not recorded, or cannot be read. */
 type LastUsed = ReadonlyMap<string, Date> | undefined;
 
-export async function readLastUsed({ redis }: CliStores, ids: readonly string[]): Promise<LastUsed> {
-  return redis?.lastUsed.getLastUsed(ids);
+/** Fails no command: it would report a change of a key as failed that was made. */
+export async function readLastUsed(
+  { redis }: CliStores,
+  ids: readonly string[],
+  stderr: TextOutput,
+): Promise<LastUsed> {
+  return redis?.lastUsed.getLastUsed(ids).catch((error: unknown) => {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    stderr.write(`Warning: when keys were last used cannot be read: ${error.message}.\n`);
+    return undefined;
+  });
 }
 
 export function formatLastUsed(lastUsed: LastUsed, id: string): string {

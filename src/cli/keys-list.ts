@@ -21,13 +21,14 @@ export const listKeys = defineCommand({
   help: {},
   example: '',
   options: {},
-  run: ({ env }) =>
+  run: ({ env, stderr }) =>
     withStores(env, async (stores) => {
       const { records, corruptIds } = await stores.keys.list();
       records.sort(byCreation);
       const lastUsed = await readLastUsed(
         stores,
         records.map(({ id }) => id),
+        stderr,
       );
       const valid = records.map((record) => toPublicKey(record, lastUsed));
       const corrupt = corruptIds.map((id) => ({ id, status: 'corrupt' }));
@@ -53,11 +54,11 @@ export const showKey = defineCommand({
   help: {},
   example: '48yg9dyreorj43c7',
   options: {},
-  run: ({ operand: id, env }) =>
+  run: ({ operand: id, env, stderr }) =>
     withStores(env, async (stores) => {
       const record = await findKey(stores.keys, id);
       const { changes } = record;
-      const lastUsed = await readLastUsed(stores, [id]);
+      const lastUsed = await readLastUsed(stores, [id], stderr);
       const table = formatTable([...toTableRows(record), ['last used', formatLastUsed(lastUsed, id)]]);
       const history = changes.map(({ at, action, actor, fields, otherKey }) => [
         at,

@@ -19,7 +19,7 @@ export const revokeKey = defineCommand({
         );
         if (changed) logChange(stderr, id, change, changed);
         return {
-          json: toPublicKey(record, await readLastUsed(stores, [id])),
+          json: toPublicKey(record, await readLastUsed(stores, [id], stderr)),
           text: `Key ${id} (${record.name}) is revoked as of ${record.revokedAt}.\n`,
         };
       } catch (error) {

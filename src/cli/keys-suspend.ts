@@ -39,7 +39,7 @@ function setSuspension(
     if (changed) logChange(stderr, id, change, changed);
     const state = record.suspendedAt === null ? 'not suspended' : `suspended as of ${record.suspendedAt}`;
     return {
-      json: toPublicKey(record, await readLastUsed(stores, [id])),
+      json: toPublicKey(record, await readLastUsed(stores, [id], stderr)),
       text: `Key ${id} (${record.name}) is ${state}.\n`,
     };
   });

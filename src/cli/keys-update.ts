@@ -40,7 +40,7 @@ export const updateKey = defineCommand({
       }
       const summary = changed ? `Updated key ${id}.` : `Key ${id} is unchanged.`;
       return {
-        json: toPublicKey(record, await readLastUsed(stores, [id])),
+        json: toPublicKey(record, await readLastUsed(stores, [id], stderr)),
         text: `${summary}\n\n${formatTable(toTableRows(record))}`,
       };
     });

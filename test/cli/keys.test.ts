@@ -223,3 +223,19 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     },
   );
 });
+
+test('every command succeeds, with a warning, while it cannot be read when keys were last used', async () => {
+  const environment = { REDIS_URL: redis.url, REDIS_KEY_PREFIX: `cli${runs}` };
+  await redis.client.set(`cli${runs}:uses`, 'x');
+  const { id } = await cliJson(['keys', ...createPermanent], environment);
+  const commands = ['show ID', 'update ID --name b', 'suspend ID', 'resume ID', 'revoke ID', 'list'];
+  for (const command of commands) {
+    const args = ['keys', ...command.replace('ID', id).split(' ')];
+    const { code, stdout, stderr } = await cli([...args, '--json'], environment);
+    const warning = /^Warning: when keys were last used cannot be read: .* holds a value of another type.*\.$/m;
+    expect([command, code, stderr]).toEqual([command, 0, expect.stringMatching(warning)]);
+    expect([JSON.parse(stdout)].flat()).toMatchObject([{ id, lastUsedAt: null }]);
+  }
+  const { stdout } = await cli(['keys', 'list'], environment);
+  expect(stdout).toMatch(/ never +- +b /); // Never expires; the last use is unknown.
+});
