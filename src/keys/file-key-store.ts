@@ -104,6 +104,6 @@ export class FileKeyStore implements KeyStore, KeyLookup {
 
   #unavailable(verb: 'read' | 'written', cause: NodeJS.ErrnoException): StoreUnavailableError {
     const reason = [cause.code ?? cause.message, ADVICE[cause.code ?? '']].filter(Boolean).join(': ');
-    return new StoreUnavailableError(`the keys file ${this.#path} cannot be ${verb} (${reason})`, { cause });
+    return new StoreUnavailableError(`the keys file ${this.#path} cannot be ${verb} (${reason})`);
   }
 }

@@ -1,5 +1,4 @@
 import type { RedisClient, Script } from '../redis/client.ts';
-import { classifyRedisFailure } from '../redis/failures.ts';
 import { computeHashSlot } from '../redis/hash-slot.ts';
 import { CorruptRecordError, type StoreUnavailableError } from '../redis/store-errors.ts';
 import { type ApiKey, apiKeySchema } from './api-key.ts';
@@ -56,7 +55,7 @@ export class RedisKeyStore implements KeyStore {
     const hash = await this.#redis
       .command('HGETALL', (client) => client.hgetall(this.#recordKey(id)), timeoutMs)
       .catch((error: StoreUnavailableError) => {
-        throw classifyRedisFailure(error.cause) === 'wrong_type' ? corruptRecord(id) : error;
+        throw error.failure === 'wrong_type' ? corruptRecord(id) : error;
       });
     if (Object.keys(hash).length === 0) return undefined;
     const record = parseRecord(hash['record']);

@@ -123,7 +123,7 @@ export class RedisClient {
   #fail(name: string, error: Error, timeoutMs: number): StoreUnavailableError {
     this.#updateHealth(name, error, timeoutMs);
     return new StoreUnavailableError(describeRedisFailure(error, this.#address), {
-      cause: error,
+      failure: classifyRedisFailure(error),
       mayHaveExecuted: !isCertainlyNotExecuted(error),
     });
   }

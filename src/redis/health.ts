@@ -101,7 +101,7 @@ export class ConnectionHealth {
       this.#probeUnlessUp();
     }
     this.#outage.report(cause);
-    this.#unavailable = new StoreUnavailableError(this.#outage.cause, { cause });
+    this.#unavailable = new StoreUnavailableError(this.#outage.cause);
   }
 
   markDegraded(error: Error): void {

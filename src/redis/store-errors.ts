@@ -1,14 +1,23 @@
-/** A store did not reply, or its reply is unusable. */
+import type { RedisFailure } from './failures.ts';
+
+interface StoreErrorOptions {
+  readonly mayHaveExecuted?: boolean;
+  readonly failure?: RedisFailure;
+}
+
+/**
+ * A store did not reply, or its reply is unusable. The message states the cause. The error that Redis returned is not kept as
+ * `cause`: it may repeat arguments, passwords included, and whoever logs this error would log them.
+ */
 export class StoreUnavailableError extends Error {
   /** Whether the store may have executed the request although no reply arrived. */
   readonly mayHaveExecuted: boolean;
+  readonly failure: RedisFailure | undefined;
 
-  constructor(
-    message: string,
-    { mayHaveExecuted = false, cause }: { mayHaveExecuted?: boolean; cause?: unknown } = {},
-  ) {
-    super(message, { cause });
+  constructor(message: string, { mayHaveExecuted = false, failure }: StoreErrorOptions = {}) {
+    super(message);
     this.mayHaveExecuted = mayHaveExecuted;
+    this.failure = failure;
   }
 }
 

@@ -26,11 +26,17 @@ export function createLog(settings: LogSettings, output?: DestinationStream): Lo
       base,
       timestamp: () => `,"time":"${isoTime()}"`,
       formatters: { level: (label: string) => ({ level: label }) },
+      serializers: { err: describeError },
     },
     destination,
   );
   destinations.set(log, destination);
   return log;
+}
+
+/** Without further properties and causes, which pino would add: they may hold arguments of a command, passwords included. */
+function describeError(error: unknown) {
+  return error instanceof Error ? { type: error.name, message: error.message, stack: error.stack } : String(error);
 }
 
 /**

@@ -33,6 +33,16 @@ test('a line of writeFields has exactly the form of a line of pino, and follows 
   expect(lines).toHaveLength(6);
 });
 
+test('an error is logged with its type, message and stack only, as its properties and causes may hold secrets', () => {
+  const { lines, destination } = collect();
+  const cause = new Error('hunter2');
+  const err = Object.assign(new TypeError('failed', { cause }), { command: { args: ['hunter2'] } });
+  createLog({ LOG_LEVEL: 'info' }, destination).error({ err }, 'uncaught exception');
+  const { stack } = err;
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ err: { type: 'TypeError', message: 'failed', stack } });
+  expect(lines[0]).not.toContain('hunter2');
+});
+
 test('no value in a line can control the terminal', () => {
   const { lines, destination } = collect();
   const terminal = Object.assign(Object.create(WriteStream.prototype), { ...destination, hasColors: () => false });

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { CollectedSpan } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { scrapeFrom, sumSeries } from '../helpers/prometheus.ts';
+import { RedisServer } from '../helpers/redis.ts';
 import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
 import { deferredResponse, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -145,4 +146,18 @@ test('spans contain no API key, and without a route neither the path nor an unkn
   expect(server).toMatchObject({ name: 'HTTP', attributes: { 'http.request.method': '_OTHER' } });
   expect(server.attributes).not.toHaveProperty('url.path');
   expect(JSON.stringify(traced.collector.spans)).not.toContain(traced.key.slice(22));
+});
+
+test('neither the log nor a span quotes a reply of Redis, which repeats the password if it does not know the command AUTH', async () => {
+  const renamed = ['AUTH', 'HELLO'].flatMap((command) => ['--rename-command', command, `${command}-renamed`]);
+  const redis = await RedisServer.start(...renamed);
+  onTestFinished(() => redis.stop());
+  const REDIS_URL = redis.url.replace('//', '//gateway:hunter2@');
+  const unauthorized = await traced.startGateway({ REDIS_URL });
+  const { status, traceId } = await traced.read(unauthorized);
+  expect(status).toBe(500);
+  const line = await until(() => unauthorized.log.find(({ trace_id }) => trace_id === traceId));
+  expect(line['cause']).toBe(`Redis at 127.0.0.1:${redis.port} returned an error (ERR, AUTH)`);
+  const { spans } = await traced.waitForSpans(traceId);
+  expect(JSON.stringify([unauthorized.log, spans])).not.toContain('hunter2');
 });
