@@ -27,6 +27,9 @@ const EX_CONFIG = 78;
 /** Connections that the kernel queues, at most `net.core.somaxconn`. A client that finds the queue full retries after a second. */
 const BACKLOG = 4096;
 
+/** How long requests in flight on the operations listener may take at the end of a shutdown. */
+const OPERATIONS_GRACE_MS = 2000;
+
 // Start
 
 const settings = loadSettingsOrExit();
@@ -141,10 +144,10 @@ async function shutDown(signal: NodeJS.Signals): Promise<void> {
   const isDraining = state !== 'serving';
   state = 'shutting_down';
   if (isDraining) return;
+  const startedAt = performance.now();
   log.info({ signal }, 'shutting down');
   await gateway.drain({ delayMs: settings.SHUTDOWN_DELAY_MS, graceMs: settings.SHUTDOWN_GRACE_MS });
-  operations.close();
-  operations.closeAllConnections();
+  await drain(operations, { announcedMs: performance.now() - startedAt, graceMs: OPERATIONS_GRACE_MS });
   await exit();
 }
 
@@ -153,8 +156,10 @@ async function retire(): Promise<void> {
   if (state !== 'serving') return;
   state = 'retiring';
   log.info('retiring: replaced by a new worker');
-  const graceMs = settings.SHUTDOWN_GRACE_MS;
-  await Promise.all([gateway.drain({ graceMs }), drain(operations, { graceMs })]);
+  await Promise.all([
+    gateway.drain({ graceMs: settings.SHUTDOWN_GRACE_MS }),
+    drain(operations, { graceMs: OPERATIONS_GRACE_MS }),
+  ]);
   await exit();
 }
 

@@ -32,7 +32,7 @@ export function createOperations(options: OperationsOptions): Server {
   const server = createServer(app);
   app.use((_request, response, next) => {
     response.setHeader('cache-control', 'no-store');
-    if (!server.listening) response.setHeader('connection', 'close');
+    if (isShuttingDown() || !server.listening) response.setHeader('connection', 'close');
     next();
   });
   app.use(requireToken(options.token));

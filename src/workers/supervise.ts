@@ -5,7 +5,7 @@ import type { WorkerExit } from './worker-process.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
 /** How much longer than its drain a worker may take to exit. */
-const EXIT_MARGIN_MS = 4000;
+const EXIT_MARGIN_MS = 6000;
 
 export interface WorkerSettings {
   readonly WORKERS: number;

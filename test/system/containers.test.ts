@@ -30,7 +30,7 @@ const unknownSettings = (settings: object) =>
 /** The gateway needs up to four seconds beyond its delay and grace period. */
 const shutdownMs = (environment: Record<string, string>) => {
   const { SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = loadSettings(environment);
-  return SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + 4000;
+  return SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + 6000;
 };
 
 describe('the image', () => {

@@ -5,6 +5,7 @@ import { startCollector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
+import { RawClient } from '../helpers/raw-client.ts';
 import { campaignPath, Stack } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
@@ -48,7 +49,8 @@ test.each([
     signalAll(gateway, signal);
     await until(() => linesOf(gateway, 'shutting down').length === Number(WORKERS));
     signalAll(gateway, repeated);
-    expect((await fetch(`${gateway.operationsUrl}/readyz`)).status).toBe(503);
+    const readiness = await fetch(`${gateway.operationsUrl}/readyz`);
+    expect([readiness.status, readiness.headers.get('connection')]).toEqual([503, 'close']);
     // Load balancers may not have noticed yet. Each response is the last on its connection.
     const during = await get(`${gateway.url}/nothing`);
     expect([during.status, during.headers.get('connection')]).toEqual([404, 'close']);
@@ -107,6 +109,17 @@ test.each(['1', '2'])(
     await collector.stop();
   },
 );
+
+test.each(['1', '2'])('%s worker(s) complete an invalidation that arrives during the shutdown', async (WORKERS) => {
+  const gateway = await startWorkers(stack, { WORKERS });
+  const client = await RawClient.connect(gateway.operationsUrl);
+  await client.send('POST /cache/invalidations HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n[{"accountGroupId":');
+  gateway.process.kill('SIGTERM');
+  await until(async () => !(await isListening(gateway.operationsUrl)));
+  await client.send('"ag_1"}]');
+  expect((await client.untilClosed()).map(({ status }) => status)).toEqual([202]);
+  expect(await gateway.exited()).toBe(0);
+});
 
 test.each(['1', '2'])('a second signal after two seconds ends %s worker(s) at once with exit 1', async (WORKERS) => {
   const gateway = await startWorkers(stack, { WORKERS });
