@@ -48,7 +48,9 @@ const sdk = await startSdk(settings, log); // Before any other module gets its m
 const workerGroup = joinWorkerGroup(sdk.collectMetrics, log);
 const stores = await createStores(settings, log).catch(failStartup);
 const gateway = createGateway({ settings, stores, log });
+const started = Promise.withResolvers<void>();
 const operations = createOperations({
+  started: started.promise,
   isShuttingDown: () => state === 'shutting_down',
   dependencies: () => ({ redis: stores.state(), campaignServiceCircuit: gateway.upstream.circuit() }),
   workerGroup,
@@ -56,12 +58,15 @@ const operations = createOperations({
   postInvalidations: postInvalidations(createInvalidationSchema(publicEndpoints(settings)), stores.invalidate),
 });
 
-const addresses = {
-  public: await listen(gateway.server, settings.HOST, 'PORT').catch(failStartup),
-  operations: await listen(operations, settings.OPS_HOST, 'OPS_PORT').catch(failStartup),
-};
+// The public port is the last step: a start that fails or is interrupted has accepted no request.
+const operationsUrl = await listen(operations, settings.OPS_HOST, 'OPS_PORT').catch(failStartup);
+const publicUrl = await listen(gateway.server, settings.HOST, 'PORT').catch(failStartup);
 state = 'serving';
-log.info({ ...addresses, version, node: process.version, ...describeDependencies() }, 'listening');
+started.resolve();
+log.info(
+  { public: publicUrl, operations: operationsUrl, version, node: process.version, ...describeDependencies() },
+  'listening',
+);
 void workerGroup.replaced.then(retire);
 await workerGroup.reportReady();
 if (cluster.isPrimary) log.info({ workers: settings.WORKERS }, 'ready');
@@ -140,7 +145,7 @@ function describeStore() {
 
 /** Unready at once; open for `SHUTDOWN_DELAY_MS`, so that load balancers notice; then drained. */
 async function shutDown(signal: NodeJS.Signals): Promise<void> {
-  if (state === 'starting') process.exit(0); // Nothing is in flight.
+  if (state === 'starting') process.exit(0); // No request of a client is in flight.
   const isDraining = state !== 'serving';
   state = 'shutting_down';
   if (isDraining) return;

@@ -7,6 +7,8 @@ import type { WorkerGroup } from '../workers/worker-group.ts';
 import { requireToken } from './require-token.ts';
 
 export interface OperationsOptions {
+  /** Resolves when the public port accepts connections. Until then `/readyz` waits. */
+  readonly started: Promise<void>;
   isShuttingDown(): boolean;
   /** The state of each dependency. No state makes the gateway unready. */
   dependencies(): Readonly<Record<string, string>>;
@@ -23,7 +25,7 @@ export interface OperationsOptions {
  * `POST /cache/invalidations`.
  */
 export function createOperations(options: OperationsOptions): Server {
-  const { isShuttingDown, dependencies, workerGroup } = options;
+  const { started, isShuttingDown, dependencies, workerGroup } = options;
   const app = express()
     .disable('x-powered-by')
     .disable('etag')
@@ -42,7 +44,8 @@ export function createOperations(options: OperationsOptions): Server {
     .all(methodNotAllowed('GET'));
   app
     .route('/readyz')
-    .get((_request, response) => {
+    .get(async (_request, response) => {
+      await started;
       const ready = !isShuttingDown();
       const status = ready ? 'ready' : 'shutting_down';
       response.status(ready ? 200 : 503).json({ status, dependencies: dependencies() });

@@ -74,6 +74,12 @@ test.each([
   expect(stdout).not.toContain('restarting it');
 });
 
+test('the public port opens last: if both ports are in use, the gateway fails at OPS_PORT', async () => {
+  const { port } = new URL(stack.upstream.url);
+  const { log } = await runGateway({ PORT: port, OPS_PORT: port });
+  expect(log).toMatchObject([{ level: 'fatal', error: `OPS_PORT ${port} is already in use` }]);
+});
+
 test('a corrupt keys file prevents the start, and is not quoted', async () => {
   const { code, stdout, log } = await runGateway({ REDIS_URL: '', KEYS_FILE: '/etc/passwd' });
   expect(code).toBe(1);
