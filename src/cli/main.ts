@@ -9,4 +9,7 @@ process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
   process.exit(exitCodes.output);
 });
 
+// What a command prints there is less than its result: the exit code stays that of the command.
+process.stderr.on('error', () => {});
+
 process.exitCode = await runCli(process.argv.slice(2), process);

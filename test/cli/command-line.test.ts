@@ -132,14 +132,18 @@ test('--version prints the version of the gateway', async () => {
   expect(JSON.parse((await cli(['--version', '--json'], {})).stdout)).toEqual({ version });
 });
 
+const unwritable = /^Error: .*cannot be written \(ENOSPC\)\.\n$/;
 test.each([
-  ['ignores a closed pipe', '| true', 0, ''],
-  ['exits with 74 if the output cannot be written', '> /dev/full', 74, /^Error: .*cannot be written \(ENOSPC\)\.\n$/],
-])('the executable %s', (_what, redirection, code, message) => {
-  const command = `"$0" src/cli/main.ts openapi ${redirection}; exit \${PIPESTATUS[0]}`;
+  ['ignores a closed pipe', 'openapi | true', 0, /^$/],
+  ['exits with 74 if the output cannot be written', 'openapi > /dev/full', 74, unwritable],
+  ['exits as usual if standard error cannot be written: success', `${createForAll} 2> /dev/full`, 0, /^$/],
+  ['exits as usual if standard error cannot be written: wrong usage', 'keys list --bogus 2> /dev/full', 64, /^$/],
+])('the executable %s', (_what, words, code, message) => {
+  const command = `"$0" src/cli/main.ts ${words}; exit \${PIPESTATUS[0]}`;
   const cwd = path.resolve(import.meta.dirname, '../..');
-  const { status, stderr } = spawnSync('bash', ['-c', command, process.execPath], { cwd, encoding: 'utf8' });
-  expect([status, stderr]).toEqual([code, expect.stringMatching(message || /^$/)]);
+  const env = { ...process.env, KEYS_FILE: path.join(folder, 'executable.json') };
+  const { status, stderr } = spawnSync('bash', ['-c', command, process.execPath], { cwd, env, encoding: 'utf8' });
+  expect([status, stderr]).toEqual([code, expect.stringMatching(message)]);
 });
 
 test('an unavailable Redis exits with 69 and a sentence with the host and the cause', async () => {
