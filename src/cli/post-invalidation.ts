@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import type { CacheInvalidation } from '../cache/entry.ts';
 import { formatLocalUrl } from '../http/format-url.ts';
 import { loadSettings } from '../settings/load.ts';
@@ -11,17 +12,23 @@ export async function postInvalidation(env: CliIo['env'], invalidation: CacheInv
   const { OPS_HOST, OPS_PORT, OPS_TOKEN } = loadSettings(env, ['OPS_HOST', 'OPS_PORT', 'OPS_TOKEN']);
   const { accountGroupId, documentId, mode } = invalidation;
   const url = formatLocalUrl(OPS_HOST, OPS_PORT);
-  const response = await fetch(`${url}/cache/invalidations`, {
-    method: 'POST',
-    headers: OPS_TOKEN === undefined ? {} : { authorization: `Bearer ${OPS_TOKEN}` },
-    body: JSON.stringify({ accountGroupId, campaignId: documentId, mode }),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-  }).catch(() => {
+  const body = JSON.stringify({ accountGroupId, campaignId: documentId, mode });
+  const status = await post(`${url}/cache/invalidations`, OPS_TOKEN, body).catch(() => {
     const hint = 'set OPS_HOST and OPS_PORT to the operations listener of a running gateway, or set REDIS_URL';
     throw new CommandError('store_unavailable', `No gateway responds at ${url}: ${hint}.`);
   });
-  await response.body?.cancel();
-  if (response.status === 202) return;
-  const problem = response.status === 401 ? 'rejected OPS_TOKEN' : `responded with status ${response.status}`;
+  if (status === 202) return;
+  const problem = status === 401 ? 'rejected OPS_TOKEN' : `responded with status ${status}`;
   throw new CommandError('store_unavailable', `The gateway at ${url} ${problem}.`);
+}
+
+/** Resolves to the status. Unlike this, `fetch` refuses some ports that are valid for `OPS_PORT`, such as 10080. */
+function post(url: string, token: string | undefined, body: string): Promise<number | undefined> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const options = { method: 'POST', headers, agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  return new Promise((resolve, reject) => {
+    request(url, options, (response) => resolve(response.resume().statusCode))
+      .on('error', reject)
+      .end(body);
+  });
 }

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import path from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { FileKeyStore } from '../../src/keys/file-key-store.ts';
 import { getCacheStatus, getName } from '../cache/fixture.ts';
 import { cli } from '../helpers/cli.ts';
@@ -137,6 +139,15 @@ test('without REDIS_URL, cache invalidate makes a campaign of the running gatewa
   expect((await run(['purge', '--account-group', accountGroupId])).code).toBe(0);
   expect(getName(await read('cmp_2'))).toBe('new');
   expect(getCacheStatus(await read('cmp_1', 'ag_other'))).toEqual(isFresh);
+});
+
+test('without REDIS_URL, cache purge reaches a gateway at a port that fetch refuses', async () => {
+  const OPS_HOST = `127.0.0.${(process.pid % 250) + 2}`; // So that another process does not use the port.
+  const server = createServer((_request, response) => void response.writeHead(202).end());
+  await once(server.listen(10_080, OPS_HOST), 'listening');
+  onTestFinished(() => void server.close());
+  const purge = await run(['purge', '--account-group', 'ag_1'], { OPS_HOST, OPS_PORT: '10080' });
+  expect(purge).toMatchObject({ code: 0, stderr: '' });
 });
 
 test.each([
