@@ -19,7 +19,7 @@ export class SettingsError extends Error {
   }
 }
 
-/** Placeholder for a value that could not be parsed, so that no other setting is reported because of its absence. */
+/** Placeholder for a value that could not be read or parsed, so that no other setting is reported because of its absence. */
 const INVALID = null;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -41,7 +41,7 @@ export function loadSettings(
     const text = readEnv(environment, name, problems);
     const result = schema.safeParse(text);
     settings[name] = result.success ? result.data : INVALID;
-    if (result.success) continue;
+    if (result.success || text === INVALID) continue;
     if (text === undefined) problems.push(`${name} is required: ${describeSetting(name)}`);
     else problems.push(`${name} must be ${result.error.issues[0]?.message}${quoteValue(name, text)}`);
   }
@@ -74,7 +74,8 @@ export function redactSettings(settings: Settings): Record<SettingName, string |
   return Object.fromEntries(entries);
 }
 
-function readEnv(environment: Environment, name: SettingName, problems: string[]): string | undefined {
+/** `INVALID` if the file of a secret cannot be read. */
+function readEnv(environment: Environment, name: SettingName, problems: string[]): string | typeof INVALID | undefined {
   const value = environment[name] || undefined;
   const secretFile = secretSettings.includes(name) ? environment[`${name}_FILE`] || undefined : undefined;
   if (secretFile === undefined) return value;
@@ -83,7 +84,7 @@ function readEnv(environment: Environment, name: SettingName, problems: string[]
   if (secret === '') {
     problems.push(`${name}_FILE must be the path of a readable, non-empty file${quoteFile(secretFile)}`);
   }
-  return secret || value;
+  return secret || value || INVALID;
 }
 
 /** Empty if the file cannot be read. */

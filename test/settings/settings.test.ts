@@ -152,7 +152,7 @@ test('a secret may be read from a file, but not be set twice', async () => {
   for (const [environment, problem] of [
     [{ CAMPAIGN_SERVICE_TOKEN_FILE: file, CAMPAIGN_SERVICE_TOKEN: 'x' }, /must not both be set/],
     [{ REDIS_URL_FILE: emptyFile }, /^REDIS_URL_FILE must be/],
-    [{ REDIS_URL_FILE: '/nonexistent' }, /^REDIS_URL_FILE must be/],
+    [{ REDIS_URL_FILE: '/nonexistent', WORKERS: '2' }, /^REDIS_URL_FILE must be/],
   ] as const) {
     expect(findProblems(environment)).toEqual([expect.stringMatching(problem)]);
   }
