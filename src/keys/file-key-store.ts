@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { StoreUnavailableError } from '../redis/store-errors.ts';
 import type { ApiKey } from './api-key.ts';
@@ -74,7 +74,7 @@ export class FileKeyStore implements KeyStore, KeyLookup {
   /** A file that does not exist holds no keys. */
   #read(): Keys {
     try {
-      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
+      const stats = this.#stat();
       const fingerprint = stats ? `${stats.ino} ${stats.mtimeNs} ${stats.size}` : 'missing';
       if (stats && !stats.isFile()) throw new Error('not a regular file'); // A named pipe would block the process.
       if (fingerprint !== this.#fingerprint) {
@@ -85,6 +85,16 @@ export class FileKeyStore implements KeyStore, KeyLookup {
       return this.#keys;
     } catch (error) {
       throw this.#unavailable('read', error as Error);
+    }
+  }
+
+  /** Undefined if the file does not exist. `throwIfNoEntry` would hide more, such as a path below a regular file. */
+  #stat(): BigIntStats | undefined {
+    try {
+      return statSync(this.#path, { bigint: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
     }
   }
 

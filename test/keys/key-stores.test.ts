@@ -156,9 +156,10 @@ describe('the keys file', () => {
     expect(await store.find(record.id)).toEqual(record);
   });
 
-  test('that cannot be written makes the store unavailable', async () => {
+  test('that cannot be read or written makes the store unavailable', async () => {
     await openFileStore().create(makeKey().record);
     const store = new FileKeyStore(path.join(file, 'keys.json')); // Its folder is a file, which stops root too.
+    await expect(store.list()).rejects.toThrow('cannot be read (ENOTDIR)');
     await expect(store.create(makeKey().record)).rejects.toThrow(StoreUnavailableError);
   });
 
