@@ -1,17 +1,18 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { faults } from './faults.ts';
 
 /**
  * `npm run demo`: runs the gateway with embedded stores in front of the sample campaign service, creates a demo key and
- * prints sample requests. All data is in a temporary folder. Ctrl-C stops both processes.
+ * prints sample requests. All data is in a temporary folder. Ctrl-C or a closed terminal stops both processes and removes it.
  */
 const root = path.resolve(import.meta.dirname, '../..');
 
@@ -20,11 +21,15 @@ if (process.env['NODE_ENV'] === 'production') {
   process.exit(64);
 }
 
-const folder = await mkdtemp(path.join(tmpdir(), 'campaign-gateway-demo-'));
+const folder = mkdtempSync(path.join(tmpdir(), 'campaign-gateway-demo-'));
 const children: ChildProcess[] = [];
 let isStopping = false;
-process.on('SIGINT', () => stop(0));
-process.on('SIGTERM', () => stop(0));
+// SIGHUP: the terminal closes.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => stop(0));
+process.on('uncaughtException', ({ message }) => {
+  if (!isStopping) console.error(`\nThe demo failed: ${message}`);
+  void stop(1);
+});
 
 const [service = ''] = await start(
   'src/sample/campaign-service.ts',
@@ -32,8 +37,8 @@ const [service = ''] = await start(
   /^sample campaign service: (\S+)/,
 );
 const settings = {
-  PORT: String(await preferPort(Number(process.env['PORT'] || 8080))),
-  OPS_PORT: String(await preferPort(Number(process.env['OPS_PORT'] || 9090))),
+  PORT: await preferPort(process.env['PORT'] || '8080'),
+  OPS_PORT: await preferPort(process.env['OPS_PORT'] || '9090'),
   HOST: '127.0.0.1',
   LOG_LEVEL: 'info',
   CAMPAIGN_SERVICE_URL: service,
@@ -73,12 +78,14 @@ Press Ctrl-C to stop.`);
 
 /** Starts a program of this repository, waits for a line that matches `ready`, and returns its capture groups. */
 async function start(program: string, environment: Record<string, string>, ready: RegExp): Promise<string[]> {
+  if (isStopping) return new Promise(() => {});
   const child = spawn(process.execPath, [path.join(root, program)], {
     env: { PATH: process.env['PATH'], ...environment }, // Without the settings of the shell, which may name a real Redis.
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   children.push(child);
-  child.once('exit', (code) => {
+  child.once('exit', async (code) => {
+    await setImmediate(); // Ctrl-C reaches the child as well, and its exit may be reported before the signal.
     if (!isStopping) console.error(`\n${program} exited with code ${code}.`);
     void stop(1);
   });
@@ -110,24 +117,24 @@ async function showRevalidation(): Promise<void> {
 }
 
 async function createDemoKey(): Promise<string> {
+  if (isStopping) return new Promise(() => {});
   const groups = ['--account-group', 'ag_north', '--account-group', 'ag_south'];
   const command = ['keys', 'create', '--name', 'demo', '--permission', 'campaigns:read', ...groups, '--json'];
   const env = { PATH: process.env['PATH'], ...settings };
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, 'src/cli/main.ts'), ...command], {
-    env,
-  });
-  return JSON.parse(stdout).key;
+  const created = promisify(execFile)(process.execPath, [path.join(root, 'src/cli/main.ts'), ...command], { env });
+  children.push(created.child);
+  return JSON.parse((await created).stdout).key;
 }
 
-/** Returns `preferred` if it is free, otherwise 0: the gateway then takes any free port. */
-async function preferPort(preferred: number): Promise<number> {
-  const probe = createServer().listen(preferred, '127.0.0.1');
+/** Returns `preferred`, or 0 if it is in use: the gateway then takes any free port. It reports every other problem itself. */
+async function preferPort(preferred: string): Promise<string> {
   try {
+    const probe = createServer().listen(Number(preferred), '127.0.0.1');
     await once(probe, 'listening');
-  } catch {
-    return 0;
+    await once(probe.close(), 'close');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return '0';
   }
-  await once(probe.close(), 'close');
   return preferred;
 }
 
