@@ -19,6 +19,8 @@ local is_restarted = run ~= '' and log[1] ~= run
 local is_restored = epoch == ARGV[1] and sequence < position
 if not epoch or is_restarted or is_restored then
   epoch = ARGV[3]
+  -- A deletion, of nothing, comes first, so that this also runs in a full Redis: see REPLACE in redis-key-store.ts.
+  redis.call('HDEL', KEYS[1], '')
   redis.call('HSET', KEYS[1], 'run', run, 'epoch', epoch)
 end
 

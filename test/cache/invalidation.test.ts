@@ -28,11 +28,15 @@ beforeEach(async () => {
 
 type Mode = 'soft' | 'hard';
 
-async function invalidate(gateway: GatewayProcess, mode: Mode, { count = 1, status = 202 } = {}): Promise<void> {
+/** Returns the status of the response. */
+async function sendInvalidations(gateway: GatewayProcess, mode: Mode, count: number): Promise<number> {
   const item = { accountGroupId: campaign.accountGroupId, campaignId: 'cmp_1', mode };
   const body = JSON.stringify(Array.from({ length: count }, () => item));
-  const response = await fetch(`${gateway.operationsUrl}/cache/invalidations`, { method: 'POST', body });
-  expect(response.status).toBe(status);
+  return (await fetch(`${gateway.operationsUrl}/cache/invalidations`, { method: 'POST', body })).status;
+}
+
+async function invalidate(gateway: GatewayProcess, mode: Mode, { count = 1, status = 202 } = {}): Promise<void> {
+  expect(await sendInvalidations(gateway, mode, count)).toBe(status);
 }
 
 const untilNew = () => Promise.all(fleet.map((gateway) => campaign.untilName(gateway, 'new')));
@@ -147,6 +151,19 @@ const fillRedis: Fault = async (client) => {
   return () => client.config('SET', 'maxmemory', '0');
 };
 
+const restartFullWithoutLog: Fault = async (client) => {
+  await client.save();
+  await stack.redis.kill();
+  await stack.redis.launch('--maxmemory', '1');
+  await client.del(logKey);
+  await until(() => client.hget(logKey, 'epoch'));
+  await until(async () => (await sendInvalidations(fleet[0], 'soft', 1)) === 202);
+  return async () => {
+    await untilNew();
+    await client.config('SET', 'maxmemory', '0');
+  };
+};
+
 test.each<[what: string, mode: Mode, fault: Fault]>([
   ['Redis restarts with a snapshot from before it', 'hard', restartWithSnapshot],
   ['Redis loses its data', 'soft', async (client) => () => client.flushall()],
@@ -154,6 +171,7 @@ test.each<[what: string, mode: Mode, fault: Fault]>([
   ['every message is lost', 'soft', loseMessages],
   ['the log was damaged', 'hard', damageLog],
   ['Redis is full', 'hard', fillRedis],
+  ['Redis is full and has restarted without its log', 'hard', restartFullWithoutLog],
 ])('an invalidation is in force on every gateway although %s', async (_what, mode, prepare) => {
   for (const gateway of fleet) await campaign.read(gateway);
   await campaign.untilReleased();

@@ -61,9 +61,9 @@ export class RedisServer implements RedisTopology {
     return server;
   }
 
-  /** Starts or restarts the server on the same port and folder. */
-  async launch(): Promise<void> {
-    this.#process = spawn('redis-server', this.#args, { stdio: 'ignore' });
+  /** Starts or restarts the server on the same port and folder. `args` apply until the next restart. */
+  async launch(...args: string[]): Promise<void> {
+    this.#process = spawn('redis-server', [...this.#args, ...args], { stdio: 'ignore' });
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }
 
