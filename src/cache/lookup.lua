@@ -17,9 +17,11 @@ if mode == 'poll' then
   end
 end
 
--- The generation of an entry or a lease is "EPOCH|GROUP/|DOCUMENT/": with the epoch, the generations of its scopes.
+-- The generation of an entry or a lease is "EPOCH|HISTORY|GROUP/|DOCUMENT/", with the generations of its scopes. HISTORY is
+-- the replication id: a node that restarted or was promoted has a new one, because it may have lost the last generations.
 local generations = redis.call('MGET', KEYS[4], KEYS[5])
-local generation = ARGV[1] .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
+local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
+local generation = ARGV[1] .. '|' .. history .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
 local function without_soft(text)
   return (string.gsub(text, '/[^|]*', ''))
 end

@@ -6,7 +6,8 @@
 -- With an entry: ARGV[6] record, ARGV[7] age, ARGV[8] freshness, ARGV[9] time to live
 -- Returns 'invalidated', 'lease_lost' or 'released'.
 local generations = redis.call('MGET', KEYS[4], KEYS[5])
-local generation = ARGV[1] .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
+local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
+local generation = ARGV[1] .. '|' .. history .. '|' .. (generations[1] or '') .. '/|' .. (generations[2] or '') .. '/'
 local lease = redis.pcall('HMGET', KEYS[2], 'token', 'generation', 'watched')
 local is_held = lease[1] == ARGV[2]
 if is_held then

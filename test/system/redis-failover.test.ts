@@ -1,8 +1,13 @@
 import { expect, onTestFinished, test } from 'vitest';
+import { cli } from '../helpers/cli.ts';
 import { Fleet } from '../helpers/fleet.ts';
-import type { Load } from '../helpers/load.ts';
+import type { RunningGateway } from '../helpers/gateway.ts';
+import { get } from '../helpers/http.ts';
+import { type Load, longTimeouts } from '../helpers/load.ts';
 import { RedisServer, type RedisTopology } from '../helpers/redis.ts';
 import { startCluster, startSentinel } from '../helpers/redis-topologies.ts';
+import { Stack } from '../helpers/stack.ts';
+import { respondWithName } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
 interface Scenario {
@@ -94,3 +99,38 @@ test.each([
     await fleet.expectFullService(keys);
   },
 );
+
+test('a purge stays in force although the cluster node that has the campaign restarts with a snapshot from before it', async () => {
+  const stack = await Stack.start(startCluster);
+  onTestFinished(() => stack.stop());
+  const key = await stack.key({ accountGroupIds: Array.from({ length: 20 }, (_, i) => `ag_${i}`) });
+  const startGateway = () => stack.gateway({ ...longTimeouts, CACHE_TTL_MS: '600000' });
+  const readName = async (gateway: RunningGateway, path: string) =>
+    (await get(gateway.url + path, { 'x-api-key': key })).body.data?.['name'];
+  const findNode = async (redisKey: string) => {
+    const { masters } = stack.redis;
+    const found = await Promise.all(masters.map(({ client }) => client.exists(redisKey).catch(() => 0)));
+    return masters[found.indexOf(1)];
+  };
+  const gateway = await startGateway();
+  stack.upstream.respond = respondWithName('old');
+  const nodeOfLog = await until(() => findNode('campaign-gateway:changes'));
+  let campaigns = 0;
+  const { accountGroupId, path, entryKey, node } = await until(async () => {
+    const accountGroupId = `ag_${campaigns % 20}`;
+    const path = `/v1/accounts/${accountGroupId}/campaigns/cmp_${campaigns++}`;
+    await readName(gateway, path);
+    const entryKey = `campaign-gateway:{cache:${accountGroupId}}:${path}`;
+    const node = await findNode(entryKey);
+    return node && node !== nodeOfLog ? { accountGroupId, path, entryKey, node } : undefined;
+  });
+  await node.client.save();
+  const purge = ['cache', 'purge', '--account-group', accountGroupId];
+  expect(await cli(purge, stack.environment)).toMatchObject({ code: 0 });
+  await node.kill();
+  await node.launch();
+  await until(async () => (await node.client.cluster('INFO')).includes('cluster_state:ok'));
+  expect(await node.client.exists(entryKey)).toBe(1);
+  stack.upstream.respond = respondWithName('new');
+  expect(await readName(await startGateway(), path)).toBe('new'); // A new gateway has nothing in its own cache.
+});
