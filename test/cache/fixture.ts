@@ -88,7 +88,7 @@ export class Campaign {
 
 /**
  * Waits until both gateways share entries, as they do again some time after a Redis outage, and have noticed any loss of data:
- * the entry has the epoch of the log, which belongs to the running server.
+ * the entry has the epoch of the log, with the replication id of the running server.
  */
 export async function untilShared(stack: Stack, [a, b]: readonly [RunningGateway, RunningGateway]): Promise<void> {
   await until(async () => {
@@ -96,8 +96,8 @@ export async function untilShared(stack: Stack, [a, b]: readonly [RunningGateway
     await campaign.read(a);
     if (!getCacheStatus(await campaign.read(b))?.startsWith('hit')) return false;
     const { client } = stack.redis;
-    const [run, epoch] = await client.hmget('campaign-gateway:changes', 'run', 'epoch');
-    const [server, stored] = [await client.info('server'), await client.get(campaign.entryKey)];
-    return server.includes(`run_id:${run}`) && stored?.includes(` ${epoch}|`);
+    const history = /master_replid:(\w+)/.exec(await client.info('replication'))?.[1];
+    const epoch = await client.hget('campaign-gateway:changes', 'epoch');
+    return (await client.get(campaign.entryKey))?.includes(` ${epoch}:${history}|`);
   });
 }

@@ -1,12 +1,12 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { cli } from '../helpers/cli.ts';
+import { cli, cliJson } from '../helpers/cli.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { type Load, longTimeouts } from '../helpers/load.ts';
 import { RedisServer, type RedisTopology } from '../helpers/redis.ts';
 import { startCluster, startSentinel } from '../helpers/redis-topologies.ts';
-import { Stack } from '../helpers/stack.ts';
+import { campaignPath, Stack } from '../helpers/stack.ts';
 import { respondWithName } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
@@ -133,4 +133,46 @@ test('a purge stays in force although the cluster node that has the campaign res
   expect(await node.client.exists(entryKey)).toBe(1);
   stack.upstream.respond = respondWithName('new');
   expect(await readName(await startGateway(), path)).toBe('new'); // A new gateway has nothing in its own cache.
+});
+
+test('a gateway whose Redis becomes a replica follows the new master: a purge lost by the switch, later ones, and key changes', async () => {
+  const stack = await Stack.start();
+  onTestFinished(() => stack.stop());
+  const { client, port } = stack.redis;
+  const master = await RedisServer.start('--replicaof', '127.0.0.1', String(port));
+  onTestFinished(() => master.stop());
+  const entryKey = `campaign-gateway:{cache:ag_1}:${campaignPath}`;
+  const startGateway = () => stack.gateway({ ...longTimeouts, CACHE_TTL_MS: '600000', KEY_CACHE_TTL_MS: '600000' });
+  const create = ['keys', 'create', '--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
+  const { id, key } = await cliJson(create, stack.environment);
+  const read = (gateway: RunningGateway) => get(gateway.url + campaignPath, { 'x-api-key': key });
+  const gateways = [await startGateway()];
+  const untilAll = (name: string) => {
+    stack.upstream.respond = respondWithName(name);
+    const hasName = async (gateway: RunningGateway) => (await read(gateway)).body.data?.['name'] === name;
+    return Promise.all(gateways.map((gateway) => until(() => hasName(gateway))));
+  };
+  const purge = ['cache', 'purge', '--account-group', 'ag_1', '--json'];
+  await untilAll('old');
+  await until(() => master.client.exists(entryKey));
+
+  await master.client.replicaof('NO', 'ONE');
+  await cliJson(purge, stack.environment);
+  await untilAll('lost');
+  await client.replicaof('127.0.0.1', master.port);
+  await until(async () => (await client.info('replication')).includes('master_link_status:up'));
+  expect(await client.get(entryKey)).toContain('"old"');
+  gateways.push(await startGateway()); // It has nothing in its own cache.
+  await untilAll('new');
+
+  const environment = { ...stack.environment, REDIS_URL: master.url };
+  await cliJson(purge, environment);
+  await untilAll('newest');
+  for (const [command, status] of [
+    ['suspend', 401],
+    ['resume', 200],
+  ] as const) {
+    await cliJson(['keys', command, id], environment);
+    for (const gateway of gateways) await until(async () => (await read(gateway)).status === status);
+  }
 });
