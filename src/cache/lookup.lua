@@ -66,7 +66,12 @@ if is_valid and lease[1] ~= ARGV[2] then
   redis.call('HSET', KEYS[2], 'watched', '1')
   return { 'held', age, record, lease[1], fresh_ms }
 end
-redis.call('DEL', KEYS[2])
+if lease.err then
+  redis.call('DEL', KEYS[2])
+end
+-- Before any deletion: a full Redis rejects a script only at a first write that adds data (see REPLACE in redis-key-store.ts).
+-- Then no lease is granted, and therefore no entry stored.
 redis.call('HSET', KEYS[2], 'token', ARGV[2], 'generation', generation)
+redis.call('HDEL', KEYS[2], 'watched')
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return { 'granted', age, record, generation, fresh_ms }

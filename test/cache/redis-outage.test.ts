@@ -3,7 +3,7 @@ import type { InProcessGateway } from '../helpers/gateway.ts';
 import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
-import { Campaign, getCacheStatus, untilShared } from './fixture.ts';
+import { Campaign, cached, getCacheStatus, untilShared } from './fixture.ts';
 
 let stack: Stack;
 let gateway: InProcessGateway;
@@ -58,3 +58,15 @@ test.each<[what: string, begin: () => unknown, end: () => unknown]>([
     await untilShared(stack, [gateway, other]);
   },
 );
+
+test('a full Redis gets no further cache keys, and gateways still read the entries that it has', async () => {
+  const campaign = await Campaign.create(stack);
+  const { client } = stack.redis;
+  const [writer, reader] = [await stack.gateway(cached), await stack.gateway(cached)];
+  await campaign.read(writer);
+  await campaign.untilReleased();
+  await setMaxMemory('1');
+  expect(getCacheStatus(await campaign.read(reader))).toMatch(/^hit/);
+  for (let i = 2; i < 10; i++) expect((await campaign.read(writer, {}, `cmp_${i}`)).status).toBe(200);
+  expect(await client.keys(`*{cache:${campaign.accountGroupId}}*`)).toEqual([campaign.entryKey]);
+});
