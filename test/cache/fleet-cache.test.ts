@@ -104,19 +104,6 @@ test('the campaign service gets one request for 300 concurrent reads of an uncac
   expect(campaign.requests).toHaveLength(1);
 });
 
-test('the campaign service gets one request for the refresh of a campaign that three gateways serve stale', async () => {
-  for (const gateway of fleet) await campaign.read(gateway);
-  await campaign.untilReleased();
-  await advance(31);
-  const deferred = deferredResponse(respondWithName('new'));
-  stack.upstream.respond = deferred;
-  for (const response of await readOften(30)) expect(getCacheStatus(response)).toMatch(/^hit; ttl=-\d$/);
-  await campaign.untilRequests(2);
-  deferred.open();
-  for (const gateway of fleet) await campaign.untilName(gateway, 'new');
-  expect(campaign.requests).toHaveLength(2);
-});
-
 test.each([
   ['is killed', true],
   ['has lost all its clients', false],
@@ -216,7 +203,7 @@ const corruptions: Record<string, (stored: string) => string> = {
   'no origination time': (stored) => stored.slice(stored.indexOf(' ') + 1),
   'an origination time in the future': (stored) => stored.replace(/^\d+/, '99999999999999999999999'),
   'an entry of 1970 that claims to be fresh': (stored) => stored.replace(/^\d+ \d+/, '300 9999999999999'),
-  'a record of another path': changeHead((record) => ({ ...record, path: '/v1/accounts/ag_2/campaigns/cmp_1' })),
+  'a record of another path': changeHead((record) => ({ ...record, path: '/v1/accounts/other/campaigns/cmp_1' })),
   'a null record': changeHead(() => null),
   'a negative lifetime': changeHead((record) => ({ ...record, lifetime: { freshMs: -1 } })),
   'an unknown outcome': changeHead((record) => ({ ...record, content: { outcome: 'toString' } })),
