@@ -146,25 +146,21 @@ test.each([
   expect([status, stderr]).toEqual([code, expect.stringMatching(message)]);
 });
 
-test('an unavailable Redis exits with 69 and a sentence with the host and the cause', async () => {
+test('an unavailable store, even a named pipe, exits with 69 and a sentence with its address and the cause', async () => {
   const redis = await RedisServer.start();
   onTestFinished(() => redis.stop());
-  for (const [address, cause] of [
-    [`reader:hunter2@127.0.0.1:${await freePort()}`, 'refused the connection'],
-    [`reader:hunter2@127.0.0.1:${redis.port}`, 'rejects the user name or password'],
+  const pipe = path.join(folder, 'pipe');
+  spawnSync('mkfifo', [pipe]);
+  const [refusing, rejecting] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${redis.port}`];
+  for (const [env, problem] of [
+    [{ REDIS_URL: `redis://reader:hunter2@${refusing}` }, `Redis at ${refusing} refused the connection`],
+    [{ REDIS_URL: `redis://reader:hunter2@${rejecting}` }, `Redis at ${rejecting} rejects the user name or password`],
+    [{ KEYS_FILE: pipe }, `the keys file ${pipe} cannot be read (not a regular file)`],
   ] as const) {
-    const { code, stdout, stderr } = await cli(['keys', 'list'], { REDIS_URL: `redis://${address}` });
+    const { code, stdout, stderr } = await cli(['keys', 'list'], env);
     expect([code, stdout]).toEqual([69, '']);
     expect(stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
-    expect(stderr).toContain(`Redis at ${address.split('@')[1]} ${cause}`);
+    expect(stderr).toContain(problem);
     expect(stderr).not.toContain('hunter');
   }
-});
-
-test('a keys file that is a named pipe exits with 69 and a sentence with the path, instead of blocking', async () => {
-  const KEYS_FILE = path.join(folder, 'pipe');
-  spawnSync('mkfifo', [KEYS_FILE]);
-  const { code, stderr } = await cli(['keys', 'list'], { KEYS_FILE });
-  const problem = `the keys file ${KEYS_FILE} cannot be read (not a regular file)`;
-  expect([code, stderr]).toEqual([69, `Error: The store is unavailable: ${problem}.\n`]);
 });

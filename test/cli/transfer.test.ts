@@ -78,36 +78,25 @@ test.each(stores)('an import into %s refuses existing ids as a whole, unless --r
     expect(await json(store, 'show', id)).toMatchObject({ name, status: 'active' });
 });
 
-test('in a cluster, where one script writes the records of a hash slot, those before a conflict are restored', async () => {
+test('in a cluster records are written together or not at all: a conflict restores those before it, and one script writes a key and its successor', async () => {
   const client = await openClient(cluster.url);
   onTestFinished(() => client.close());
   const store = new RedisKeyStore(client, async () => {});
   const [first, second, third] = [makeKey().record, makeKey().record, makeKey().record];
   for (const record of [first, second]) await store.create(record);
-  const replacements = [
-    { previous: first, record: { ...first, version: 'v2' } },
-    { previous: undefined, record: third },
-    { previous: undefined, record: second },
-  ];
-  expect(await store.replaceAll(replacements)).toBe(false);
+  const rotated = { previous: first, record: { ...first, version: 'v2' } };
+  const additions = [third, second].map((record) => ({ previous: undefined, record }));
+  expect(await store.replaceAll([rotated, ...additions])).toBe(false); // The second one exists.
   expect([await store.find(first.id), await store.find(third.id)]).toEqual([first, undefined]);
-});
 
-test('in a cluster one script writes a key and its successor, so that no interruption leaves one without the other', async () => {
-  const client = await openClient(cluster.url);
-  onTestFinished(() => client.close());
-  const store = new RedisKeyStore(client, async () => {});
   const countCalls = async () => {
     const stats = await Promise.all(cluster.masters.map((master) => master.client.info('commandstats')));
     return stats.reduce((sum, text) => sum + Number(/^cmdstat_evalsha:calls=(\d+)/m.exec(text)?.[1] ?? 0), 0);
   };
-  const { record } = makeKey();
-  await store.replaceAll([{ previous: undefined, record }]); // Loads the script.
   const before = await countCalls();
-  const successor = { ...record, id: generateKey(record.id).id };
-  const rotated = { previous: record, record: { ...record, version: 'v2' } };
+  const successor = { ...first, id: generateKey(first.id).id };
   expect(await store.replaceAll([{ previous: undefined, record: successor }, rotated])).toBe(true);
-  expect([await store.find(record.id), await store.find(successor.id)]).toEqual([rotated.record, successor]);
+  expect([await store.find(first.id), await store.find(successor.id)]).toEqual([rotated.record, successor]);
   expect((await countCalls()) - before).toBe(1);
 });
 
