@@ -185,11 +185,10 @@ describe.each(stores)('keys in %s', (_name, environment, lastUsed) => {
     expect(updated).toMatchObject({ permissions: ['a:b', 'c:d'], accountGroupIds: '*', expiresAt: null });
     const shown = await json('show', id);
     expect(shown).toMatchObject(updated);
-    const fields = [
-      ['name', 'rateLimits'],
-      ['permissions', 'accountGroupIds', 'expiresAt'],
-    ];
-    expect(shown.changes.slice(1)).toMatchObject(fields.map((names) => ({ action: 'updated', fields: names })));
+    expect(shown.changes.slice(1)).toMatchObject([
+      { action: 'updated', fields: ['name', 'rateLimits'] },
+      { action: 'updated', fields: ['permissions', 'accountGroupIds', 'expiresAt'] },
+    ]);
 
     const again = await run('update', id, ...rights);
     expect([again.stdout.split('\n')[0], again.stderr]).toEqual([`Key ${id} is unchanged.`, '']);

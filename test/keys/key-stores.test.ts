@@ -18,7 +18,6 @@ import { openClient } from '../helpers/redis-client.ts';
 let redis: RedisServer;
 let client: RedisClient;
 let file: string;
-let published: string[];
 
 beforeAll(async () => {
   redis = await RedisServer.start();
@@ -31,15 +30,10 @@ afterAll(async () => {
 beforeEach(async () => {
   await redis.client.flushall();
   file = path.join(createFolder(), 'data/keys.json');
-  published = [];
 });
 
 const openFileStore = () => new FileKeyStore(file);
-const openRedisStore = () =>
-  new RedisKeyStore(client, async (id) => {
-    published.push(id);
-    throw new Error('not published');
-  });
+const openRedisStore = (publish = async (_id: string) => {}) => new RedisKeyStore(client, publish);
 const stores: [name: string, open: () => KeyStore][] = [
   ['file', openFileStore],
   ['Redis', openRedisStore],
@@ -122,7 +116,11 @@ describe.each(stores)('the %s key store', (_name, open) => {
 
 describe('the Redis key store', () => {
   test('publishes replaced and removed keys; a failure to publish does not fail the change', async () => {
-    const store = openRedisStore();
+    const published: string[] = [];
+    const store = openRedisStore(async (id) => {
+      published.push(id);
+      throw new Error('not published');
+    });
     const { record } = makeKey();
     await store.create(record);
     expect(await store.replace(update(record), record.version)).toBe(true);

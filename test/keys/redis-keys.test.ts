@@ -22,14 +22,12 @@ const read = async (key: string, from = gateway) => (await get(from.url + campai
 const runKeys = (...args: string[]) => cli(['keys', ...args], stack.environment);
 const getKeys = (...args: string[]) => cliJson(['keys', ...args], stack.environment);
 
-const foreign = makeKey().record;
+const { record: foreign } = makeKey();
+const foreignFields = { record: JSON.stringify(foreign), version: foreign.version };
 
 test.each<[what: string, damage: (name: string) => Promise<unknown>]>([
   ['is not JSON', (name) => stack.redis.client.hset(name, 'record', 'nonsense')],
-  [
-    'is that of another key',
-    (name) => stack.redis.client.hset(name, { record: JSON.stringify(foreign), version: foreign.version }),
-  ],
+  ['is that of another key', (name) => stack.redis.client.hset(name, foreignFields)],
   ['lost its version field', (name) => stack.redis.client.hdel(name, 'version')],
   ['has another Redis type', (name) => stack.redis.client.set(name, 'x')],
 ])('a key whose record %s gets a 500, is listed as corrupt, and gets a 401 once revoked', async (_what, damage) => {

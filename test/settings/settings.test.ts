@@ -81,7 +81,6 @@ test.each([
   ['CAMPAIGN_SERVICE_URL', 'https://[::1]:8443/base/'],
   ['CAMPAIGN_SERVICE_RESULT_POINTER', '/data/0/a~1b'],
   ['AUTH_FAILURE_LIMIT', '60/60s,burst=5'],
-  ['WORKERS', ''],
 ])('%s=%j is accepted', (name, value) => {
   expect(findProblems({ [name]: value })).toEqual([]);
 });

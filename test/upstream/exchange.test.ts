@@ -29,10 +29,8 @@ test('only the documented headers reach the campaign service, whatever the clien
     'Expect: 100-continue',
     'Upgrade: h2c',
   ];
-  await exchangeBytes(
-    embedded.gateway.url,
-    `GET ${campaignPath}?x=1 HTTP/1.1\r\n${clientHeaders.join('\r\n')}\r\n\r\n{}`,
-  );
+  const bytes = `GET ${campaignPath}?x=1 HTTP/1.1\r\n${clientHeaders.join('\r\n')}\r\n\r\n{}`;
+  await exchangeBytes(embedded.gateway.url, bytes);
   const [request] = embedded.upstream.requests;
   expect(request?.url).toBe('/internal/v1/accounts/ag_1/campaigns/cmp_1');
   expect(request?.headers).toEqual({
@@ -77,10 +75,8 @@ test('CAMPAIGN_SERVICE_MAX_BODY_BYTES limits the body as sent and as decoded, to
   const embedded = await startUncached({ CAMPAIGN_SERVICE_MAX_BODY_BYTES: '5000' });
   for (const size of [5000, 5001]) {
     const body = document.padEnd(size);
-    for (const respond of [
-      respondWithBody(body),
-      respondWithBody(gzipSync(body), 200, { 'content-encoding': 'gzip' }),
-    ]) {
+    const compressed = respondWithBody(gzipSync(body), 200, { 'content-encoding': 'gzip' });
+    for (const respond of [respondWithBody(body), compressed]) {
       embedded.upstream.respond = respond;
       expect(await readOutcome(embedded)).toBe(size === 5000 ? '200' : 'too_large');
     }
