@@ -88,16 +88,16 @@ test('explain counts no request, forwards nothing and writes nothing to Redis', 
   const key = await stack.key({ rateLimits: ['10/1d'] });
   await send(key, campaignPath);
   const { client } = stack.redis;
-  const readState = async () => [stack.upstream.requests.length, (await client.keys('*')).sort()];
   // The gateway writes both after its response.
   const written = ['campaign-gateway:uses', `campaign-gateway:{cache:ag_1}:${campaignPath}`];
   await until(async () => (await client.exists(written)) === 2);
-  const before = await readState();
+  const [forwarded, names] = [stack.upstream.requests.length, await client.keys('*')];
   for (let i = 0; i < 20; i++) {
     const { stages } = await explain(key, '/v1/accounts/ag_1/campaigns/cmp_unseen');
     expect(stages[1]).toMatchObject({ result: 'passed', details: '9 of 10 requests available, rate 10 per 86400 s.' });
   }
-  expect(await readState()).toEqual(before);
+  expect(stack.upstream.requests).toHaveLength(forwarded);
+  expect(names).toEqual(expect.arrayContaining(await client.keys('*'))); // Entries of other tests may have expired.
   const response = await get(gateway.url + campaignPath, { 'x-api-key': key });
   expect(rateLimitState(response).r).toBe(8);
 });
