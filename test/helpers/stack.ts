@@ -17,28 +17,31 @@ import { until } from './wait.ts';
 
 /** A Redis, a scripted campaign service, and the gateways that the test starts in front of it. */
 export class Stack<Topology extends RedisTopology = RedisServer> {
-  readonly redis: Topology;
-  readonly upstream: Upstream;
-  readonly keyStore: KeyStore;
+  redis!: Topology;
+  upstream!: Upstream;
+  keyStore!: KeyStore;
   /** Longer than a slow machine stalls. For tests of outages and for benchmarks: `{}`, the defaults of the gateway. */
   redisTimeouts: Environment = { REDIS_TIMEOUT_MS: '2000', REDIS_CACHE_TIMEOUT_MS: '1000' };
-  readonly #closeKeyStore: () => void;
-  readonly #gateways: RunningGateway[] = [];
-
-  private constructor(redis: Topology, upstream: Upstream, store: { keys: KeyStore; close(): void }) {
-    this.redis = redis;
-    this.upstream = upstream;
-    this.keyStore = store.keys;
-    this.#closeKeyStore = store.close;
-  }
+  #closeKeyStore!: () => void;
+  #gateways: RunningGateway[] = [];
 
   static async start<Topology extends RedisTopology = RedisServer>(
     startRedis?: () => Promise<Topology>,
   ): Promise<Stack<Topology>> {
-    const redis = (await (startRedis ?? RedisServer.start)()) as Topology;
-    const upstream = await Upstream.start();
-    const settings = loadSettings({ REDIS_URL: redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
-    return new Stack(redis, upstream, await openStores(settings));
+    const stack = new Stack<Topology>();
+    await stack.launch(startRedis);
+    return stack;
+  }
+
+  /** Starts the servers, after `stop` once more. */
+  async launch(startRedis?: () => Promise<Topology>): Promise<void> {
+    this.redis = (await (startRedis ?? RedisServer.start)()) as Topology;
+    this.upstream = await Upstream.start();
+    const settings = loadSettings({ REDIS_URL: this.redis.url }, ['REDIS_URL', 'REDIS_KEY_PREFIX', 'KEYS_FILE']);
+    const { keys, close } = await openStores(settings);
+    this.keyStore = keys;
+    this.#closeKeyStore = close;
+    this.#gateways = [];
   }
 
   /** The cache is off, so that each request reaches the campaign service unless a test enables it. */

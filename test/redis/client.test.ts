@@ -9,27 +9,28 @@ import { startProxy } from './proxy.ts';
 
 type Cleanup = Pick<TestContext, 'onTestFinished'>;
 
-/** A server that only this test uses, and a proxy in front of it. */
-async function startServer({ onTestFinished }: Cleanup) {
+async function startRedis({ onTestFinished }: Cleanup): Promise<RedisServer> {
   const redis = await RedisServer.start();
   onTestFinished(() => redis.stop());
+  return redis;
+}
+
+/** A server that only this test uses, and a client that has connected to it through a proxy. */
+async function start(context: Cleanup, timeoutMs?: number) {
+  const redis = await startRedis(context);
   const proxy = await startProxy(redis.port);
-  onTestFinished(() => proxy.stop());
-  const countConnections = async () =>
-    Number(/^total_connections_received:(\d+)/m.exec(await redis.client.info('stats'))?.[1]);
-  return { redis, proxy, countConnections };
+  context.onTestFinished(() => proxy.stop());
+  const opened = open(context, proxy.url, timeoutMs);
+  await opened.untilUp();
+  return { redis, proxy, ...opened };
 }
 
 /** A client, its log, and the commands that the tests send. */
 function open({ onTestFinished }: Cleanup, url: string, timeoutMs = 2000) {
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const client = new RedisClient({
-    address: parseRedisUrl(url) as RedisAddress,
-    prefix: 'test',
-    log: logger,
-    timeoutMs,
-  });
+  const address = parseRedisUrl(url) as RedisAddress;
+  const client = new RedisClient({ address, prefix: 'test', log: logger, timeoutMs });
   onTestFinished(() => client.close());
   const increment = client.defineScript('increment', `return redis.call('INCR', KEYS[1])`);
   return {
@@ -45,33 +46,27 @@ function open({ onTestFinished }: Cleanup, url: string, timeoutMs = 2000) {
 // Most of these tests wait for timeouts.
 describe.concurrent('a Redis client', () => {
   test('rejects commands at once while Redis is unavailable, logs the outage once, and sends no command twice', async (context) => {
-    const { redis } = await startServer(context);
-    const { client, log, states, untilUp, set, get } = open(context, redis.url, 1000);
-    await untilUp();
+    const { redis, proxy, log, states, untilUp, set, get } = await start(context, 1000);
     redis.freeze();
     await expect(set()).rejects.toMatchObject({ mayHaveExecuted: true });
-    const message = `Redis at 127.0.0.1:${redis.port} did not reply in time`;
+    const message = `Redis at ${new URL(proxy.url).host} did not reply in time`;
     for (let i = 0; i < 100; i++) await expect(get()).rejects.toThrow(message);
     redis.thaw();
-    await until(() => client.state === 'up');
+    await untilUp();
     expect(await get()).toBe('1');
     expect(states()).toEqual(['down', 'up']);
     expect(log[0]).toMatchObject({ level: 40, dependency: 'redis', failure: 'timeout', cause: message });
   });
 
   test('fails a command with a shorter timeout than its own without considering Redis down', async (context) => {
-    const { proxy } = await startServer(context);
-    const { client, states, untilUp, get } = open(context, proxy.url);
-    await untilUp();
+    const { proxy, client, states, get } = await start(context);
     proxy.replyDelayMs = 60;
     await expect(get(10)).rejects.toMatchObject({ mayHaveExecuted: true });
     expect([client.state, states()]).toEqual(['up', []]);
   });
 
   test('replaces a silent connection, even if it is accepted and never completes the handshake', async (context) => {
-    const { proxy } = await startServer(context);
-    const { untilUp, get } = open(context, proxy.url, 1000);
-    await untilUp();
+    const { proxy, untilUp, get } = await start(context, 1000);
     proxy.hangs = true;
     await expect(get()).rejects.toThrow(StoreUnavailableError);
     const before = proxy.connections;
@@ -82,13 +77,11 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('considers Redis down while it delays writes, although it replies to PING', async (context) => {
-    const { redis, countConnections } = await startServer(context);
-    const { client, states, untilUp, set } = open(context, redis.url, 1000);
-    await untilUp();
+    const { redis, proxy, client, states, untilUp, set } = await start(context, 1000);
     await redis.client.call('CLIENT', 'PAUSE', '600000', 'WRITE');
     await expect(set()).rejects.toMatchObject({ mayHaveExecuted: true });
-    const before = await countConnections();
-    await until(async () => (await countConnections()) >= before + 2); // The silent connection is replaced twice.
+    const before = proxy.connections;
+    await until(() => proxy.connections >= before + 2); // The silent connection is replaced twice.
     expect([client.state, states()]).toEqual(['down', ['down']]);
     await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false });
     await redis.client.call('CLIENT', 'UNPAUSE');
@@ -97,9 +90,7 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('logs errors that Redis returns once, by code only, until there have been none for five seconds', async (context) => {
-    const { redis } = await startServer(context);
-    const { client, log, states, untilUp } = open(context, redis.url);
-    await untilUp();
+    const { client, log, states, untilUp } = await start(context);
     const fail = () => client.command('NOSUCHCOMMAND', (ioredis) => ioredis.call('NOSUCHCOMMAND', 'hunter2'));
     for (let i = 0; i < 10; i++) await expect(fail()).rejects.toMatchObject({ mayHaveExecuted: false });
     expect([client.state, states()]).toEqual(['degraded', ['degraded']]);
@@ -110,13 +101,11 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('reads from a server that is read-only, looks for a master, and writes as soon as the server is one', async (context) => {
-    const { redis, countConnections } = await startServer(context);
-    const { states, untilUp, set, get } = open(context, redis.url);
-    await untilUp();
+    const { redis, proxy, states, set, get } = await start(context);
     await redis.client.call('REPLICAOF', '127.0.0.1', '1');
-    const before = await countConnections();
+    const before = proxy.connections;
     let failures = 0;
-    while ((await countConnections()) < before + 2) {
+    while (proxy.connections < before + 2) {
       const message = 'is a read-only replica (READONLY';
       await expect(set()).rejects.toMatchObject({ mayHaveExecuted: false, message: expect.stringContaining(message) });
       await expect(get()).resolves.toBe(null);
@@ -129,9 +118,7 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('leaves a previous master once new connections reach another one', async (context) => {
-    const [{ redis, proxy }, { redis: successor }] = await Promise.all([startServer(context), startServer(context)]);
-    const { untilUp, set } = open(context, proxy.url);
-    await untilUp();
+    const [{ redis, proxy, set }, successor] = await Promise.all([start(context), startRedis(context)]);
     await redis.client.call('REPLICAOF', '127.0.0.1', String(successor.port));
     proxy.redisPort = successor.port;
     await until(() => set().catch(() => 0));
@@ -139,7 +126,7 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('considers Redis down and names the cause while its database cannot be selected, and never uses database 0', async (context) => {
-    const { redis } = await startServer(context);
+    const redis = await startRedis(context);
     await redis.client.acl('SETUSER', 'gw', 'on', '>pw', '~*', '&*', '+@all', '-select');
     const { client, log, untilUp, set, get } = open(context, `redis://gw:pw@127.0.0.1:${redis.port}/1`);
     await until(() => log.length > 0);
@@ -153,7 +140,7 @@ describe.concurrent('a Redis client', () => {
   });
 
   test('names the credentials as the cause in the log and in every error after a password rotation', async (context) => {
-    const { redis } = await startServer(context);
+    const redis = await startRedis(context);
     await redis.client.acl('SETUSER', 'gw', 'on', '>old', '~*', '&*', '+@all');
     const { log, states, untilUp, get } = open(context, `redis://gw:old@127.0.0.1:${redis.port}`);
     await untilUp();
@@ -170,9 +157,7 @@ describe.concurrent('a Redis client', () => {
 });
 
 test('each run of a batched script has its own keys and arguments, read when one call sends up to 32 runs of a turn', async (context) => {
-  const { redis } = await startServer(context);
-  const { client, untilUp } = open(context, redis.url, 30_000);
-  await untilUp();
+  const { redis, client } = await start(context, 30_000);
   const script = `return { KEYS[1], redis.call('INCR', KEYS[2]) > 0 and #KEYS, #ARGV, unpack(ARGV) }`;
   const echo = client.defineBatchedScript('echo', script);
   let prefix = 'early';
@@ -190,9 +175,7 @@ test('each run of a batched script has its own keys and arguments, read when one
 });
 
 test('a batched script fails only for the run that causes an error, and the next call works', async (context) => {
-  const { redis } = await startServer(context);
-  const { client, untilUp } = open(context, redis.url, 30_000);
-  await untilUp();
+  const { redis, client } = await start(context, 30_000);
   const push = client.defineBatchedScript('push', `return redis.call('LPUSH', KEYS[1], ARGV[1])`);
   await redis.client.set('text', 'not a list');
   const runs = await Promise.allSettled(['list', 'text', 'list'].map((key) => push([key], () => ['value'])));
@@ -201,9 +184,7 @@ test('a batched script fails only for the run that causes an error, and the next
 });
 
 test('a script takes 100,000 keys and 300,000 arguments', async (context) => {
-  const { redis } = await startServer(context);
-  const { client, untilUp } = open(context, redis.url, 30_000);
-  await untilUp();
+  const { client } = await start(context, 30_000);
   const count = client.defineScript('count', 'return { #KEYS, #ARGV }');
   expect(await count(Array(100_000).fill('{tag}'), Array(300_000).fill(1))).toEqual([100_000, 300_000]);
 });

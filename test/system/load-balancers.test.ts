@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { ENVELOPE_CONTENT_TYPE } from '../../src/http/envelope.ts';
 import { errorDefinitions } from '../../src/http/errors.ts';
 import { isInstalled } from '../helpers/debian-package.ts';
@@ -11,16 +11,12 @@ import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { startNginx } from '../helpers/nginx.ts';
 import { freePort } from '../helpers/redis.ts';
 import { startServerProgram } from '../helpers/server-program.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, startWorkers } from '../helpers/workers.ts';
 
-let stack: Stack;
-
-beforeAll(async () => {
-  stack = await Stack.start();
-});
-afterAll(() => stack.stop());
+const stack = useStack();
 
 /** HAProxy with the configuration of the compose file, and these gateways instead of those that DNS would return. */
 async function startHaproxy(gateways: readonly GatewayProcess[]): Promise<string> {

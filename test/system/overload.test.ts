@@ -1,18 +1,18 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { type LoadResult, load } from '../benchmarks/load.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { readSeries, readValue, scrapeFrom } from '../helpers/prometheus.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { campaignDocument, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: GatewayProcess;
 let key: string;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   // A large document costs the gateway more than the load generator and the upstream.
   const nodes = Array.from({ length: 3000 }, (_, i) => ({ id: `n${i}`, next: [i + 1, i + 2] }));
   stack.upstream.respond = respondWithJson({ ...campaignDocument('cmp_1', 'ag_1'), workflowDefinition: { nodes } });
@@ -25,7 +25,6 @@ beforeAll(async () => {
   await fetch(`${gateway.operationsUrl}/log-level`, { method: 'PUT', body: 'warn' });
   key = await stack.key({ rateLimits: ['100000000/1s'] });
 });
-afterAll(() => stack.stop());
 
 const logged = (message: string) => gateway.log.filter(({ msg }) => msg?.startsWith(message));
 

@@ -1,16 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type RunningGateway, runProgram } from '../helpers/gateway.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { cliJson } from '../helpers/cli.ts';
+import type { RunningGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { outageKinds } from '../helpers/redis.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
-
-beforeEach(async () => {
-  stack = await Stack.start();
-});
-afterEach(() => stack.stop());
+const stack = useStack(beforeEach);
 
 const read = (gateway: RunningGateway, key: string) => get(gateway.url + campaignPath, { 'x-api-key': key });
 const readStatus = async (gateway: RunningGateway, key: string) => (await read(gateway, key)).status;
@@ -92,17 +89,15 @@ test('key changes are in force on the next request, also of a key over its limit
   const { client, url } = stack.redis;
   const rights = ['on', '>quiet', '+@all', '~campaign-gateway:keys', '~campaign-gateway:{*', '~campaign-gateway:uses'];
   await client.acl('SETUSER', 'quiet', ...rights);
-  const runQuietly = async (...args: string[]) => {
-    const environment = { ...stack.environment, REDIS_URL: url.replace('//', '//quiet:quiet@') };
-    return JSON.parse((await runProgram('src/cli/main.ts', ['keys', ...args, '--json'], environment)).stdout);
-  };
-  const create = ['create', '--name', 'a', '--permission', 'campaigns:read', '--account-group', 'ag_1'];
-  const created = await runQuietly(...create);
+  const environment = { ...stack.environment, REDIS_URL: url.replace('//', '//quiet:quiet@') };
+  const runQuietly = (...args: string[]) => cliJson(['keys', ...args], environment);
+  const grants = ['--permission', 'campaigns:read', '--account-group', 'ag_1', '--rate-limit', '2/1d'];
+  const created = await runQuietly('create', '--name', 'a', ...grants);
   expect(await readStatus(gateway, created.key)).toBe(200);
   const rotated = await runQuietly('rotate', created.id, '--overlap', '0s');
   expect([await readStatus(gateway, created.key), await readStatus(gateway, rotated.key)]).toEqual([401, 200]);
   for (const [options, ...statuses] of [
-    [['--rate-limit', '1/1d'], 200, 429],
+    [['--rate-limit', '3/1d'], 200, 429],
     [['--rate-limit', '100/1d', '--account-group', 'ag_2'], 403],
     [['--rate-limit', '1/1d'], 429],
   ] as const) {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RedisInvalidationLog } from '../../src/cache/redis-invalidation-log.ts';
+import { cliJson } from '../helpers/cli.ts';
 import { Fleet } from '../helpers/fleet.ts';
-import { runProgram } from '../helpers/gateway.ts';
 import type { RedisServer, RedisTopology } from '../helpers/redis.ts';
 import { openClient } from '../helpers/redis-client.ts';
 import { redisTopologies } from '../helpers/redis-topologies.ts';
@@ -9,11 +9,7 @@ import { until } from '../helpers/wait.ts';
 
 let fleet: Fleet<RedisTopology>;
 
-async function runKeysCommand(...args: string[]) {
-  const { code, stdout } = await runProgram('src/cli/main.ts', ['keys', ...args, '--json'], fleet.stack.environment);
-  expect(code).toBe(0);
-  return JSON.parse(stdout);
-}
+const runKeysCommand = (...args: string[]) => cliJson(['keys', ...args], fleet.stack.environment);
 const rights = ['--permission', 'campaigns:read', '--account-group', 'ag_1', '--rate-limit', '100/3600s'];
 const createKey = () => runKeysCommand('create', '--name', 'a', ...rights);
 

@@ -1,23 +1,22 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { createFolder } from '../helpers/folder.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, listeningWorkers, livingWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
-let stack: Stack;
+const stack = useStack(beforeEach);
 let key: string;
 
 beforeEach(async () => {
-  stack = await Stack.start();
   key = await stack.key({ rateLimits: ['1000000/1s'] });
 });
-afterEach(() => stack.stop());
 
 const read = ({ url }: GatewayProcess) => get(url + campaignPath, { 'x-api-key': key });
 const restarts = (gateway: GatewayProcess) => linesOf(gateway, 'all workers replaced').length;

@@ -1,22 +1,18 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { startCollector } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { Load, longTimeouts, unexpected } from '../helpers/load.ts';
 import { RawClient } from '../helpers/raw-client.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { deferredResponse } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { isListening, linesOf, listeningWorkers, livingWorkers, startWorkers } from '../helpers/workers.ts';
 
-let stack: Stack;
-
-beforeEach(async () => {
-  stack = await Stack.start();
-});
-afterEach(() => stack.stop());
+const stack = useStack(beforeEach);
 
 const createKeys = (count: number) =>
   Promise.all(Array.from({ length: count }, () => stack.key({ rateLimits: ['1000000/1s'] })));

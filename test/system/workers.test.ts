@@ -1,20 +1,19 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { readValue, type Scrape, scrapeFrom, scrapeUntil } from '../helpers/prometheus.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { linesOf, listeningWorkers, livingWorkers, startTwoWorkers } from '../helpers/workers.ts';
 
-let stack: Stack;
+const stack = useStack(beforeEach);
 let gateway: GatewayProcess;
 let key: string;
 
 beforeEach(async () => {
-  stack = await Stack.start();
   gateway = await startTwoWorkers(stack, { SHUTDOWN_GRACE_MS: '100' });
   key = await stack.key({ rateLimits: ['100/3600s'] });
 });
-afterEach(() => stack.stop());
 
 /** Uses a new connection, so that requests reach the workers in turn. */
 const request = async (url: string) =>

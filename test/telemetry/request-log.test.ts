@@ -1,20 +1,19 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { GatewayProcess, RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: RunningGateway;
 let key: string;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   gateway = await stack.gateway({ CAMPAIGN_SERVICE_TOKEN: 'hunter2-token', LOG_LEVEL: 'trace', TRUST_PROXY: 'true' });
   key = await stack.key();
 });
-afterAll(() => stack.stop());
 
 const findLine = (traceId: string | null) =>
   until(() => gateway.log.find((line) => line.msg === 'request completed' && line['trace_id'] === traceId));

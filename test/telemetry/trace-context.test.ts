@@ -1,19 +1,18 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes } from '../helpers/http.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: RunningGateway;
 let trusting: RunningGateway;
 let key: string;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   [gateway, trusting] = [await stack.gateway(), await stack.gateway({ TRACE_TRUST_SAMPLED: 'true' })];
   key = await stack.key();
 });
-afterAll(() => stack.stop());
 
 /** Sends trace headers. Returns the trace context of the response and of the upstream request, which must agree. */
 async function send(at: RunningGateway, ...lines: string[]) {
