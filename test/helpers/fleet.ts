@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { type Environment, type GatewayProcess, readRedisState } from './gateway.ts';
+import { type GatewayProcess, readRedisState } from './gateway.ts';
 import { get } from './http.ts';
 import { flood, Load, longTimeouts, type Tally } from './load.ts';
 import type { RedisTopology } from './redis.ts';
@@ -8,24 +8,19 @@ import { until } from './wait.ts';
 
 /** Gateway processes on one Redis. Requests go to all of them. */
 export class Fleet<Topology extends RedisTopology> {
-  readonly stack: Stack<Topology>;
-  readonly gateways: readonly GatewayProcess[];
-  readonly #urls: readonly string[];
+  readonly stack = new Stack<Topology>();
+  gateways: readonly GatewayProcess[] = [];
 
-  private constructor(stack: Stack<Topology>, gateways: readonly GatewayProcess[]) {
-    this.stack = stack;
-    this.gateways = gateways;
-    this.#urls = gateways.map(({ url }) => url + campaignPath);
+  static async start<Topology extends RedisTopology>(startRedis: () => Promise<Topology>, size = 2) {
+    const fleet = new Fleet<Topology>();
+    await fleet.stack.launch(startRedis);
+    const start = () => fleet.stack.gatewayProcess(longTimeouts);
+    fleet.gateways = await Promise.all(Array.from({ length: size }, start));
+    return fleet;
   }
 
-  static async start<Topology extends RedisTopology>(
-    startRedis: () => Promise<Topology>,
-    size = 2,
-    environment: Environment = {},
-  ): Promise<Fleet<Topology>> {
-    const stack = await Stack.start(startRedis);
-    const start = () => stack.gatewayProcess({ ...longTimeouts, ...environment });
-    return new Fleet(stack, await Promise.all(Array.from({ length: size }, start)));
+  get #urls(): string[] {
+    return this.gateways.map(({ url }) => url + campaignPath);
   }
 
   /** The status of one request to each gateway. */

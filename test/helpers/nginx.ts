@@ -38,7 +38,7 @@ export async function startNginx(): Promise<Nginx> {
   const folder = createFolder();
   await layOut(folder, host);
   const command = ['nginx', '-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'] as const;
-  const server = await startServerProgram([...command, '-g', 'daemon off;'], { url, status: 503 });
+  const stop = await startServerProgram([...command, '-g', 'daemon off;'], { url, status: 503 });
   return {
     url,
     use: async (gateways) => {
@@ -46,7 +46,7 @@ export async function startNginx(): Promise<Nginx> {
       const [program, ...args] = command;
       await promisify(execFile)(program, [...args, '-s', 'reload']);
     },
-    stop: server.stop,
+    stop,
   };
 }
 

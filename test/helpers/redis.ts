@@ -18,10 +18,6 @@ export interface RedisTopology {
   stop(): Promise<void>;
 }
 
-/** Killed: connections are refused. Frozen: connections stay open without a reply. */
-export const outageKinds = ['killed', 'frozen'] as const;
-export type OutageKind = (typeof outageKinds)[number];
-
 /** A single redis-server on a free port of 127.0.0.1. */
 export class RedisServer implements RedisTopology {
   readonly port: number;
@@ -67,16 +63,7 @@ export class RedisServer implements RedisTopology {
     await until(async () => (await this.client.ping().catch(() => '')) === 'PONG');
   }
 
-  async startOutage(kind: OutageKind): Promise<void> {
-    if (kind === 'killed') await this.kill();
-    else this.freeze();
-  }
-
-  async endOutage(kind: OutageKind): Promise<void> {
-    if (kind === 'killed') await this.launch();
-    else this.thaw();
-  }
-
+  /** Connections stay open without a reply. */
   freeze(): void {
     this.#process?.kill('SIGSTOP');
   }
@@ -85,6 +72,7 @@ export class RedisServer implements RedisTopology {
     this.#process?.kill('SIGCONT');
   }
 
+  /** Connections are refused. */
   async kill(): Promise<void> {
     const running = this.#process;
     if (!running || running.exitCode !== null || running.signalCode !== null) return;

@@ -2,16 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { until } from './wait.ts';
 
-/** A server of another project that a test runs, such as nginx. */
-export interface ServerProgram {
-  stop(): Promise<void>;
-}
-
-/** Resolves when the program responds at this URL with an expected status. */
+/** Starts a server of another project, such as nginx, until it responds at this URL. Returns what stops it. */
 export async function startServerProgram(
   [program = '', ...args]: readonly string[],
   { url, status = 200, env = {} }: { url: string; status?: number; env?: Record<string, string> },
-): Promise<ServerProgram> {
+): Promise<() => Promise<void>> {
   // A separate process group, so that killing it also ends the children of the program.
   const options = { env: { PATH: process.env['PATH'] ?? '', ...env }, detached: true, stdio: 'pipe' } as const;
   const child = spawn(program, args, options);
@@ -27,9 +22,8 @@ export async function startServerProgram(
     if (!isRunning()) throw new Error(`${program} exited: ${output}`);
     return (await fetch(url).catch(() => undefined))?.status === status;
   });
-  const stop = async () => {
+  return async () => {
     if (child.pid !== undefined && isRunning()) process.kill(-child.pid, 'SIGKILL');
     await exited;
   };
-  return { stop };
 }

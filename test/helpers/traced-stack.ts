@@ -1,32 +1,40 @@
 import { randomBytes } from 'node:crypto';
+import { beforeAll, beforeEach } from 'vitest';
 import { startCollector } from './collector.ts';
 import type { Environment } from './gateway.ts';
 import { get } from './http.ts';
-import { Stack } from './stack.ts';
 import { respondWithCampaign } from './upstream.ts';
+import { useStack } from './use-stack.ts';
 import { until } from './wait.ts';
 
 /** A span kind of OTLP. */
 const SERVER = 2;
 
-export type TracedStack = Awaited<ReturnType<typeof startTracedStack>>;
-
-/** A stack whose gateways export their spans to a collector. */
-export async function startTracedStack() {
-  const [stack, collector] = await Promise.all([Stack.start(), startCollector()]);
-  const key = await stack.key({ rateLimits: ['1000000/1s'] });
+/** A stack of a test file whose gateways export their spans to a collector. Each test requests a new campaign. */
+export function useTracedStack() {
+  const stack = useStack();
+  let collector: Awaited<ReturnType<typeof startCollector>>;
+  let key: string;
   let campaigns = 0;
+  beforeAll(async () => {
+    collector = await startCollector();
+    key = await stack.key({ rateLimits: ['1000000/1s'] });
+    return () => collector.stop();
+  });
+  beforeEach(() => {
+    stack.upstream.respond = respondWithCampaign;
+    campaigns++;
+  });
   const getPath = () => `/v1/accounts/ag_1/campaigns/cmp_${campaigns}`;
   return {
     stack,
-    collector,
-    key,
-    getPath,
-    /** Restores the campaign service. From now on requests are for a new campaign. */
-    reset: () => {
-      stack.upstream.respond = respondWithCampaign;
-      campaigns++;
+    get key() {
+      return key;
     },
+    /** All spans that gateways have exported. */
+    spans: () => collector.spans,
+    findSpans: (traceId: string) => collector.findSpans(traceId),
+    getPath,
     startGateway: (environment: Environment = {}) => {
       const exporter = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '50' };
       return stack.gatewayProcess({ ...exporter, CACHE_TTL_MS: '60000', ...environment });
@@ -39,10 +47,6 @@ export async function startTracedStack() {
     waitForSpans: async (traceId: string) => {
       const server = await until(() => collector.findSpans(traceId).find(({ kind }) => kind === SERVER));
       return { spans: collector.findSpans(traceId), server };
-    },
-    stop: async () => {
-      await stack.stop();
-      await collector.stop();
     },
   };
 }

@@ -6,6 +6,7 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openRedis } from '../../src/stores.ts';
 import { type Certificates, makeCertificates } from '../helpers/certificates.ts';
 import { cliJson } from '../helpers/cli.ts';
+import { createFolder } from '../helpers/folder.ts';
 import { get } from '../helpers/http.ts';
 import { listen } from '../helpers/listen.ts';
 import { freePort, RedisServer } from '../helpers/redis.ts';
@@ -13,21 +14,16 @@ import { campaignPath, Stack } from '../helpers/stack.ts';
 import { until } from '../helpers/wait.ts';
 
 let certificates: Certificates;
-let files: Record<'cert' | 'key' | 'sentinel', string>;
-
 beforeAll(async () => {
   certificates = await makeCertificates();
-  const folder = path.dirname(certificates.files.ca);
-  files = { cert: `${folder}/server.pem`, key: `${folder}/server-key.pem`, sentinel: `${folder}/sentinel.conf` };
-  await writeFile(files.cert, certificates.server.cert);
-  await writeFile(files.key, certificates.server.key);
 });
 
-/** TLS that requires a client certificate, with the arguments of redis-server. */
-const tlsArgs = (port: number) => [
-  ...['--tls-port', String(port), '--tls-ca-cert-file', certificates.files.ca],
-  ...['--tls-cert-file', files.cert, '--tls-key-file', files.key, '--tls-auth-clients', 'yes'],
-];
+/** TLS that requires a client certificate, with the arguments of redis-server. Both sides have the same certificate. */
+const tlsArgs = (port: number) => {
+  const { ca, cert, key } = certificates.files;
+  const own = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', ca];
+  return ['--tls-port', String(port), ...own, '--tls-auth-clients', 'yes'];
+};
 
 function open(url: string, sentinelPassword?: string) {
   const log: Record<string, unknown>[] = [];
@@ -61,8 +57,9 @@ test('one server, Sentinel with a password and a cluster are reachable over TLS 
     'tls-replication yes',
     ...tlsArgs(sentinelPort).map((arg, i, args) => (i % 2 === 0 ? `${arg.slice(2)} ${args[i + 1]}` : '')),
   ];
-  await writeFile(files.sentinel, `${config.join('\n')}\n`);
-  const sentinel = await RedisServer.startSentinel(files.sentinel, 'watch');
+  const file = path.join(createFolder(), 'sentinel.conf');
+  await writeFile(file, `${config.join('\n')}\n`);
+  const sentinel = await RedisServer.startSentinel(file, 'watch');
   onTestFinished(() => sentinel.stop());
 
   for (const url of [

@@ -1,17 +1,11 @@
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { version } from '../../src/version.ts';
 import { startCollector } from '../helpers/collector.ts';
 import { freePort } from '../helpers/redis.ts';
-import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
+import { randomHex, useTracedStack } from '../helpers/traced-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let traced: TracedStack;
-
-beforeAll(async () => {
-  traced = await startTracedStack();
-});
-afterAll(() => traced.stop());
-beforeEach(() => traced.reset());
+const traced = useTracedStack();
 
 test.each([
   [{}, '00', 'exported'],
@@ -30,7 +24,7 @@ test.each([
     expect(body.traceId).toBe(traceId);
     own.process.kill('SIGTERM');
     expect(await own.exited()).toBe(0);
-    expect(traced.collector.findSpans(traceId).length > 0 ? 'exported' : 'not exported').toBe(expected);
+    expect(traced.findSpans(traceId).length > 0 ? 'exported' : 'not exported').toBe(expected);
   },
 );
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { isInstalled } from '../helpers/debian-package.ts';
 import { createFolder } from '../helpers/folder.ts';
@@ -12,9 +12,9 @@ import { get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { scrapeFrom } from '../helpers/prometheus.ts';
 import { freePort } from '../helpers/redis.ts';
-import { type ServerProgram, startServerProgram } from '../helpers/server-program.ts';
-import { Stack } from '../helpers/stack.ts';
+import { startServerProgram } from '../helpers/server-program.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
 const file = (name: string) => path.resolve(import.meta.dirname, '../../config', name);
@@ -35,13 +35,11 @@ function promtool(args: readonly string[], input = '') {
 }
 
 describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
-  let stack: Stack;
+  const stack = useStack();
   let gateway: GatewayProcess;
   let url: string;
-  let prometheus: ServerProgram;
 
   beforeAll(async () => {
-    stack = await Stack.start();
     gateway = await stack.gatewayProcess({ CACHE_TTL_MS: '60000' });
     await causeEvents();
     const folder = createFolder();
@@ -57,11 +55,7 @@ describe.skipIf(!isInstalled('prometheus'))('with a real Prometheus', () => {
     url = `http://${listen}`;
     const options = [`--config.file=${folder}/prometheus.yml`, `--storage.tsdb.path=${folder}/data`];
     const command = ['prometheus', ...options, `--web.listen-address=${listen}`];
-    prometheus = await startServerProgram(command, { url: `${url}/-/ready` });
-  });
-  afterAll(async () => {
-    await prometheus.stop();
-    await stack.stop();
+    return startServerProgram(command, { url: `${url}/-/ready` });
   });
 
   /** Causes all that the panels show: cached reads, each kind of failure, and rejected requests. */

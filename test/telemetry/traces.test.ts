@@ -1,22 +1,19 @@
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { CollectedSpan } from '../helpers/collector.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
 import { scrapeFrom, sumSeries } from '../helpers/prometheus.ts';
 import { RedisServer } from '../helpers/redis.ts';
-import { randomHex, startTracedStack, type TracedStack } from '../helpers/traced-stack.ts';
+import { randomHex, useTracedStack } from '../helpers/traced-stack.ts';
 import { deferredResponse, respondWithJson } from '../helpers/upstream.ts';
 import { until } from '../helpers/wait.ts';
 
-let traced: TracedStack;
+const traced = useTracedStack();
 let gateway: GatewayProcess;
 let other: GatewayProcess;
 
 beforeAll(async () => {
-  traced = await startTracedStack();
   [gateway, other] = await Promise.all([traced.startGateway(), traced.startGateway()]);
 });
-afterAll(() => traced.stop());
-beforeEach(() => traced.reset());
 
 /** Span kinds of OTLP. */
 const [INTERNAL, CLIENT] = [1, 3];
@@ -145,7 +142,7 @@ test('spans contain no API key, and without a route neither the path nor an unkn
   const { server } = await traced.waitForSpans(response.headers.get('x-trace-id') ?? '');
   expect(server).toMatchObject({ name: 'HTTP', attributes: { 'http.request.method': '_OTHER' } });
   expect(server.attributes).not.toHaveProperty('url.path');
-  expect(JSON.stringify(traced.collector.spans)).not.toContain(traced.key.slice(22));
+  expect(JSON.stringify(traced.spans())).not.toContain(traced.key.slice(22));
 });
 
 test('neither the log nor a span quotes a reply of Redis, which repeats the password if it does not know the command AUTH', async () => {
