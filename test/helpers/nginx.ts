@@ -23,35 +23,14 @@ http {
 }
 `;
 
-/** nginx with the files of config/nginx on a free port. */
-export interface Nginx {
-  readonly url: string;
-  /** Replaces the gateways. Requests in flight end on the previous ones. Idle connections of clients are closed. */
-  use(gateways: readonly string[]): Promise<void>;
-  stop(): Promise<void>;
-}
+export type Nginx = Awaited<ReturnType<typeof startNginx>>;
 
-/** Starts nginx without a gateway. */
-export async function startNginx(): Promise<Nginx> {
+/** Starts nginx with the files of config/nginx on a free port, without a gateway. */
+export async function startNginx() {
   const host = `127.0.0.1:${await freePort()}`;
   const url = `http://${host}`;
   const folder = createFolder();
-  await layOut(folder, host);
-  const command = ['nginx', '-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'] as const;
-  const stop = await startServerProgram([...command, '-g', 'daemon off;'], { url, status: 503 });
-  return {
-    url,
-    use: async (gateways) => {
-      await writeGateways(folder, gateways);
-      const [program, ...args] = command;
-      await promisify(execFile)(program, [...args, '-s', 'reload']);
-    },
-    stop,
-  };
-}
-
-/** Writes the configuration folder in the layout of /etc/nginx. */
-async function layOut(folder: string, host: string): Promise<void> {
+  // The layout of /etc/nginx.
   for (const name of ['conf.d', 'campaign-gateway']) await mkdir(path.join(folder, name));
   const site = await readConfig('campaign-gateway.conf');
   const testSite = site.replace('listen 80;', `listen ${host};`);
@@ -59,6 +38,18 @@ async function layOut(folder: string, host: string): Promise<void> {
   await writeFile(path.join(folder, 'conf.d/campaign-gateway.conf'), testSite);
   await writeFile(path.join(folder, 'nginx.conf'), mainConfig);
   await writeGateways(folder, []);
+  const command = ['nginx', '-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'] as const;
+  const stop = await startServerProgram([...command, '-g', 'daemon off;'], { url, status: 503 });
+  return {
+    url,
+    /** Replaces the gateways. Requests in flight end on the previous ones. Idle connections of clients are closed. */
+    use: async (gateways: readonly string[]) => {
+      await writeGateways(folder, gateways);
+      const [program, ...args] = command;
+      await promisify(execFile)(program, [...args, '-s', 'reload']);
+    },
+    stop,
+  };
 }
 
 /** Writes one server line per gateway, with the parameters of config/nginx/gateways.conf. */

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
+import { getName } from '../cache/fixture.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import { Fleet } from '../helpers/fleet.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
@@ -12,8 +13,6 @@ import { until } from '../helpers/wait.ts';
 
 interface Scenario {
   readonly redis: RedisTopology;
-  /** Waits until no write of the test can be lost. */
-  readonly beforeLoad?: () => Promise<void>;
   /**
    * Afterwards Redis has a master again. Calls `onDown` once the old one is dead, unless writes to it may be lost: Redis
    * replicates asynchronously, and a limit cannot count what is lost.
@@ -25,43 +24,48 @@ const isMaster = async ({ client }: RedisServer) => (await client.info('replicat
 
 async function restart(): Promise<Scenario> {
   const redis = await RedisServer.start('--appendonly', 'yes');
-  const disrupt: Scenario['disrupt'] = async (load, onDown) => {
-    await redis.client.script('FLUSH');
-    await redis.kill();
-    onDown();
-    await load.more(100);
-    await redis.launch();
+  return {
+    redis,
+    disrupt: async (load, onDown) => {
+      await redis.client.script('FLUSH');
+      await redis.kill();
+      onDown();
+      await load.more(100);
+      await redis.launch();
+    },
   };
-  return { redis, disrupt };
 }
 
 async function failOverSentinel(kind: 'manual' | 'automatic'): Promise<Scenario> {
   const redis = await startSentinel({ replicas: 1, downAfterMs: 300 });
   const { master, replica, sentinel } = redis;
-  const untilReplicated = async () => {
-    await master.client.set('last', 'write'); // WAIT covers the writes of its connection and all earlier ones.
-    await until(async () => (await master.client.wait(1, 1000)) === 1);
+  return {
+    redis,
+    disrupt: async (_load, onDown) => {
+      // Of the load, which has no reachable limit, writes may be lost. WAIT covers all writes before it.
+      await master.client.set('last', 'write');
+      await until(async () => (await master.client.wait(1, 1000)) === 1);
+      if (kind === 'manual') await sentinel.client.call('SENTINEL', 'FAILOVER', 'campaigns');
+      else {
+        await master.kill();
+        onDown();
+      }
+      await until(() => isMaster(replica as RedisServer));
+    },
   };
-  const disrupt: Scenario['disrupt'] = async (_load, onDown) => {
-    if (kind === 'manual') await sentinel.client.call('SENTINEL', 'FAILOVER', 'campaigns');
-    else {
-      await master.kill();
-      onDown();
-    }
-    await until(() => isMaster(replica as RedisServer));
-  };
-  return { redis, beforeLoad: untilReplicated, disrupt };
 }
 
 async function failOverCluster(): Promise<Scenario> {
   const redis = await startCluster({ replicas: 1, nodeTimeoutMs: 1000 });
   const [dying, other] = redis.masters as [RedisServer, RedisServer];
-  const disrupt = async () => {
-    await dying.kill();
-    await until(async () => (await Promise.all(redis.replicas.map(isMaster))).includes(true));
-    await until(async () => (await other.client.cluster('INFO')).includes('cluster_state:ok'));
+  return {
+    redis,
+    disrupt: async () => {
+      await dying.kill();
+      await until(async () => (await Promise.all(redis.replicas.map(isMaster))).includes(true));
+      await until(async () => (await other.client.cluster('INFO')).includes('cluster_state:ok'));
+    },
   };
-  return { redis, disrupt };
 }
 
 test.each([
@@ -72,14 +76,13 @@ test.each([
 ] as const)(
   'while %s, no request fails and, if no write is lost, at most 1.1 times a limit is admitted; then all works again',
   async (_what, prepare) => {
-    const { redis, beforeLoad, disrupt } = await prepare();
+    const { redis, disrupt } = await prepare();
     const fleet = await Fleet.start(async () => redis);
     onTestFinished(() => fleet.stop());
     await fleet.stack.untilGatewaysDiscovered();
     const keys = await fleet.cachedKeys(3);
     const limited = await fleet.newLimitedKey();
     expect(await fleet.flood(limited, 20)).toEqual({ 200: 40 });
-    await beforeLoad?.();
 
     const load = fleet.load(keys);
     await load.more(100);
@@ -105,8 +108,8 @@ test('a purge stays in force although the cluster node that has the campaign res
   onTestFinished(() => stack.stop());
   const key = await stack.key({ accountGroupIds: Array.from({ length: 20 }, (_, i) => `ag_${i}`) });
   const startGateway = () => stack.gateway({ ...longTimeouts, CACHE_TTL_MS: '600000' });
-  const readName = async (gateway: RunningGateway, path: string) =>
-    (await get(gateway.url + path, { 'x-api-key': key })).body.data?.['name'];
+  const readName = async ({ url }: RunningGateway, path: string) =>
+    getName(await get(url + path, { 'x-api-key': key }));
   const findNode = async (redisKey: string) => {
     const { masters } = stack.redis;
     const found = await Promise.all(masters.map(({ client }) => client.exists(redisKey).catch(() => 0)));
@@ -149,7 +152,7 @@ test('a gateway whose Redis becomes a replica follows the new master: a purge lo
   const gateways = [await startGateway()];
   const untilAll = (name: string) => {
     stack.upstream.respond = respondWithName(name);
-    const hasName = async (gateway: RunningGateway) => (await read(gateway)).body.data?.['name'] === name;
+    const hasName = async (gateway: RunningGateway) => getName(await read(gateway)) === name;
     return Promise.all(gateways.map((gateway) => until(() => hasName(gateway))));
   };
   const purge = ['cache', 'purge', '--account-group', 'ag_1', '--json'];
