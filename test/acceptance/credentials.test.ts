@@ -1,15 +1,16 @@
 import { createServer } from 'node:http';
 import express from 'express';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { getClientAddress, parseTrustProxy } from '../../src/http/client-address.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { listen } from '../helpers/listen.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: RunningGateway;
 /** Behind a trusted proxy, so that each test has its own client addresses. */
 let limited: RunningGateway;
@@ -17,12 +18,10 @@ let key: string;
 let other: string;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   gateway = await stack.gateway({ AUTH_FAILURE_LIMIT: '1000000/1s' });
   limited = await stack.gateway({ AUTH_FAILURE_LIMIT: '3/3600s', TRUST_PROXY: '1' });
   [key, other] = [await stack.key(), await stack.key()];
 });
-afterAll(() => stack.stop());
 
 /** KEY and OTHER in the header lines stand for two valid keys. */
 async function fetchStatus(...lines: string[]): Promise<number | undefined> {

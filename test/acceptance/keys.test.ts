@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { cliJson } from '../helpers/cli.ts';
 import { startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import { expectError } from '../helpers/envelope.ts';
@@ -6,19 +6,18 @@ import type { Environment, RunningGateway } from '../helpers/gateway.ts';
 import { get, type HttpResponse, rateLimitState } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { longTimeouts } from '../helpers/load.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 
-let stack: Stack;
+const stack = useStack();
 let first: RunningGateway;
 let second: RunningGateway;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   first = await stack.gateway({ ...longTimeouts, AUTH_FAILURE_LIMIT: '1000/60s' });
   second = await stack.gateway(longTimeouts);
 });
-afterAll(() => stack.stop());
 beforeEach(() => {
   stack.upstream.respond = respondWithCampaign;
 });

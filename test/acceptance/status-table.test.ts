@@ -1,23 +1,22 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { readCampaign } from '../../src/endpoints/read-campaign.ts';
 import { expectCommonHeaders, expectError } from '../helpers/envelope.ts';
 import type { RunningGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get } from '../helpers/http.ts';
 import { longTimeouts } from '../helpers/load.ts';
 import { readOrder } from '../helpers/second-endpoint.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { campaignDocument, respondWithBody, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: RunningGateway;
 let key: string;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   gateway = await stack.gateway(longTimeouts);
   key = await stack.key({ accountGroupIds: '*', rateLimits: ['1000000/1s'] });
 });
-afterAll(() => stack.stop());
 beforeEach(() => {
   stack.upstream.respond = respondWithCampaign;
 });

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { computeEtag } from '../../src/http/etag.ts';
 import { ageSharedEntries, Clock } from '../helpers/clock.ts';
 import type { InProcessGateway } from '../helpers/gateway.ts';
-import { Stack } from '../helpers/stack.ts';
 import {
   deferredResponse,
   type Responder,
@@ -10,21 +9,20 @@ import {
   respondWithJson,
   respondWithName,
 } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { Campaign, cached, getCacheStatus, getName, respondWithHeaders } from './fixture.ts';
 
 const clock = new Clock();
-let stack: Stack;
+const stack = useStack();
 /** They share Redis and the cache clock. */
 let fleet: [InProcessGateway, InProcessGateway, InProcessGateway];
 let campaign: Campaign;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   const start = () => stack.gateway(cached, { monotonicNow: clock.now });
   fleet = [await start(), await start(), await start()];
 });
-afterAll(() => stack.stop());
 beforeEach(async () => {
   stack.upstream.respond = respondWithCampaign;
   campaign = await Campaign.create(stack);

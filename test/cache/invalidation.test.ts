@@ -1,25 +1,23 @@
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.ts';
 import type { GatewayProcess } from '../helpers/gateway.ts';
-import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithName } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { Campaign, cached, getCacheStatus, getName, respondWithHeaders, untilShared } from './fixture.ts';
 
 const etag = '"v1"';
 const logKey = 'campaign-gateway:changes';
 
-let stack: Stack;
+const stack = useStack();
 let fleet: [GatewayProcess, GatewayProcess];
 let campaign: Campaign;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   const settings = { ...cached, CACHE_TTL_MS: '600000', CACHE_STALE_WHILE_REVALIDATE_MS: '600000' };
   fleet = [await stack.gatewayProcess(settings), await stack.gatewayProcess(settings)];
 });
-afterAll(() => stack.stop());
 beforeEach(async () => {
   stack.upstream.respond = respondWithHeaders({ etag }, respondWithName('old'));
   await untilShared(stack, fleet);

@@ -1,22 +1,20 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { InProcessGateway } from '../helpers/gateway.ts';
-import { Stack } from '../helpers/stack.ts';
 import { deferredResponse, respondWithCampaign } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 import { Campaign, cached, getCacheStatus, untilShared } from './fixture.ts';
 
-let stack: Stack;
+const stack = useStack(beforeEach);
 let gateway: InProcessGateway;
 let other: InProcessGateway;
 
 // For each test: a gateway may notice late that Redis has lost its data, and then empties its cache.
 beforeEach(async () => {
-  stack = await Stack.start();
   stack.redisTimeouts = {};
   gateway = await stack.gateway({ CACHE_TTL_MS: '600000' });
   other = await stack.gateway({ CACHE_TTL_MS: '600000' });
 });
-afterEach(() => stack.stop());
 
 /** Fifty concurrent readers of a campaign that is not cached, and the check that one request served them. */
 async function startReaders(campaign: Campaign) {

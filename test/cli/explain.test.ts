@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { stageOrder } from '../../src/app.ts';
 import type { Explanation } from '../../src/cli/explain-stages.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
@@ -7,16 +7,16 @@ import { startEmbeddedGateway } from '../helpers/embedded-gateway.ts';
 import type { Environment, InProcessGateway } from '../helpers/gateway.ts';
 import { exchangeBytes, get, rateLimitState } from '../helpers/http.ts';
 import type { KeyRights } from '../helpers/keys.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
 import { requestIds, respondWithCampaign, respondWithJson } from '../helpers/upstream.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
+const stack = useStack();
 let environment: Environment;
 let gateway: InProcessGateway;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   const respondWithNotFound = respondWithJson({}, 404);
   stack.upstream.respond = (request, response) =>
     (requestIds(request).campaignId.includes('missing') ? respondWithNotFound : respondWithCampaign)(request, response);
@@ -24,7 +24,6 @@ beforeAll(async () => {
   environment = { ...stack.environment, ...settings };
   gateway = await stack.gateway(environment);
 });
-afterAll(() => stack.stop());
 
 const getArgs = (key: string, target: string) => ['explain', '--key-id', key.split('_')[1] as string, '--path', target];
 const explain = (key: string, target: string): Promise<Explanation> => cliJson(getArgs(key, target), environment);

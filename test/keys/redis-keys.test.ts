@@ -1,21 +1,20 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { LastUsedStore } from '../../src/keys/last-used-store.ts';
 import { cli, cliJson } from '../helpers/cli.ts';
 import type { InProcessGateway } from '../helpers/gateway.ts';
 import { get } from '../helpers/http.ts';
 import { makeKey } from '../helpers/keys.ts';
 import { openClient } from '../helpers/redis-client.ts';
-import { campaignPath, Stack } from '../helpers/stack.ts';
+import { campaignPath } from '../helpers/stack.ts';
+import { useStack } from '../helpers/use-stack.ts';
 import { until } from '../helpers/wait.ts';
 
-let stack: Stack;
+const stack = useStack();
 let gateway: InProcessGateway;
 
 beforeAll(async () => {
-  stack = await Stack.start();
   gateway = await stack.gateway({ AUTH_FAILURE_LIMIT: '1000000/1s' });
 });
-afterAll(() => stack.stop());
 
 const getId = (key: string) => key.split('_')[1] as string;
 const read = async (key: string, from = gateway) => (await get(from.url + campaignPath, { 'x-api-key': key })).status;
