@@ -27,7 +27,7 @@ const unknownSettings = (settings: object) =>
     (name) => !settingNames.some((setting) => name === setting || name === `${setting}_FILE`),
   );
 
-/** The gateway needs up to four seconds beyond its delay and grace period. */
+/** The gateway needs up to six seconds beyond its delay and grace period. */
 const shutdownMs = (environment: Record<string, string>) => {
   const { SHUTDOWN_DELAY_MS, SHUTDOWN_GRACE_MS } = loadSettings(environment);
   return SHUTDOWN_DELAY_MS + SHUTDOWN_GRACE_MS + 6000;
