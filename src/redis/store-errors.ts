@@ -7,7 +7,7 @@ interface StoreErrorOptions {
 
 /**
  * A store did not reply, or its reply is unusable. The message states the cause. The error that Redis returned is not kept as
- * `cause`: it may repeat arguments, passwords included, and whoever logs this error would log them.
+ * `cause`: it may repeat arguments, passwords included, which a log line of this error would then contain.
  */
 export class StoreUnavailableError extends Error {
   /** Whether the store may have executed the request although no reply arrived. */
