@@ -106,8 +106,8 @@ test.each(['1', '2'])(
   },
 );
 
-test.each(['1', '2'])('%s worker(s) complete an invalidation that arrives during the shutdown', async (WORKERS) => {
-  const gateway = await startWorkers(stack, { WORKERS });
+test('an invalidation that arrives during the shutdown is completed', async () => {
+  const gateway = await startWorkers(stack, { WORKERS: '1' });
   const client = await RawClient.connect(gateway.operationsUrl);
   await client.send('POST /cache/invalidations HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n[{"accountGroupId":');
   gateway.process.kill('SIGTERM');
