@@ -66,11 +66,11 @@ if is_valid and lease[1] ~= ARGV[2] then
   redis.call('HSET', KEYS[2], 'watched', '1')
   return { 'held', age, record, lease[1], fresh_ms }
 end
-if lease.err then
+if lease.err then -- A value of another type.
   redis.call('DEL', KEYS[2])
 end
--- Before any deletion: a full Redis rejects a script only at a first write that adds data (see REPLACE in redis-key-store.ts).
--- Then no lease is granted, and therefore no entry stored.
+-- Normally the first write, and not a deletion: so a full Redis rejects the script (see REPLACE in redis-key-store.ts), no lease
+-- is granted, and no entry is stored.
 redis.call('HSET', KEYS[2], 'token', ARGV[2], 'generation', generation)
 redis.call('HDEL', KEYS[2], 'watched')
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
